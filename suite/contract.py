@@ -1,0 +1,187 @@
+"""What a task is and what a method is. Read this first: everything else serves it.
+
+A *task* hands a method a setting and judges the artifact that it gets back. A *method* is one dataclass of
+hyper-parameters with one function, ``fit``. Both live in one file each (``tasks/<name>.py``, ``baselines/<name>.py``)
+and know nothing of each other; the settings and artifacts of :mod:`suite.settings` and :mod:`suite.artifacts` are
+all that passes between them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from suite.artifacts import Artifact, Figure, Probe
+    from suite.data.source import Dataset
+    from suite.run import Run
+    from suite.settings import Setting
+
+
+class Skip(Exception):
+    """Raised by ``fit`` or ``setting`` for a combination that makes no sense; the sentence becomes the record's reason."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score's name, unit, direction and range; the first metric of a task is its primary one."""
+
+    name: str
+    unit: str = "%"
+    higher_is_better: bool = True
+    bounds: tuple[float, float] = (0.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that the paper reports, with its place; shown beside ours, never mixed with it."""
+
+    task: str
+    metric: str
+    value: float
+    where: str  # e.g. "README, Table 1"
+    options: Mapping[str, Any] = field(default_factory=dict)  # the configuration it belongs to
+
+
+class Side(NamedTuple):
+    """One side of a claim: a method and the options that differ from the claim's common ones."""
+
+    method: str
+    options: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One falsifiable sentence of a paper as a check over seeds.
+
+    `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``) or a
+    dotted path into the record's profile (``"profile.latency.threads_1.sparse_speedup"``).
+
+    kind ``above``: ours minus the rival's (or minus `bound`) exceeds `margin`.
+    kind ``within``: ours and the rival's differ by less than `margin`.
+    kind ``ordered``: the values of `sides`, in order, fall by more than -`margin` at every step.
+    """
+
+    name: str
+    sentence: str  # what the paper says
+    task: str
+    value: str
+    kind: Literal["above", "within", "ordered"]
+    sides: tuple[Side, ...]  # ours first; one side alone is compared with `bound`
+    bound: float | None = None
+    margin: float = 0.0
+    seeds: int = 3
+    held_equal: tuple[tuple[str, float], ...] = ()  # e.g. (("total", 0.01),): relative tolerance, else inconclusive
+    least_scale: str = "short"
+    options: Mapping[str, Any] = field(default_factory=dict)  # common to all sides
+    rival_value: str = ""  # where the rival's value lies elsewhere than ours
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one scale means for a task: a budget in samples through forward and backward, and task options it sets."""
+
+    scratch: int  # for a method that starts from nothing
+    extra: int  # for a method that starts from a reference
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    bounds: tuple[float, float] | None = None,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """A dataclass field that the command line can set; `bounds` are inclusive."""
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+
+
+class Task:
+    """Base of every task: a dataclass whose fields are the task's options.
+
+    Class attributes are literals, so that ``suite list`` can read them without importing the file.
+    """
+
+    title: ClassVar[str]
+    version: ClassVar[int] = 1  # a task whose numbers change gets a new version
+    metrics: ClassVar[tuple[Metric, ...]]  # [0] is primary
+    data: ClassVar[str]  # the name of its reader and embedded generator in suite.data
+    accepts: ClassVar[tuple[str, ...]]  # names of artifact types it can judge
+    reference: ClassVar[str]  # the method whose recorded runs are this task's references
+    defaults: ClassVar[Mapping[str, Any]] = {}  # proposals for method options of the same name, e.g. {"arch": "resnet20"}
+    scales: ClassVar[Mapping[str, Scale]]
+
+    def dataset(self) -> Dataset:
+        """The data set this task reads. Called by the plan, before any run, to find and digest the data."""
+        raise NotImplementedError
+
+    def setting(self, run: Run) -> Setting:
+        """What the method may see; never the test labels. Called once per run, before ``fit``."""
+        raise NotImplementedError
+
+    def evaluate(self, artifact: Artifact, run: Run) -> dict[str, float]:
+        """Scores by metric name, on data the method never saw. Called once per artifact that ``fit`` gives."""
+        raise NotImplementedError
+
+    def summarise(self, steps: list[dict[str, float]]) -> dict[str, float]:
+        """One set of scores for a method that yielded several artifacts; the last step unless overridden."""
+        return steps[-1]
+
+    def show(self, artifact: Artifact, run: Run) -> Iterable[Figure]:
+        """Pictures for people (predictions, confusion matrix). Called after ``evaluate``."""
+        return ()
+
+    def probe(self, artifact: Artifact, run: Run) -> Probe | None:
+        """The callable and the real inputs on which cost is counted and latency is measured; None where neither applies."""
+        return None
+
+
+class Method:
+    """Base of every method: a dataclass whose fields are the paper's hyper-parameters with the paper's defaults.
+
+    Class attributes are literals (see `Task`). `scales` maps a scale to the fields that shrink with it.
+    """
+
+    paper: ClassVar[Paper]
+    tags: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]]  # names of setting types
+    gives: ClassVar[str]  # name of its artifact type
+    scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    published: ClassVar[tuple[Published, ...]] = ()
+    claims: ClassVar[tuple[Claim, ...]] = ()
+    standins: ClassVar[tuple[str, ...]] = ()  # what the paper left open and we had to choose
+    extras: ClassVar[tuple[str, ...]] = ()  # optional packages it needs, by the name of our extra
+
+    #: "reference" for a method that goes on from ``run.reference(...)``: it gets the smaller `Scale.extra` budget and
+    #: stands beside the reference trained on. A method may make this an option.
+    starts: Literal["scratch", "reference"] = "scratch"
+
+    def references(self) -> tuple[str, ...]:
+        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
+        return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
+
+    def fit(self, setting: Setting, run: Run) -> Artifact | Iterator[Artifact]:
+        """Train, and return the *deployed* artifact (folded, cut, permuted). Called once per run.
+
+        A method that yields gives several artifacts in order; each is judged before the next is asked for.
+        """
+        raise NotImplementedError
+
+
+def options_of(plugin: Task | Method) -> dict[str, Any]:
+    """The resolved options of a task or method, by field name."""
+    return {item.name: getattr(plugin, item.name) for item in dataclasses.fields(plugin)}  # type: ignore[arg-type]

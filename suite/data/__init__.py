@@ -1,0 +1,27 @@
+"""Readers of official data layouts and the embedded data that stands in where a user has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from suite.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from suite.data.source import Dataset
+
+NAMES = ("cifar10", "cifar100", "imagenet")
+
+
+def find(name: str) -> Dataset:
+    """The data set called `name`, with its default options; UserError for an unknown name."""
+    if name == "imagenet":
+        from suite.data.imagenet import ImageNet
+
+        return ImageNet()
+    from suite.data.cifar import Cifar10, Cifar100
+
+    if name == "cifar10":
+        return Cifar10()
+    if name == "cifar100":
+        return Cifar100()
+    raise UserError(f"there is no data set '{name}'{nearest(name, NAMES)}")

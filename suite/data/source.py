@@ -1,0 +1,196 @@
+"""Where the data of a run comes from: the user's copy of a data set, or the embedded one made in its layout."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from suite.errors import UserError
+from suite.settings import Images
+
+Kind = Literal["embedded", "subset", "official"]
+Split = Literal["train", "test"]
+
+DEPTH = 2  # how many folders below the one that the user names a data set is looked for
+
+
+class Dataset(Protocol):
+    """A data set's official layout on disk, and the embedded data in the same layout."""
+
+    name: str
+    title: str
+    version: int  # of the embedded data; every change of their bytes gets a new one
+    layout: str  # the files that make a folder this data set, for messages
+    where_to_get: str  # a noun phrase: what to obtain, and from whom
+
+    def matches(self, folder: Path) -> bool:
+        """Whether `folder` itself looks like this data set, complete or not."""
+        ...
+
+    def make(self, folder: Path) -> None:
+        """Write the embedded data below the existing, empty `folder`: the same bytes on every machine."""
+        ...
+
+    def check(self, folder: Path) -> list[str]:
+        """All that is wrong with the data in `folder`, a sentence each; empty for complete data."""
+        ...
+
+    def describe(self, folder: Path) -> dict[str, str]:
+        """Counts, shapes and label ranges by split, for people; UserError where the data cannot be read."""
+        ...
+
+    def classify(self, folder: Path) -> Kind:
+        """Whether the files are the official ones, our embedded ones, or any others in the layout."""
+        ...
+
+    def counts(self, folder: Path) -> dict[str, int]:
+        """The number of images of each split; UserError where the data cannot be read."""
+        ...
+
+    def digest(self, folder: Path) -> str:
+        """SHA-256 over the contents (over names and sizes where there are very many files), in hex."""
+        ...
+
+    def read(self, folder: Path, split: Split) -> Images:
+        """The images of a split; UserError where the data cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data of a run. `folder` and `note` are for this machine; records keep the rest.
+
+    `note` is a sentence that the user should see, e.g. that ``SUITE_DATA`` holds no such data set; usually empty.
+    """
+
+    kind: Kind
+    name: str
+    folder: Path
+    digest: str
+    counts: dict[str, int]
+    note: str = ""
+
+
+def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
+    """The data to use: below `data`, else below ``SUITE_DATA``, else the embedded data, made under `cache` if need be.
+
+    Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
+    """
+    if data is not None:
+        return _source(dataset, found_in(dataset, data))
+    note = ""
+    if standing := os.environ.get("SUITE_DATA"):
+        folder = _search(dataset, Path(standing))
+        if folder is not None:
+            return _source(dataset, folder)
+        note = f"SUITE_DATA holds no '{dataset.name}' ({dataset.layout}), so the embedded data is used"
+    home = cache / "data" / f"{dataset.name}-v{dataset.version}"
+    _make_once(dataset, home)
+    try:
+        return _source(dataset, found_in(dataset, home), note)
+    except UserError as error:
+        raise UserError(f"the embedded data is damaged ({error}); delete '{home}' and it is made again") from None
+
+
+def found_in(dataset: Dataset, data: Path) -> Path:
+    """The one folder at or below `data` that holds `dataset`; UserError where there is none, or more than one."""
+    folder = _search(dataset, data)
+    if folder is None:
+        found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
+        raise UserError(
+            f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
+            f"get {dataset.where_to_get}, or leave --data out to use the embedded data"
+        )
+    return folder
+
+
+def make(dataset: Dataset, folder: Path) -> None:
+    """Write the embedded data to `folder`, which must be new or empty: all of it or nothing.
+
+    Raises UserError where the folder holds something or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' is not empty; name a new folder for the embedded '{dataset.name}' data")
+    making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
+    try:
+        making.mkdir(parents=True)
+        dataset.make(making)
+        making.rename(folder)
+    except OSError as error:
+        full = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
+        raise UserError(
+            f"the embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
+            "another folder (--to, or SUITE_CACHE for the cache)"
+        ) from None
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def digest_of(files: dict[str, Path], contents: bool = True) -> str:
+    """SHA-256 over the sorted names of `files` with their contents, or with their sizes alone, in hex."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        if contents:
+            with files[name].open("rb") as file:
+                part = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            part = str(files[name].stat().st_size)
+        total.update(f"{name}\0{part}\n".encode())
+    return total.hexdigest()
+
+
+def _source(dataset: Dataset, folder: Path, note: str = "") -> Source:
+    return Source(
+        kind=dataset.classify(folder),
+        name=dataset.name,
+        folder=folder,
+        counts=dataset.counts(folder),
+        digest=dataset.digest(folder),
+        note=note,
+    )
+
+
+def _search(dataset: Dataset, data: Path) -> Path | None:
+    matches = list(_matches(dataset, data, DEPTH)) if data.is_dir() else []
+    if len(matches) > 1:
+        names = " and ".join(f"'{folder}'" for folder in sorted(matches)[:2])
+        raise UserError(f"'{data}' holds '{dataset.name}' more than once: {names}; name one of them with --data")
+    return matches[0] if matches else None
+
+
+def _matches(dataset: Dataset, folder: Path, depth: int) -> Iterator[Path]:
+    if dataset.matches(folder):
+        yield folder
+    elif depth:
+        try:
+            below = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
+        except PermissionError:
+            return
+        for inner in below:
+            yield from _matches(dataset, inner, depth - 1)
+
+
+def _make_once(dataset: Dataset, home: Path) -> None:
+    """Make the embedded data in `home` unless it is there; of several processes one makes it and the others wait."""
+    if home.exists():
+        return
+    from filelock import FileLock
+
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(home.with_name(f".{home.name}.lock")).acquire()
+    except OSError as error:
+        raise UserError(
+            f"the cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another folder"
+        ) from None
+    with held:
+        for left in home.parent.glob(f".{home.name}.making-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        if not home.exists():
+            make(dataset, home)

@@ -1,0 +1,166 @@
+"""Pickles from outside, read without running anything in them, and their Python 2 form written.
+
+The CIFAR archives are pickles of Python 2: dictionaries of byte strings, lists of integers and one NumPy array. A pickle
+can call any function by name, so the reader knows just the names that an array needs, and even these stand for inert
+records of our own: no NumPy code sees anything but the finished bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.errors import UserError
+
+
+class _Refused(Exception):
+    """The pickle asks for a name that no data file needs."""
+
+
+class _Dtype:
+    """Stands for ``numpy.dtype``: keeps the type's code and nothing else."""
+
+    def __init__(self, code: str | bytes, *_: Any) -> None:
+        self.code = code.decode("ascii") if isinstance(code, bytes) else str(code)
+        self.order = "|"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1]
+        self.order = order.decode("ascii") if isinstance(order, bytes) else str(order)
+
+    def resolve(self) -> np.dtype:
+        """The NumPy type; integers, floats and booleans only."""
+        found = np.dtype(self.order.replace("|", "") + self.code)
+        if found.kind not in "uifb":
+            raise ValueError(f"array of '{self.code}'")
+        return found
+
+
+class _Array:
+    """Stands for an array under construction; `resolve` builds it from the bytes."""
+
+    def __init__(self, *_: Any) -> None:
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, raw = state
+        self.state = (raw, dtype, shape, "F" if fortran else "C")
+
+    def resolve(self) -> np.ndarray:
+        raw, dtype, shape, order = self.state
+        return np.frombuffer(raw, dtype.resolve()).reshape(shape, order=order)
+
+
+def _from_buffer(*state: Any) -> _Array:
+    array = _Array()
+    array.state = state
+    return array
+
+
+def _encode(text: str, codec: str) -> bytes:
+    """Bytes as Python 3 writes them in protocol 2."""
+    if codec != "latin1":
+        raise _Refused(f"_codecs.encode to {codec!r}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("numpy._core."):  # the home of numpy.core since NumPy 2
+            module = module.replace("_core", "core", 1)
+        match f"{module}.{name}":
+            case "numpy.core.multiarray._reconstruct" | "numpy.ndarray":
+                return _Array
+            case "numpy.core.numeric._frombuffer":
+                return _from_buffer
+            case "numpy.dtype":
+                return _Dtype
+            case "_codecs.encode":
+                return _encode
+            case wanted:
+                raise _Refused(wanted)
+
+
+def _plain(value: Any) -> Any:
+    """Byte strings as text and arrays resolved, in the containers that `load` accepts."""
+    match value:
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case bytes():
+            return value.decode("latin1")
+        case _Array():
+            return value.resolve()
+        case str() | int() | float() | None:
+            return value
+    raise ValueError(f"a '{type(value).__name__}'")
+
+
+def load(path: Path, shown: str) -> Any:
+    """The content of a pickle of Python 2 or 3: dictionaries, lists, text, numbers and arrays.
+
+    `shown` is how messages call the file. Raises UserError for a file that is cut off or no pickle, and for one that
+    names anything but what an array needs; nothing in the file is ever called.
+    """
+    try:
+        with path.open("rb") as file:
+            return _plain(_Unpickler(file, encoding="bytes").load())
+    except _Refused as refused:
+        raise UserError(
+            f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
+            "the official file instead"
+        ) from None
+    except FileNotFoundError:
+        raise UserError(f"'{shown}' is missing; get the official archive and unpack all of it") from None
+    except OSError as error:
+        raise UserError(f"'{shown}' cannot be read ({error.strerror}); check the file and its permissions") from None
+    except Exception as error:  # pickle.Unpickler raises nearly anything on damaged bytes
+        raise UserError(
+            f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {_first_line(error)}); copy or unpack "
+            "the official file again"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def dump(content: Mapping[str, Any]) -> bytes:
+    """A dictionary of text, integers, lists and uint8 arrays as Python 2 pickled it (protocol 2, byte strings).
+
+    Written by hand because Python 3 cannot write Python 2's byte strings, and because these bytes must not change with
+    the versions of Python or NumPy.
+    """
+    return b"\x80\x02" + _packed(dict(content)) + b"."
+
+
+def _packed(value: Any) -> bytes:
+    match value:
+        case str():
+            raw = value.encode("ascii")
+            return b"T" + struct.pack("<i", len(raw)) + raw
+        case int():
+            return b"J" + struct.pack("<i", value)
+        case list():
+            return b"](" + b"".join(map(_packed, value)) + b"e"
+        case dict():
+            return b"}(" + b"".join(_packed(key) + _packed(item) for key, item in value.items()) + b"u"
+        case np.ndarray() if value.dtype == np.uint8:
+            return _packed_array(value)
+    raise TypeError(f"cannot pickle a '{type(value).__name__}' for Python 2")
+
+
+def _packed_array(array: np.ndarray) -> bytes:
+    """The opcodes of ``array.__reduce__()``: build an empty array, then set its version, shape, dtype, order, bytes."""
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(" + _packed(0) + b"t" + _packed("b") + b"tR"
+    dtype = b"cnumpy\ndtype\n(" + _packed("u1") + _packed(0) + _packed(1) + b"tR("
+    dtype += _packed(3) + _packed("|") + b"NNN" + _packed(-1) + _packed(-1) + _packed(0) + b"tb"
+    shape = b"(" + b"".join(map(_packed, array.shape)) + b"t"
+    raw = array.tobytes()
+    return empty + b"(" + _packed(1) + shape + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"

@@ -1,0 +1,230 @@
+// The microkernels, in vector extensions of GCC and Clang; see simd.h for how this file is compiled.
+//
+// CMake defines SUITE_TABLE (the name of the table), SUITE_LANES (floats per vector) and SUITE_LARGE_REGISTERS (32
+// vector registers wide enough for an 8 x 3 tile).
+#include "simd.h"
+
+namespace suite {
+namespace {
+
+constexpr int lanes = SUITE_LANES;
+typedef float Vector __attribute__((vector_size(lanes * 4)));
+typedef float Unaligned __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+typedef int32_t Bits __attribute__((vector_size(lanes * 4)));
+typedef int32_t UnalignedBits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void store(float* to, Vector what) { *reinterpret_cast<Unaligned*>(to) = what; }
+
+// Comparisons are written so that a NaN stays a NaN.
+template <class T>
+inline T clamped(T x, T low, T high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+// The loop over kept blocks must keep its N * V sums in registers. That holds while the function stays out of line, its
+// inner loops are unrolled, and no sum is ever addressed by a variable; tests/kernel looks for spills in the disassembly.
+template <int N, int V>
+__attribute__((noinline)) void tile(const Tile& job) {
+  Vector sum[N][V];
+#pragma GCC unroll 16
+  for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[n][v] = Vector{} + job.bias[n];
+  }
+  const char* const input = job.input;
+  const int32_t* offset = job.offset;
+  const int32_t* const end = offset + job.count;
+  const float* value = job.value;
+  const std::ptrdiff_t step = job.step;
+  for (; offset != end; ++offset, value += step) {
+    const float* pixels = reinterpret_cast<const float*>(input + *offset);
+    Vector x[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) x[v] = load(pixels + v * lanes);
+#pragma GCC unroll 16
+    for (int n = 0; n < N; ++n) {
+      const Vector weight = Vector{} + value[n];
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sum[n][v] += weight * x[v];
+    }
+  }
+  const Vector low = Vector{} + job.low;
+  const Vector high = Vector{} + job.high;
+#pragma GCC unroll 16
+  for (int n = 0; n < N; ++n) {
+    if (n >= job.rows) return;
+    float* output = job.output + n * job.plane;
+    const float* residual = job.residual + n * job.plane;
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      Vector y = sum[n][v];
+      if (job.residual) y += load(residual + v * lanes);
+      y = clamped(y, low, high);
+      const Bits mask = *reinterpret_cast<const UnalignedBits*>(job.mask + v * lanes);
+      store(output + v * lanes, reinterpret_cast<Vector>(reinterpret_cast<Bits>(y) & mask));
+    }
+  }
+}
+
+// Four independent sums hide the latency of the multiply-add.
+template <int N>
+void product(const Product& job) {
+  constexpr int W = N > 16 ? 16 : N;
+  typedef float Group __attribute__((vector_size(W * 4)));
+  typedef float UnalignedGroup __attribute__((vector_size(W * 4), aligned(4), may_alias));
+  for (int64_t g = job.first; g < job.last; ++g) {
+    for (int part = 0; part < N; part += W) {
+      const int64_t row = g * N + part;
+      if (row >= job.rows) break;
+      Group sum[4] = {};
+      int64_t e = job.pointer[g];
+      const int64_t end = job.pointer[g + 1];
+      const float* value = job.value + e * N + part;
+      for (; e + 4 <= end; e += 4, value += 4 * N) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) {
+          sum[u] += *reinterpret_cast<const UnalignedGroup*>(value + u * N) * job.input[job.index[e + u]];
+        }
+      }
+      for (; e < end; ++e, value += N) {
+        sum[0] += *reinterpret_cast<const UnalignedGroup*>(value) * job.input[job.index[e]];
+      }
+      const Group total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+      const int rows = job.rows - row < W ? static_cast<int>(job.rows - row) : W;
+      for (int n = 0; n < rows; ++n) {
+        float y = total[n] + job.bias[row + n];
+        if (job.residual) y += job.residual[row + n];
+        job.output[row + n] = clamped(y, job.low, job.high);
+      }
+    }
+  }
+}
+
+void add(const float* a, const float* b, float* out, std::ptrdiff_t size, float low, float high) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = clamped(a[i] + b[i], low, high);
+}
+
+void clamp(const float* in, float* out, std::ptrdiff_t size, float low, float high) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = clamped(in[i], low, high);
+}
+
+void hard_swish(const float* in, float* out, std::ptrdiff_t size) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[i] * clamped(in[i] + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f);
+}
+
+void hard_sigmoid(const float* in, float* out, std::ptrdiff_t size) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = clamped(in[i] + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f);
+}
+
+void scale(const float* in, float factor, float* out, std::ptrdiff_t size) {
+  for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[i] * factor;
+}
+
+float sum(const float* in, std::ptrdiff_t size) {
+  Vector total[4] = {};
+  std::ptrdiff_t i = 0;
+  for (; i + 4 * lanes <= size; i += 4 * lanes) {
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u) total[u] += load(in + i + u * lanes);
+  }
+  const Vector all = (total[0] + total[1]) + (total[2] + total[3]);
+  float result = 0;
+  for (int lane = 0; lane < lanes; ++lane) result += all[lane];
+  for (; i < size; ++i) result += in[i];
+  return result;
+}
+
+void pick(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size) {
+  if (stride == 1) {
+    for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[i];
+  } else if (stride == 2) {  // a constant stride becomes two loads and a shuffle
+    for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[2 * i];
+  } else {
+    for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[stride * i];
+  }
+}
+
+struct Larger {
+  static constexpr float start = -__builtin_inff();
+  static float join(float a, float b) { return b > a || b != b ? b : a; }
+};
+
+struct Sum {
+  static constexpr float start = 0;
+  static float join(float a, float b) { return a + b; }
+};
+
+// Folds the rows of a window into `scratch` first: contiguous, and shared by all windows of the output row.
+template <class Fold>
+void pool(const Window& job, float factor) {
+  for (int y = 0; y < job.out_height; ++y) {
+    float* out = job.output + y * job.output_pitch;
+    for (int x = 0; x < job.width; ++x) job.scratch[x] = Fold::start;
+    for (int ky = 0; ky < job.kernel_y; ++ky) {
+      const int row = y * job.stride_y - job.top + ky;
+      if (row < 0 || row >= job.height) continue;
+      const float* in = job.input + row * job.input_pitch;
+      for (int x = 0; x < job.width; ++x) job.scratch[x] = Fold::join(job.scratch[x], in[x]);
+    }
+    for (int x = 0; x < job.out_width; ++x) {
+      const int begin = x * job.stride_x - job.left;
+      float y_x = Fold::start;
+      for (int kx = begin < 0 ? -begin : 0; kx < job.kernel_x && begin + kx < job.width; ++kx) {
+        y_x = Fold::join(y_x, job.scratch[begin + kx]);
+      }
+      out[x] = y_x * factor;
+    }
+  }
+}
+
+void max_pool(const Window& job) { pool<Larger>(job, 1.0f); }
+void mean_pool(const Window& job) { pool<Sum>(job, 1.0f / static_cast<float>(job.kernel_y * job.kernel_x)); }
+
+template <int N, int V>
+constexpr void fill(TileFunction (&row)[longest_tile + 1]) {
+  row[V] = tile<N, V>;
+  if constexpr (V > 1) fill<N, V - 1>(row);
+}
+
+// The largest tile per width: sums, V input vectors and one weight must fit the registers (kernel.md, section 5).
+constexpr Kernels make(const char* name) {
+  Kernels table{};
+  table.name = name;
+  table.lanes = lanes;
+#ifdef SUITE_LARGE_REGISTERS
+  constexpr int vectors[widths] = {14, 8, 6, 3};
+  fill<8, vectors[3]>(table.tile[3]);
+#else
+  constexpr int vectors[widths] = {10, 5, lanes > 4 ? 3 : 2, 0};
+#endif
+  fill<1, vectors[0]>(table.tile[0]);
+  fill<2, vectors[1]>(table.tile[1]);
+  fill<4, vectors[2]>(table.tile[2]);
+  for (int i = 0; i < widths; ++i) table.vectors[i] = vectors[i];
+  table.product[0] = product<1>;
+  table.product[1] = product<2>;
+  table.product[2] = product<4>;
+  table.product[3] = product<8>;
+  table.product[4] = product<16>;
+  table.product[5] = product<32>;
+  table.add = add;
+  table.clamp = clamp;
+  table.hard_swish = hard_swish;
+  table.hard_sigmoid = hard_sigmoid;
+  table.scale = scale;
+  table.sum = sum;
+  table.pick = pick;
+  table.max_pool = max_pool;
+  table.mean_pool = mean_pool;
+  return table;
+}
+
+#define SUITE_TEXT_(x) #x
+#define SUITE_TEXT(x) SUITE_TEXT_(x)
+}  // namespace
+
+extern constexpr Kernels SUITE_TABLE = make(SUITE_TEXT(SUITE_TABLE));
+
+}  // namespace suite

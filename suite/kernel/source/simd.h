@@ -1,0 +1,81 @@
+// What is compiled once per instruction set: the microkernels and the few loops worth vectorising.
+//
+// kernels.cpp is compiled three times with different flags and fills one `Kernels` table each. Nothing here may pull in
+// inline library code: a function compiled for AVX-512 must never replace its namesake in the portable object.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace suite {
+
+// One call of a microkernel: a tile of V vectors of pixels by N output channels.
+struct Tile {
+  const char* input;       // the tile's first pixel in input plane 0
+  const int32_t* offset;   // per kept block: bytes from `input` to the V vectors that it reads
+  const float* value;      // per kept block: its weights
+  std::ptrdiff_t step;     // floats from one block's weights to the next one's
+  std::ptrdiff_t count;    // kept blocks
+  const float* bias;       // N
+  float* output;           // the tile's first pixel in the first output plane
+  const float* residual;   // added before clamping, laid out like `output`; or null
+  std::ptrdiff_t plane;    // floats from one output plane to the next
+  const int32_t* mask;     // -1 for pixels, 0 for padding: what the kernel writes there is zero
+  int rows;                // output planes to write, 1..N (the last group of a layer may be ragged)
+  float low, high;         // the output is clamped to this range
+};
+
+// The matrix-vector product of output groups `first`..`last`, vectorised over the N output channels of a group.
+struct Product {
+  const float* input;
+  const int32_t* index;    // per kept block: its element of `input`
+  const float* value;      // per kept block: N weights
+  const int64_t* pointer;  // per group: its first block; one more than there are groups
+  const float* bias;       // padded to whole groups
+  const float* residual;   // or null
+  float* output;
+  int64_t first, last;
+  int rows;                // outputs in all
+  float low, high;
+};
+
+// Pooling of one plane. `scratch` holds one input row.
+struct Window {
+  const float* input;
+  float* output;
+  float* scratch;
+  std::ptrdiff_t input_pitch, output_pitch;
+  int height, width, out_height, out_width;
+  int kernel_y, kernel_x, stride_y, stride_x, top, left;
+};
+
+using TileFunction = void (*)(const Tile&);
+using ProductFunction = void (*)(const Product&);
+
+constexpr int widths = 4;         // register blocks of 1, 2, 4 and 8 output channels
+constexpr int longest_tile = 16;  // bound of V
+
+struct Kernels {
+  const char* name;
+  int lanes;                                    // floats in a vector
+  int vectors[widths];                          // the largest V per width, 0 where the width does not exist
+  TileFunction tile[widths][longest_tile + 1];  // by log2(N) and V
+  ProductFunction product[6];                   // by log2(N), N = 1..32
+  void (*add)(const float* a, const float* b, float* out, std::ptrdiff_t size, float low, float high);
+  void (*clamp)(const float* in, float* out, std::ptrdiff_t size, float low, float high);
+  void (*hard_swish)(const float* in, float* out, std::ptrdiff_t size);
+  void (*hard_sigmoid)(const float* in, float* out, std::ptrdiff_t size);
+  void (*scale)(const float* in, float factor, float* out, std::ptrdiff_t size);
+  float (*sum)(const float* in, std::ptrdiff_t size);
+  void (*pick)(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size);  // out[i] = in[i * stride]
+  void (*max_pool)(const Window&);
+  void (*mean_pool)(const Window&);
+};
+
+extern const Kernels portable;
+#ifdef SUITE_X86
+extern const Kernels avx2;
+extern const Kernels avx512;
+#endif
+
+}  // namespace suite

@@ -1,0 +1,70 @@
+"""Looking at a network as it runs: in evaluation mode, with its modules tapped, operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """`network` in evaluation mode; afterwards every module is in the mode it had."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def tap(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Collect what the modules called `names` put out: the dict maps each name to its latest output.
+
+    The outputs are the network's own, with their gradients. AttributeError for a name that does not exist.
+    """
+    outputs: dict[str, Any] = {}
+
+    def listen(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            outputs[name] = output
+
+        return network.get_submodule(name).register_forward_hook(hook)
+
+    handles = [listen(name) for name in names]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Walk(fx.Interpreter):
+    """Runs a traced network on shapes alone; subclasses override `visit`, called after every operation.
+
+    Modules of ``torch.nn`` are single operations, all others are looked into. Nothing is computed and no buffer is
+    changed. A network whose Python code depends on its data cannot be traced (``torch.fx.proxy.TraceError``).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network, garbage_collect_values=False, graph=fx.Tracer().trace(network))
+
+    def walk(self, example: Tensor) -> None:
+        """Visit every operation once, in order, for images like `example` (N, C, H, W)."""
+        with evaluating(self.module), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            self.run(fake.from_tensor(example))
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        self.visit(n, result)
+        return result
+
+    def visit(self, node: fx.Node, result: Any) -> None:
+        """`result` is what `node` put out: a tensor without data, or anything else. Called by `walk`."""
+        raise NotImplementedError

@@ -1,0 +1,115 @@
+"""Options: from ``key=value`` words on a command line to checked fields of a task or method dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from suite.contract import Method, Task
+from suite.errors import UserError, nearest
+
+
+class Word(NamedTuple):
+    """One ``[owner.]key=value[,value...]`` of the command line; `values` are not converted yet."""
+
+    owner: str  # "task", a method's name, or "" for every method
+    key: str
+    values: tuple[str, ...]
+
+
+def parse(words: Sequence[str], methods: Sequence[str]) -> list[Word]:
+    """Split option words. UserError for a word that is none, or an owner that is not on the command line."""
+    parsed = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name or not text:
+            raise UserError(f"'{word}' is not an option; options look like key=value, for example sparsity=0.5.")
+        owner, _, key = name.rpartition(".")
+        if owner not in ("", "task", *methods):
+            raise UserError(f"'{word}' is for '{owner}', which is neither 'task' nor one of {', '.join(methods)}.")
+        parsed.append(Word(owner, key, tuple(text.split(","))))
+    return parsed
+
+
+def check_names(plugin: type[Any], owner: str, words: Sequence[Word]) -> None:
+    """UserError unless every word names a field of the dataclass `plugin`, which is called `owner` on the command line."""
+    names = [item.name for item in dataclasses.fields(plugin)]
+    for word in words:
+        if word.key not in names:
+            hint = "" if word.owner else f", or write <method>.{word.key}={','.join(word.values)} for one method alone"
+            raise UserError(f"'{owner}' has no option '{word.key}'{nearest(word.key, names) or '; it has none'}{hint}")
+
+
+def grid(plugin: type[Any], owner: str, words: Sequence[Word]) -> list[dict[str, Any]]:
+    """Every combination of the words' values, converted and checked for `plugin`."""
+    check_names(plugin, owner, words)
+    keys = [word.key for word in words]
+    repeated = {key for key in keys if keys.count(key) > 1}
+    if repeated:
+        raise UserError(f"'{sorted(repeated)[0]}' is given twice; write its values with commas: key=value,value.")
+    lists = [[convert(plugin, owner, word.key, text) for text in word.values] for word in words]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def convert(plugin: type[Any], owner: str, key: str, text: str) -> Any:
+    """`text` as the type of the field `key`, inside its bounds and choices. UserError otherwise."""
+    kind = typing.get_type_hints(plugin)[key]
+    try:
+        converted = _to(kind, text)
+    except (ValueError, KeyError):
+        raise UserError(f"{key}={text} does not fit option '{key}' of '{owner}', which is {_describe(kind)}.") from None
+    check(plugin, owner, key, converted)
+    return converted
+
+
+def check(plugin: type[Any], owner: str, key: str, found: Any) -> None:
+    """UserError if the value of a field lies outside its declared bounds or choices."""
+    field = next(item for item in dataclasses.fields(plugin) if item.name == key)
+    bounds, choices = field.metadata.get("bounds"), field.metadata.get("choices")
+    for item in found if isinstance(found, tuple) else (found,):
+        if choices is not None and item not in choices:
+            raise UserError(f"{key}={item} is not possible for '{owner}'; {key} is one of {', '.join(map(str, choices))}.")
+        if bounds is not None and not bounds[0] <= item <= bounds[1]:
+            raise UserError(f"{key}={item} is out of range for '{owner}'; {key} lies in {bounds[0]} to {bounds[1]}.")
+
+
+def _to(kind: Any, text: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return {str(item): item for item in arguments}[text]
+    if origin is tuple:
+        return tuple(_to(arguments[0], part) for part in text.split(":"))
+    if origin in (typing.Union, types.UnionType):
+        return None if text == "none" else _to(next(item for item in arguments if item is not type(None)), text)
+    if kind is bool:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+    number = kind(text)
+    if number != number:
+        raise ValueError("nan")
+    return number
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return f"a list of {_describe(typing.get_args(kind)[0])} separated by ':'"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(kind, str(kind))
+
+
+def build(plugin: type[Any], owner: str, chosen: Mapping[str, Any], scale: str, defaults: Mapping[str, Any]) -> Any:
+    """A task or method with its options resolved: the paper's defaults, then `defaults` (what the task proposes), then what
+    shrinks with `scale`, then what the user has `chosen`.
+    """
+    names = {item.name for item in dataclasses.fields(plugin)}
+    shrinks: Mapping[str, Any] = plugin.scales.get(scale, {}) if issubclass(plugin, Method) else {}
+    if issubclass(plugin, Task):
+        shrinks = plugin.scales[scale].options
+    merged = {**{key: item for key, item in defaults.items() if key in names}, **shrinks, **chosen}
+    for key, item in merged.items():
+        check(plugin, owner, key, item)
+    return plugin(**merged)

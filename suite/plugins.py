@@ -1,0 +1,153 @@
+"""Finding tasks and methods: every file in ``suite/tasks`` and ``suite/baselines``, in ``SUITE_PLUGINS`` and in packages.
+
+Listing parses files and imports none, so that it is quick and a plug-in with a missing dependency stays listed. A folder
+in ``SUITE_PLUGINS`` (several separated as in PATH) holds ``tasks/`` and ``baselines/``; so does a package that the
+entry-point group ``suite.plugins`` names.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from suite.contract import Method, Task
+from suite.errors import UserError, nearest
+
+Kind = Literal["tasks", "baselines"]
+#: Class attributes that tell people about a plug-in and change no number: not part of its digest.
+DESCRIPTIVE = {"title", "paper", "tags", "published", "claims", "standins"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plug-in as its file shows it, without importing it."""
+
+    name: str
+    kind: Kind
+    path: Path
+    summary: str  # first line of the docstring
+    facts: dict[str, Any]  # literal class attributes: title, tags, takes, gives, data, accepts ...
+
+
+def folders(kind: Kind) -> list[Path]:
+    """Where plug-ins of a kind lie, in order of precedence."""
+    package = importlib.import_module("suite")
+    found = [Path(folder) / kind for folder in package.__path__]
+    found += [Path(folder) / kind for folder in os.environ.get("SUITE_PLUGINS", "").split(os.pathsep) if folder]
+    for entry in entry_points(group="suite.plugins"):
+        spec = importlib.util.find_spec(entry.value)
+        found += [Path(folder) / kind for folder in (spec.submodule_search_locations or [])] if spec else []
+    return [folder for folder in found if folder.is_dir()]
+
+
+def find(kind: Kind) -> dict[str, Found]:
+    """All plug-ins of a kind by name. UserError if two files share a name."""
+    plugins: dict[str, Found] = {}
+    for folder in folders(kind):
+        for path in sorted(folder.glob("*.py")):
+            if path.stem.startswith("_"):
+                continue
+            if path.stem in plugins and plugins[path.stem].path.resolve() != path.resolve():
+                raise UserError(
+                    f"'{path.stem}' is the name of both '{plugins[path.stem].path}' and '{path}'; rename one of the files."
+                )
+            plugins[path.stem] = _parse(path, kind)
+    return plugins
+
+
+def _parse(path: Path, kind: Kind) -> Found:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        return Found(path.stem, kind, path, f"cannot be read: {error}", {})
+    facts: dict[str, Any] = {}
+    for node in _plugin_classes(tree, kind):
+        for statement in node.body:
+            target = _assigned(statement)
+            if target and (literal := _literal(statement.value)) is not None:  # type: ignore[attr-defined]
+                facts[target] = literal
+    summary = (ast.get_docstring(tree) or "").split("\n", 1)[0]
+    return Found(path.stem, kind, path, summary, facts)
+
+
+def _plugin_classes(tree: ast.Module, kind: Kind) -> list[ast.ClassDef]:
+    base = "Task" if kind == "tasks" else "Method"
+    return [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+            and any(getattr(item, "id", getattr(item, "attr", "")).endswith(base) for item in node.bases)]
+
+
+def _assigned(statement: ast.stmt) -> str:
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+        return statement.target.id
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return statement.targets[0].id
+    return ""
+
+
+def _literal(node: ast.expr) -> Any | None:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def load(kind: Kind, name: str) -> type[Any]:
+    """Import a plug-in and return its class. UserError for an unknown name or a file that fails to import."""
+    plugins = find(kind)
+    what = "task" if kind == "tasks" else "method"
+    if name not in plugins:
+        raise UserError(f"There is no {what} '{name}'{nearest(name, plugins)}")
+    _extend_path(kind)
+    try:
+        module = importlib.import_module(f"suite.{kind}.{name}")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"The {what} '{name}' cannot be imported ({type(error).__name__}: {error}); "
+                        f"mend '{plugins[name].path}' or install what it needs.") from error
+    return plugin_class(module, kind)
+
+
+def _extend_path(kind: Kind) -> None:
+    """Let ``suite.<kind>`` span all plug-in folders, so that a plug-in's siblings (``_name.py``) import too."""
+    package = sys.modules.get(f"suite.{kind}") or importlib.import_module(f"suite.{kind}")
+    package.__path__ = list(dict.fromkeys([*map(str, package.__path__), *map(str, folders(kind))]))
+
+
+def plugin_class(module: ModuleType, kind: Kind) -> type[Any]:
+    """The one public subclass of Task or Method that `module` itself defines."""
+    base = Task if kind == "tasks" else Method
+    classes = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, base)
+               and item.__module__ == module.__name__ and not item.__name__.startswith("_")]
+    if len(classes) != 1:
+        raise UserError(f"'{module.__file__}' defines {len(classes)} classes based on {base.__name__}; "
+                        "a plug-in file defines exactly one.")
+    return classes[0]
+
+
+def digest(path: Path) -> str:
+    """A hash of what a plug-in's code does: its docstrings, comments, layout and `DESCRIPTIVE` attributes do not count.
+
+    Private siblings (``from suite.baselines._pruning import ...``) count with it.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    siblings = sorted({node.module.rsplit(".", 1)[-1] for node in ast.walk(tree)
+                       if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module})
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
+            if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                del body[0]
+            if isinstance(node, ast.ClassDef):
+                node.body = [item for item in body if _assigned(item) not in DESCRIPTIVE]
+    text = ast.dump(tree) + "".join(digest(path.with_name(f"{name}.py")) for name in siblings)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

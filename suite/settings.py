@@ -1,0 +1,63 @@
+"""What methods receive: small frozen dataclasses, one per kind of problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+class Images(Protocol):
+    """Indexable raw labelled images."""
+
+    labels: Tensor  # (N,) int64
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
+        """Images uint8 (B, C, H, W) for int64 `index` (B,).
+
+        Where images differ in size on disk, `train` decides between a random resized crop drawn from `generator`
+        and the centre crop; where they do not (CIFAR), both give the stored pixels.
+        """
+        ...
+
+    def subset(self, index: Tensor) -> Images:
+        """The images at `index`, in that order."""
+        ...
+
+
+#: Turns a uint8 batch (B, C, H, W) into normalised float32; random parts are drawn from the generator.
+Augment = Callable[["Tensor", "Generator"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Supervised image classification. `val` is for selection; the test images are never here.
+
+    `augment` is the task's training augmentation, `normalise` its deterministic counterpart (uint8 to normalised
+    float32). `shape` is (C, H, W) as evaluated. `references` are the architectures ``run.reference`` offers.
+    """
+
+    train: Images
+    val: Images
+    classes: int
+    shape: tuple[int, int, int]
+    augment: Augment
+    normalise: Callable[[Tensor], Tensor]
+    references: Sequence[str] = ()
+    weights: str = ""  # the user's state-dict for the reference, if any
+
+    def split(self, share: float, generator: Generator) -> tuple[Classification, Images]:
+        """Carve a random `share` (0..1) of `train` off, for searches and rewards: (what is left, the share)."""
+        import torch
+
+        order = torch.randperm(len(self.train), generator=generator)
+        cut = round(share * len(order))
+        return replace(self, train=self.train.subset(order[cut:])), self.train.subset(order[:cut])
+
+
+Setting = Classification  # a union, as further kinds arrive
