@@ -174,7 +174,7 @@ class Method:
         """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
         return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
 
-    def fit(self, setting: Setting, run: Run) -> Artifact | Iterator[Artifact]:
+    def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:
         """Train, and return the *deployed* artifact (folded, cut, permuted). Called once per run.
 
         A method that yields gives several artifacts in order; each is judged before the next is asked for.

@@ -123,8 +123,7 @@ def _spec(task_name: str, task: Task, name: str, options: Mapping[str, Any], sou
     if method_class.gives not in task.accepts or setting not in method_class.takes:
         raise UserError(f"'{name}' does not fit task '{task_name}': it takes {' or '.join(method_class.takes)} and gives "
                         f"{method_class.gives}, the task offers {setting} and judges {' or '.join(task.accepts)}.")
-    defaults = task.defaults | task.scale_defaults.get(scale, {})
-    method = build(method_class, name, options, scale, defaults)
+    method = build(method_class, name, options, scale, task.defaults)
 
     def again(**chosen: Any) -> Spec:
         return _spec(task_name, task, task.reference, chosen, source, scale, seed)

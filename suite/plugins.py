@@ -40,13 +40,13 @@ class Found:
 
 def folders(kind: Kind) -> list[Path]:
     """Where plug-ins of a kind lie, in order of precedence."""
-    package = importlib.import_module("suite")
-    found = [Path(folder) / kind for folder in package.__path__]
+    own = importlib.util.find_spec(f"suite.{kind}")
+    found = [Path(folder) for folder in (own.submodule_search_locations or [])] if own else []
     found += [Path(folder) / kind for folder in os.environ.get("SUITE_PLUGINS", "").split(os.pathsep) if folder]
     for entry in entry_points(group="suite.plugins"):
         spec = importlib.util.find_spec(entry.value)
         found += [Path(folder) / kind for folder in (spec.submodule_search_locations or [])] if spec else []
-    return [folder for folder in found if folder.is_dir()]
+    return list(dict.fromkeys(folder for folder in found if folder.is_dir()))
 
 
 def find(kind: Kind) -> dict[str, Found]:

@@ -159,13 +159,16 @@ def _turned(x: Array, y: Array, draw: Draw, count: int) -> tuple[Array, Array]:
     return back * (cos * x + sin * y), back * (cos * y - sin * x)
 
 
-def _paint(pattern: Array, draw: Draw, contrast: tuple[float, float]) -> Array:
-    """`pattern` (N, S, S) of -1 to 1 as a mixture of two random colours that differ by `contrast`, (N, 3, S, S)."""
+def _paint(pattern: Array, draw: Draw, middle: tuple[float, float], contrast: tuple[float, float]) -> Array:
+    """`pattern` (N, S, S) of -1 to 1 as a mixture of two random colours, (N, 3, S, S).
+
+    In each channel their mean lies in `middle` and their difference in `contrast`, with any sign.
+    """
     count = len(pattern)
-    middle = draw.uniform(0.2, 0.8, count, 3, 1, 1)
+    mean = draw.uniform(*middle, count, 3, 1, 1)
     sign = np.where(draw.integers(2, count, 3, 1, 1) == 1, np.float32(1), np.float32(-1))
     apart = sign * draw.uniform(*contrast, count, 3, 1, 1)
-    return middle + np.float32(0.5) * apart * pattern[:, None]
+    return mean + np.float32(0.5) * apart * pattern[:, None]
 
 
 def _texture(x: Array, y: Array, which: np.ndarray, names: tuple[str, ...]) -> Array:
@@ -184,7 +187,7 @@ def _background(count: int, size: int, kind: Kind, draw: Draw) -> Array:
     names = tuple(TEXTURES)
     which = draw.integers(len(names), count)
     pattern = _texture(x * periods + shift[:, 0], y * periods + shift[:, 1], which, names)
-    return _paint(pattern, draw, (0.0, 0.3))
+    return _paint(pattern, draw, (0.1, 0.7), (0.0, 0.3))
 
 
 def _with_object(
@@ -208,7 +211,7 @@ def _with_object(
     pattern = _texture(
         tx * periods + shift[:, 0], ty * periods + shift[:, 1], labels % len(kind.textures), kind.textures
     )
-    return canvas + inside * (_paint(pattern, draw, (0.3, 0.8)) - canvas)
+    return canvas + inside * (_paint(pattern, draw, (0.3, 0.9), (0.3, 0.8)) - canvas)
 
 
 def _with_bar(canvas: Array, draw: Draw) -> Array:

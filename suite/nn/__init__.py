@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torchvision
@@ -44,7 +45,7 @@ __all__ = [
     "tap",
 ]
 
-_OURS = {
+_OURS: dict[str, Callable[[int], nn.Module]] = {
     **{f"resnet{depth}": partial(ResNet, depth) for depth in (8, 20, 32, 56, 110)},
     "cifar_vgg16": VGG,
     "mobilenet_v1": MobileNetV1,

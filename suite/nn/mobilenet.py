@@ -33,9 +33,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
         widths = [32, *(width for width, _ in _BLOCKS)]
         self.features = nn.Sequential(
             *(Separable(before, width, stride) for before, (width, stride) in zip(widths, _BLOCKS, strict=False))

@@ -1,9 +1,12 @@
 """The stages and residual blocks of a network, by module name.
 
-A network declares them as tuples of names, ``stage_names`` and ``block_names``, as ours do; torchvision's are known here.
+A network declares them as tuples of names, ``stage_names`` and ``block_names``, as ours do;
+torchvision's are known here.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from torch import nn
 from torchvision.models import VGG, ResNet, VisionTransformer, mobilenetv2, mobilenetv3
@@ -31,7 +34,7 @@ def stages(network: nn.Module) -> list[str]:
         pools = [index for index, module in enumerate(network.features) if isinstance(module, nn.MaxPool2d)]
         return [f"features.{index - 1}" for index in pools]
     names = blocks(network)
-    ends = [before for before, name in zip(names, names[1:], strict=False) if _strided(network.get_submodule(name))]
+    ends = [before for before, name in pairwise(names) if _strided(network.get_submodule(name))]
     return [*ends, names[-1]]
 
 

@@ -52,6 +52,9 @@ def prunable(network: nn.Module, example: Tensor) -> list[Prunable]:
         projection = stream.linear and filtered
         return not (stream.fixed or stream.residual or name in gates or squeeze or projection)
 
+    def head(name: str) -> bool:
+        return not written[name].readers and not written[name].residual
+
     stem = next((name for name in written if isinstance(network.get_submodule(name), nn.Conv2d)), "")
     items: list[Prunable] = []
     for name, module in network.named_modules():
@@ -59,6 +62,6 @@ def prunable(network: nn.Module, example: Tensor) -> list[Prunable]:
             items.append(Prunable(name, rearrange(name), written[name]))
         elif isinstance(module, nn.MultiheadAttention):
             items += [Prunable(name, False, None, "in_proj_weight"), Prunable(f"{name}.out_proj", False, None)]
-        elif attention and isinstance(module, nn.Linear) and name in written and written[name].readers:
+        elif attention and isinstance(module, nn.Linear) and name in written and not head(name):
             items.append(Prunable(name, rearrange(name), written[name]))
     return items

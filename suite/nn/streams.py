@@ -93,11 +93,12 @@ _ANYWHERE = (nn.Identity, nn.Dropout, nn.Dropout2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 # Functions and methods by name, in place or not.
-_ACTIVATION_NAMES = set(
-    "relu relu6 leaky_relu elu gelu silu mish tanh sigmoid hardswish hardsigmoid hardtanh clamp".split()
-)
-_POOL_NAMES = set("max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d interpolate".split())
-_ANYWHERE_NAMES = set("dropout contiguous clone detach float stochastic_depth".split())
+_ACTIVATION_NAMES = {
+    *("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish", "tanh", "sigmoid"),
+    *("hardswish", "hardsigmoid", "hardtanh", "clamp"),
+}
+_POOL_NAMES = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate"}
+_ANYWHERE_NAMES = {"dropout", "contiguous", "clone", "detach", "float", "stochastic_depth"}
 _SUMS = {"add", "sub", "iadd", "isub"}
 _PRODUCTS = {"mul", "imul", "truediv"}
 
@@ -265,7 +266,7 @@ class _Streams(Walk):
         self.parents[second] = first
 
     def _concatenate(self, node: fx.Node, sources: list[fx.Node], result: Tensor) -> _Layout | None:
-        axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+        axis: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
         known = [layout for source in sources if (layout := self.layouts.get(source))]
         parts = sum((layout.parts for layout in known), ())
         if len(known) < len(sources) or {layout.axis for layout in known} != {axis % result.ndim}:
@@ -288,6 +289,6 @@ def _reshape(before: _Layout, source: Tensor, result: Tensor) -> _Layout | None:
 
 def _mean(node: fx.Node, before: _Layout, source: Tensor, result: Tensor) -> _Layout | None:
     """A mean over the positions, (N, C, H, W) -> (N, C) or (N, C, 1, 1)."""
-    axes = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else ())
-    reduced = {axis % source.ndim for axis in ([axes] if isinstance(axes, int) else axes)}  # type: ignore[union-attr]
+    axes: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else ())
+    reduced = {axis % source.ndim for axis in ([axes] if isinstance(axes, int) else axes)}
     return before if before.axis == 1 and reduced and min(reduced) > 1 else None

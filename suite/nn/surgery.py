@@ -19,6 +19,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from suite.nn.parts import has_identity_shortcut
 from suite.nn.streams import Port, Stream
 
+# Exact types: what a subclass computes is not known.
+_FUSIONS: dict[tuple[type, type], Any] = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
+
 
 def permute(network: nn.Module, stream: Stream, order: Tensor | Sequence[int]) -> None:
     """Reorder the channels of `stream`: new channel r is old channel ``order[r]``. The function stays the same.
@@ -69,10 +75,7 @@ def fold(network: nn.Module) -> nn.Module:
             continue
         names = str(source.target), str(node.target)
         layer, norm = (network.get_submodule(name) for name in names)
-        fuse: Any = {
-            (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
-            (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
-        }.get((type(layer), type(norm)))
+        fuse = _FUSIONS.get((type(layer), type(norm)))
         if fuse and all(calls.count(name) == 1 for name in names):
             network.set_submodule(names[0], fuse(layer, norm))
             network.set_submodule(names[1], nn.Identity())

@@ -56,9 +56,11 @@ class Walk(fx.Interpreter):
         super().__init__(network, garbage_collect_values=False, graph=fx.Tracer().trace(network))
 
     def walk(self, example: Tensor) -> None:
-        """Visit every operation once, in order, for images like `example` (N, C, H, W)."""
-        with evaluating(self.module), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
-            self.run(fake.from_tensor(example))
+        """Visit every operation once, in order, for inputs of the shape of `example`, usually (N, C, H, W)."""
+        like = next(self.module.parameters(), example)  # its device, and its precision unless the inputs are integers
+        dtype = like.dtype if example.is_floating_point() else example.dtype
+        with evaluating(self.module), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            self.run(torch.empty(example.shape, dtype=dtype, device=like.device))
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)

@@ -45,10 +45,10 @@ class Cost:
     """What one call of a network costs (for the whole batch it was given).
 
     `params` counts weights, biases and the affine part of normalisations, of parametrised layers the resulting weight;
-    `bytes_dense` is their storage. `macs` is for dense shapes; `macs_effective` counts a weight that is zero as no work,
-    exactly: non-zero weights times the positions where each is used. `ops` are single operations (mul, add, xnor):
-    one of each of the first two per MAC, and what modules declare. `uncounted` names the types of modules with weight
-    matrices, and the operators, whose work could not be counted.
+    `bytes_dense` is their storage, or what modules declare. `macs` is for dense shapes; `macs_effective` counts a
+    weight that is zero as no work, exactly: non-zero weights times the positions where each is used. `ops` are single
+    operations (mul, add, xnor): one of each of the first two per MAC, and what modules declare. `uncounted` names the
+    types of modules with weight matrices, and the operators, whose work could not be counted.
     """
 
     params: int
@@ -83,7 +83,7 @@ def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, .
 
 
 def thop_macs(network: nn.Module, inputs: Tensor) -> int:
-    """"FLOPs" as old versions of the thop package count them, to check published percentages (ABCPruner and others).
+    """ "FLOPs" as old versions of the thop package count them, to check published percentages (ABCPruner and others).
 
     Convolutions: MACs, plus one per output element if there is a bias; batch normalisation: 4 per element; linear
     layers: 2 * inputs - 1 per output; all else nothing.
@@ -120,10 +120,10 @@ def _slow_attention() -> Iterator[None]:
 
 
 # Where the two factors of an operator stand among its arguments.
-_PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1)}
-_PRODUCTS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2)}
-# Parts of names of operators that do heavy work in ways not counted here.
-_OPAQUE = ("cdist", "fft", "rnn", "lstm", "gru", "attention", "int_mm", "scaled_mm", "addr", "sparse", "trilinear")
+_FACTORS = {"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1)}
+_FACTORS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2)}
+# Parts of the names of operators that do heavy work in ways not counted here.
+_OPAQUE = ("cdist", "fft", "_rnn", "attention", "int_mm", "scaled_mm", "sparse", "trilinear")
 _FREE = (nn.Embedding, nn.EmbeddingBag)  # tables are looked up
 
 
@@ -135,12 +135,12 @@ class _Counter(TorchDispatchMode):
         self.network = network
         self.names = {module: name for name, module in network.named_modules() if "parametrizations" not in name}
         self.running: list[nn.Module] = []
+        self.outputs: dict[nn.Module, tuple[int, ...]] = {}  # of every module that was called
         self.declared: dict[nn.Module, dict[str, int]] = {}
-        self.outputs: dict[nn.Module, tuple[int, ...]] = {}
-        self.macs: dict[nn.Module, list[int]] = {}  # dense, effective
+        self.macs: dict[nn.Module, tuple[int, int]] = {}  # dense, effective
         self.opaque: set[str] = set()
-        # Storages that hold nothing but weights, kept alive so that no other storage takes their identity.
-        self.weights = {values.untyped_storage()._cdata: values for values in _held(network)}
+        # Storages that hold nothing but weights; the tensors are kept so that no other storage takes their identity.
+        self.weights = {_storage(values): values for values in (*network.parameters(), *network.buffers())}
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -155,87 +155,131 @@ class _Counter(TorchDispatchMode):
                 handle.remove()
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if hasattr(module, "cost") and not any(outer in self.declared for outer in self.running):
+        if callable(declare := getattr(module, "cost", None)) and not self._covered():
             total = self.declared.setdefault(module, {})
-            for key, value in module.cost(inputs).items():  # type: ignore[operator]
+            for key, value in declare(inputs).items():
                 total[key] = value if key == "bits" else total.get(key, 0) + value
         self.running.append(module)
 
     def _leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.running.pop()
-        self.outputs[module] = next((tuple(leaf.shape) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), ())
+        self.outputs[module] = next((tuple(leaf.shape) for leaf in _tensors(output)), ())
+
+    def _covered(self) -> bool:
+        return any(module in self.declared for module in self.running)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        sources = [self._is_weight(leaf) for leaf in _tensors((args, kwargs))]
         result = func(*args, **(kwargs or {}))
-        leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if leaves:
-            from_weights = all(self._is_weight(leaf) for leaf in leaves)
-            for leaf in tree_leaves(result):
-                if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
-                    self._mark(leaf, from_weights)
-        if not any(module in self.declared for module in self.running):
+        if not self._covered():
             self._book(func, args, result)
+        # What is computed from weights alone (a mask applied, a transposition) is a weight.
+        for leaf in _tensors(result):
+            if sources and all(sources):
+                self.weights.setdefault(_storage(leaf), leaf)
+            else:
+                self.weights.pop(_storage(leaf), None)
         return result
 
     def _is_weight(self, values: Tensor) -> bool:
-        return values.layout == torch.strided and values.untyped_storage()._cdata in self.weights
-
-    def _mark(self, values: Tensor, weight: bool) -> None:
-        key = values.untyped_storage()._cdata
-        if weight:
-            self.weights[key] = values
-        else:
-            self.weights.pop(key, None)
+        return _storage(values) in self.weights
 
     def _book(self, func: Any, args: Any, result: Any) -> None:
         space, name = func._schema.name.split("::")
         name = name.strip("_")
         if name == "convolution":
             images, weight, transposed = args[0], args[1], args[6]
-            positions = (images if transposed else result).numel() // (weight.shape[0] if transposed else result.shape[1])
-            if transposed:
-                positions = images.numel() // images.shape[1]
+            where = images if transposed else result  # each weight is used once for every pixel of it
+            positions = where.numel() // where.shape[1]
             self._add(weight.numel() * positions, self._nonzero(weight) * positions)
-        elif name in _PRODUCTS:
-            first, second = (args[place] for place in _PRODUCTS[name])
-            rows = first.numel() // first.shape[-1]
-            columns = second.numel() // first.shape[-1]
-            if name in ("bmm", "baddbmm", "addbmm"):
-                rows, columns = first.shape[1], second.shape[2]
+        elif name in _FACTORS:
+            first, second = (args[place] for place in _FACTORS[name])
+            batch = first.shape[0] if first.ndim == second.ndim == 3 else 1
+            rows = first.numel() // batch // first.shape[-1]
+            columns = second.numel() // batch // first.shape[-1]
             dense = first.numel() * columns
-            effective = self._nonzero(first) * columns if self._is_weight(first) else self._nonzero(second) * rows
-            self._add(dense, effective if self._is_weight(first) != self._is_weight(second) else dense)
+            if self._is_weight(first) == self._is_weight(second):
+                self._add(dense, dense)
+            else:
+                self._add(dense, self._nonzero(first) * columns if self._is_weight(first) else _nonzero(second) * rows)
         elif space not in ("aten", "prim", "prims") or any(part in name for part in _OPAQUE):
             self.opaque.add(f"{space}::{name}")
 
-    def _nonzero(self, weight: Tensor) -> int:
-        return _nonzero(weight) if self._is_weight(weight) else weight.numel()
+    def _nonzero(self, values: Tensor) -> int:
+        return _nonzero(values) if self._is_weight(values) else values.numel()
 
     def _add(self, dense: int, effective: int) -> None:
-        total = self.macs.setdefault(self.running[-1] if self.running else self.network, [0, 0])
-        total[0] += dense
-        total[1] += effective
+        module = self.running[-1] if self.running else self.network
+        self.outputs.setdefault(module, ())
+        before = self.macs.get(module, (0, 0))
+        self.macs[module] = before[0] + dense, before[1] + effective
 
     def cost(self) -> Cost:
-        for module, declared in self.declared.items():
-            macs = declared.get("macs", declared.get("mul", 0))
-            self.macs[module] = [macs, macs]
-        plain = sum(dense for module, (dense, _) in self.macs.items() if module not in self.declared)
-        ops = {
-            "mul": plain + sum(declared.get("mul", 0) for declared in self.declared.values()),
-            "add": plain + sum(declared.get("add", 0) for declared in self.declared.values()),
-            "xnor": sum(declared.get("xnor", 0) for declared in self.declared.values()),
-        }
-        weights = {module: _weights(module) for module in self.names}
-        everything = list({id(values): values for own in weights.values() for values in own}.values())
-        layers = [layer for module in self.names if (layer := self._layer(module, weights))]
+        plain = sum(dense for dense, _ in self.macs.values())
+        ops = {key: sum(total.get(key, 0) for total in self.declared.values()) for key in ("mul", "add", "xnor")}
+        for module, total in self.declared.items():
+            macs = total.get("macs", total.get("mul", 0))
+            self.macs[module] = macs, macs
+        # Values by identity: what modules share counts once. Where a module declares bits, those are its storage.
+        held = {id(values): values for module in self.names for values in _own(module)}
+        bits = {key: 8 * values.numel() * values.element_size() for key, values in held.items()}
+        for module, total in self.declared.items():
+            if "bits" in total:
+                bits |= {id(values): 0 for values in _own(module)} | {id(module): total["bits"]}
         return Cost(
-            params=sum(values.numel() for values in everything),
-            params_nonzero=sum(map(_nonzero, everything)),
-            bytes_dense=sum(values.numel() * values.element_size() for values in everything),
+            params=sum(values.numel() for values in held.values()),
+            params_nonzero=sum(map(_nonzero, held.values())),
+            bytes_dense=-(-sum(bits.values()) // 8),
             macs=sum(dense for dense, _ in self.macs.values()),
             macs_effective=sum(effective for _, effective in self.macs.values()),
-            ops=ops,
-            layers=tuple(layers),
-            uncounted=tuple(sorted(self.opaque | self._without_macs(weights))),
+            ops={"mul": ops["mul"] + plain, "add": ops["add"] + plain, "xnor": ops["xnor"]},
+            layers=tuple(layer for module in self.outputs if (layer := self._layer(module))),
+            uncounted=tuple(sorted(self.opaque | self._without_macs())),
         )
+
+    def _layer(self, module: nn.Module) -> Layer | None:
+        weights = self._weights(module)
+        if not weights and module not in self.macs:
+            return None
+        dense, effective = self.macs.get(module, (0, 0))
+        params = sum(values.numel() for values in weights)
+        nonzero = sum(map(_nonzero, weights))
+        return Layer(self.names[module], _kind(module), dense, effective, params, nonzero, self.outputs[module])
+
+    def _weights(self, module: nn.Module) -> list[Tensor]:
+        """Of `module` and of the modules in it that are never called (the projections inside attention)."""
+        inner = [child for child in module.children() if child in self.names and child not in self.outputs]
+        return _own(module) + [values for child in inner for values in self._weights(child)]
+
+    def _without_macs(self) -> set[str]:
+        return {
+            _kind(module)
+            for module in self.outputs
+            if not isinstance(module, _FREE)
+            and not any(part in self.macs for part in module.modules())
+            and any(values.ndim > 1 for values in self._weights(module))
+        }
+
+
+def _own(module: nn.Module) -> list[Tensor]:
+    """The module's own parameters; of parametrised ones what results."""
+    own: list[Tensor] = [values for values in module._parameters.values() if values is not None]
+    if parametrize.is_parametrized(module):
+        own += [getattr(module, name) for name in module.parametrizations]  # type: ignore[union-attr, operator]
+    return own
+
+
+def _nonzero(values: Tensor) -> int:
+    return values.numel() if values.is_meta else int(torch.count_nonzero(values))
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
+
+
+def _storage(values: Tensor) -> int:
+    return values.untyped_storage()._cdata
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__.removeprefix("Parametrized")

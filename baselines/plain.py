@@ -1,0 +1,59 @@
+"""The network itself, trained from scratch; or a reference trained on, the rival of everything that starts from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from suite.artifacts import Network
+from suite.contract import Method, Paper, option
+from suite.errors import UserError
+from suite.nn import build
+from suite.run import Run
+from suite.settings import Classification
+from suite.train import Recipe, train
+
+
+@dataclass
+class Plain(Method):
+    """SGD on cross-entropy. With ``task.weights=FILE`` the network starts from the user's state-dict and is not trained."""
+
+    paper = Paper("Deep Residual Learning for Image Recognition", "He, Zhang, Ren, Sun", "CVPR", 2016,
+                  "https://arxiv.org/abs/1512.03385")
+    tags = ("reference",)
+    takes = ("Classification",)
+    gives = "Network"
+    scales = {"smoke": {"batch": 32}}
+    standins = ("One warm-up and one cosine instead of steps, at every scale: it needs fewer epochs for the same accuracy.",)
+
+    arch: str = option("resnet20", "network, see suite.nn.ARCHS")
+    starts: Literal["scratch", "reference"] = option("scratch", "from random weights, or train the reference on")
+    rate: float = option(0.1, "peak learning rate from scratch", bounds=(0, 10))
+    further_rate: float = option(0.05, "peak learning rate when training a reference on", bounds=(0, 10))
+    batch: int = option(128, "images per step", bounds=(1, 65536))
+    weight_decay: float = option(5e-4, "L2 penalty", bounds=(0, 1))
+
+    def fit(self, setting: Classification, run: Run) -> Network:
+        rate = self.rate
+        if self.starts == "reference":
+            network, rate = run.reference(self.arch).module, self.further_rate
+        else:
+            torch.manual_seed(run.seed("weights", self.arch))
+            network = build(self.arch, setting.classes, setting.shape[1])
+            if setting.weights:
+                load_weights(network, setting.weights)
+                return Network(network)
+        recipe = Recipe(rate=rate, batch=self.batch, weight_decay=self.weight_decay)
+        train(network, setting.train, run, augment=setting.augment, recipe=recipe)
+        return Network(network)
+
+
+def load_weights(network: torch.nn.Module, path: str) -> None:
+    """Put the state-dict file `path` into `network`. UserError for a file that is none or fits another network."""
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"'{path}' is no state-dict of this network ({reason}); give the arch it belongs to.") from error

@@ -1,0 +1,24 @@
+"""Filter pruning without a criterion: in every layer, filters drawn at random go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from suite.baselines._pruning import PruningMethod, filters
+from suite.contract import Paper
+from suite.run import Run
+
+
+@dataclass
+class RandomFilterMethod(PruningMethod):
+    """What any filter criterion has to beat."""
+
+    paper = Paper("Recovering from Random Pruning", "Mittal, Bhardwaj, Khapra, "
+                  "Ravindran", "WACV", 2018, "https://arxiv.org/abs/1801.10447")
+    tags = ("cnn/pruning-channel",)
+
+    def mask(self, weight: Tensor, run: Run, name: str) -> Tensor:
+        return filters(torch.rand(len(weight), generator=run.generator("filters", name)), weight, self.sparsity)

@@ -1,0 +1,101 @@
+"""``suite run``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from suite.errors import UserError
+
+
+@click.command()
+@click.argument("task")
+@click.argument("methods")
+@click.argument("options", nargs=-1)
+@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full: the budget, and what shrinks.")
+@click.option("--seed", type=int, help="One seed (default 0).")
+@click.option("--seeds", type=click.IntRange(1), help="That many seeds: 0, 1, ...")
+@click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
+@click.option("--device", default="cpu", show_default=True, help="Where to train; latency is always the CPU's.")
+@click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
+@click.option("--again", is_flag=True, help="Run even what is recorded.")
+def command(
+    task: str, methods: str, options: tuple[str, ...], scale: str, seed: int | None, seeds: int | None, data: Path | None,
+    device: str, track: str | None, dry_run: bool, again: bool,
+) -> None:
+    """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
+
+    \b
+    suite run cifar10 one_by_n n=4 sparsity=0.5
+    suite run cifar10 one_by_n,l1_filter sparsity=0.5,0.75 one_by_n.n=4 --seeds 3
+    suite run imagenet one_by_n task.size=224 --data /datasets --scale full --device cuda
+    """
+    if seed is not None and seeds is not None:
+        raise UserError("--seed and --seeds exclude each other; --seeds 3 means the seeds 0, 1 and 2.")
+    from suite import runner
+
+    numbers = list(range(seeds)) if seeds else [seed or 0]
+    plan = make_plan(task, methods.split(","), options, numbers, scale, data, again)
+    for sentence in plan.stale:
+        click.echo(f"stale, will be run again: {sentence}", err=True)
+    if dry_run:
+        return _show(plan)
+    import sys
+
+    def say(sentence: str) -> None:
+        click.echo(sentence, err=True)
+
+    records = runner.run_plan(plan, say=say, device=device, show_progress=sys.stderr.isatty())
+    finish(records, track)
+    if any(item["status"] == "failed" for item in records):
+        raise SystemExit(1)
+
+
+def make_plan(
+    task: str, methods: list[str], words: tuple[str, ...], seeds: list[int], scale: str, data: Path | None, again: bool = False
+) -> Any:
+    """The plan of a command line: names and options checked, the grid unfolded, the data found."""
+    from suite import options, plan, plugins
+
+    parsed = options.parse(words, methods)
+    for_task = options.grid(plugins.load("tasks", task), task, [word for word in parsed if word.owner == "task"])
+    wanted = []
+    for name in dict.fromkeys(methods):
+        own = [word for word in parsed if word.owner in ("", name)]
+        own = [word for word in own if word.owner or not any(item.owner and item.key == word.key for item in own)]
+        wanted += [(name, chosen) for chosen in options.grid(plugins.load("baselines", name), name, own)]
+    plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again) for chosen in for_task]
+    if note := next((spec.source.note for item in plans for spec in item.wanted), ""):
+        click.echo(note, err=True)
+    return plan.Plan(*(sum((getattr(item, part) for item in plans), []) for part in ("wanted", "missing", "stale")))
+
+
+def finish(records: list[dict[str, Any]], track: str | None) -> None:
+    """Mirror the records into MLflow and print their table."""
+    from rich.console import Console
+
+    from suite.paths import cache_folder
+    from suite.report.terminal import run_table
+    from suite.tracking import mirror
+
+    sentence = mirror(records, track, cache_folder())
+    run_table(records, Console())
+    click.echo(sentence)
+
+
+def _show(plan: Any) -> None:
+    from suite import record
+    from suite.plan import estimate
+    from suite.runner import describe
+
+    guess = estimate(plan, record.read_all())
+    for spec in plan.missing:
+        seconds = guess[spec.id]
+        click.echo(f"{spec.id}  {describe(spec)}  {'?' if seconds is None else f'{seconds:.0f} s'}")
+    known = [seconds for seconds in guess.values() if seconds is not None]
+    unknown = len(guess) - len(known)
+    click.echo(f"{len(plan.missing)} runs to make, {len(plan.shown) - len(plan.missing)} recorded; about {sum(known) / 60:.0f} min"
+               + (f" and {unknown} runs without an estimate (none like them is recorded)" if unknown else ""))

@@ -1,0 +1,186 @@
+"""Streams: found as expected, and permuting or cutting them does what it should."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from suite.nn import Stream, build, keep, permute, streams
+
+ARCHS = ["resnet8", "cifar_vgg16", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet18", "resnet50"]
+
+
+class Branches(nn.Module):
+    """Concatenation, flattening with several positions, PReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 6, 3)
+        self.norm, self.slope = nn.BatchNorm2d(10), nn.PReLU(10)
+        self.head = nn.Linear(10 * 9, 5)
+        self.last = nn.Linear(5, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        both = self.slope(self.norm(torch.cat([self.left(images), self.right(images)], 1)))
+        return self.last(self.head(both.flatten(1)).relu())
+
+
+class Twice(nn.Module):
+    """The same layer on two streams: nothing it touches may move alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.shared, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.shared(self.shared(self.stem(images)).relu()))
+
+
+class Softmax(nn.Module):
+    """An operation that mixes channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.stem(images).cumsum(1))
+
+
+def randomise(network: nn.Module) -> nn.Module:
+    """Random statistics and affine parts, and float64, so that only a mistake can change the output."""
+    for module in network.modules():
+        for name, values in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            if values.dtype.is_floating_point and (values.ndim == 1 or not values.any()):
+                low = 0.5 if name in ("weight", "running_var") else -0.5
+                nn.init.uniform_(values, low, low + 1)
+    return network.double().eval()
+
+
+@cache
+def network_of(arch: str) -> nn.Module:
+    torch.manual_seed(0)
+    return randomise(Branches() if arch == "branches" else build(arch, 10, 32))
+
+
+def images_of(arch: str) -> Tensor:
+    side = 5 if arch == "branches" else 32
+    return torch.randn(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def zero_readers(network: nn.Module, stream: Stream, index: list[int]) -> None:
+    """What cutting means: the readers see zeros in place of all channels but those of `index`."""
+    gone = [channel for channel in range(stream.channels) if channel not in index]
+    for name, positions, offset in stream.readers:
+        for channel in gone:
+            start = offset + channel * positions
+            network.get_submodule(name).weight.data[:, start : start + positions] = 0  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize("arch", [*ARCHS, "branches"])
+def test_permuting_all_free_streams_changes_nothing(arch: str) -> None:
+    network, images = copy.deepcopy(network_of(arch)), images_of(arch)
+    before = network(images)
+    free = [stream for stream in streams(network, images.float()) if not stream.fixed]
+    generator = torch.Generator().manual_seed(1)
+    moved = 0
+    for stream in free:
+        order = torch.randperm(stream.channels, generator=generator)
+        old = network.get_submodule(stream.writers[0]).weight.clone()  # type: ignore[operator, union-attr]
+        permute(network, stream, order)
+        moved += not torch.equal(old, network.get_submodule(stream.writers[0]).weight)  # type: ignore[arg-type]
+    assert moved == len(free) > 0
+    assert before.std() > 1e-3
+    assert (network(images) - before).abs().max() < 1e-5 * before.abs().max().clamp(max=1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(arch=st.sampled_from(["resnet8", "mobilenet_v3_small", "branches"]), data=st.data())
+def test_any_order_of_any_stream_changes_nothing(arch: str, data: st.DataObject) -> None:
+    network, images = copy.deepcopy(network_of(arch)), images_of(arch)
+    free = [stream for stream in streams(network, images.float()) if not stream.fixed]
+    stream = data.draw(st.sampled_from(free))
+    before = network(images)
+    permute(network, stream, data.draw(st.permutations(range(stream.channels))))
+    assert (network(images) - before).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("arch", [*ARCHS, "branches"])
+def test_keeping_equals_masking(arch: str) -> None:
+    images = images_of(arch)
+    found = [stream for stream in streams(network_of(arch), images.float()) if not stream.fixed]
+    for stream in found[:: max(1, len(found) // 3)]:
+        masked, cut = copy.deepcopy(network_of(arch)), copy.deepcopy(network_of(arch))
+        index = list(range(stream.channels))[1::2]
+        zero_readers(masked, stream, index)
+        keep(cut, stream, index)
+        assert (cut(images) - masked(images)).abs().max() < 1e-5
+        assert sum(p.numel() for p in cut.parameters()) < sum(p.numel() for p in masked.parameters())
+        after = next(new for new in streams(cut, images.float()) if new.writers == stream.writers)
+        assert after.channels == len(index)
+
+
+def test_kinds_of_streams_in_an_option_a_network() -> None:
+    found = streams(network_of("resnet8"), torch.empty(1, 3, 32, 32))
+    stem, inner = found[0], found[1]
+    assert stem.writers == ("conv1", "layer1.0.conv2") and stem.residual and stem.fixed  # the zero padding fixes it
+    assert inner.writers == ("layer1.0.conv1",) and not inner.residual and not inner.fixed and not inner.linear
+    assert [port.name for port in inner.carriers] == ["layer1.0.bn1"]
+    assert [port.name for port in inner.readers] == ["layer1.0.conv2"]
+    assert found[-1].writers == ("fc",) and found[-1].fixed
+
+
+def test_kinds_of_streams_in_other_networks() -> None:
+    found = {item.writers[0]: item for item in streams(network_of("resnet50"), torch.empty(1, 3, 32, 32))}
+    joined = found["layer1.0.conv3"]
+    assert joined.residual and not joined.fixed
+    assert set(joined.writers) == {"layer1.0.conv3", "layer1.0.downsample.0", "layer1.1.conv3", "layer1.2.conv3"}
+
+    found = {item.writers[0]: item for item in streams(network_of("mobilenet_v3_small"), torch.empty(1, 3, 32, 32))}
+    expanded = found["features.4.block.0.0"]
+    assert expanded.gates == ("features.4.block.2.fc2",) and not expanded.residual
+    assert [port.name for port in expanded.readers] == ["features.4.block.2.fc1", "features.4.block.3.0"]
+    assert "features.4.block.1.0" in [port.name for port in expanded.carriers]
+
+    with torch.device("meta"):
+        flat = streams(build("vgg16", 10, 224), torch.empty(1, 3, 224, 224))
+    assert next(stream for stream in flat if "features.28" in stream.writers).readers == (("classifier.0", 49, 0),)
+
+
+def test_concatenation_has_offsets() -> None:
+    left, right = streams(network_of("branches"), torch.empty(1, 3, 5, 5))[:2]
+    assert left.readers == (("head", 9, 0),) and right.readers == (("head", 9, 36),)
+    assert right.carriers == (("norm", 1, 4), ("slope", 1, 4))
+
+
+@pytest.mark.parametrize("network", [Twice(), Softmax()])
+def test_what_is_not_understood_is_fixed(network: nn.Module) -> None:
+    assert all(stream.fixed for stream in streams(network, torch.empty(1, 3, 4, 4)))
+
+
+def test_looking_changes_nothing() -> None:
+    network = build("resnet8", 10, 32).train()
+    before = copy.deepcopy(network.state_dict())
+    streams(network, torch.ones(2, 3, 32, 32))
+    assert all(module.training for module in network.modules())
+    assert all(torch.equal(before[key], values) for key, values in network.state_dict().items())
+
+
+def test_refusals() -> None:
+    network = copy.deepcopy(network_of("resnet8"))
+    stem, inner = streams(network, torch.empty(1, 3, 32, 32))[:2]
+    with pytest.raises(ValueError, match="fixed"):
+        permute(network, stem, range(16))
+    with pytest.raises(ValueError, match="no permutation"):
+        permute(network, inner, [0] * 16)
+    with pytest.raises(ValueError, match="no channel left"):
+        keep(network, inner, [])
+    nn.utils.parametrize.register_parametrization(network.layer1[0].conv1, "weight", nn.Identity())  # type: ignore[index, union-attr, arg-type]
+    with pytest.raises(ValueError, match="parametrised"):
+        keep(network, inner, [0])
