@@ -49,9 +49,9 @@ def save(value: Any, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    os.close(handle)
     try:
-        torch.save(value, name)
+        with os.fdopen(handle, "wb") as file:
+            torch.save(value, file)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

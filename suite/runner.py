@@ -100,6 +100,9 @@ class _Execution:
         spec, run = self.spec, self.run
         import torch
 
+        for parent in spec.references.values():
+            if not parent.artifact.exists():
+                raise RuntimeError(f"its reference {parent.id} did not finish")
         torch.manual_seed(run.seed("fit"))
         with self._timed("fit"):
             setting = spec.task.setting(run)

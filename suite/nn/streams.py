@@ -116,7 +116,10 @@ class _Streams(Walk):
         return [
             Stream(
                 item.channels,
-                *(tuple(dict.fromkeys(ports)) for ports in (item.writers, item.readers, item.carriers, item.gates)),
+                tuple(dict.fromkeys(item.writers)),
+                tuple(dict.fromkeys(item.readers)),
+                tuple(dict.fromkeys(item.carriers)),
+                tuple(dict.fromkeys(item.gates)),
                 item.residual,
                 item.fixed,
                 item.linear,

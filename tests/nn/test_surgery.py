@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from test_streams import images_of, network_of
-from torch import nn
+from torch import Tensor, nn
 
 from suite.nn import blocks, build, drop, factorise, fold, prunable
 
+NetworkOf = Callable[[str], nn.Module]
+ImagesOf = Callable[[str], Tensor]
+
 
 @pytest.mark.parametrize("arch", ["resnet8", "cifar_vgg16", "mobilenet_v1", "mobilenet_v3_small", "resnet50"])
-def test_folding_is_exact_and_leaves_the_original(arch: str) -> None:
+def test_folding_is_exact_and_leaves_the_original(network_of: NetworkOf, images_of: ImagesOf, arch: str) -> None:
     network, images = network_of(arch), images_of(arch)
     before = network(images)
     folded = fold(network)
@@ -29,7 +32,7 @@ def test_a_normalisation_that_others_look_behind_is_not_folded() -> None:
             super().__init__()
             self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
+        def forward(self, images: Tensor) -> Tensor:
             hidden = self.conv(images)
             return self.norm(hidden) + hidden
 
@@ -37,7 +40,7 @@ def test_a_normalisation_that_others_look_behind_is_not_folded() -> None:
 
 
 @pytest.mark.parametrize(("name", "full"), [("conv1", 16), ("layer2.0.conv1", 32), ("layer2.0.conv2", 32), ("fc", 10)])
-def test_factorising_at_full_rank_is_exact(name: str, full: int) -> None:
+def test_factorising_at_full_rank_is_exact(network_of: NetworkOf, images_of: ImagesOf, name: str, full: int) -> None:
     network, images = copy.deepcopy(network_of("resnet8")), images_of("resnet8")
     before = network(images)
     factorise(network, name, full)
@@ -69,7 +72,7 @@ def test_factorising_refuses(name: str, rank: int) -> None:
         ("mobilenet_v3_small", "features.3"),
     ],
 )
-def test_a_dropped_block_is_its_shortcut(arch: str, name: str) -> None:
+def test_a_dropped_block_is_its_shortcut(network_of: NetworkOf, images_of: ImagesOf, arch: str, name: str) -> None:
     """With its last normalisation zeroed a block is its shortcut already; dropping it then changes nothing."""
     network, images = copy.deepcopy(network_of(arch)), images_of(arch)
     block = network.get_submodule(name)
