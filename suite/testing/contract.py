@@ -1,0 +1,183 @@
+"""What every task and method must do, checked at smoke scale on embedded data.
+
+Each check raises `Problem` with a sentence for the plug-in's author. They run as a suite in ``suite check`` and in our
+own tests; `fit_once` shares one fit between them.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+import tempfile
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite import plugins
+from suite.contract import Claim, Method, Paper, Published, Task
+from suite.plan import Plan, Spec, specs, with_prerequisites
+from suite.record import read, results_folder
+from suite.run import Budget, Run, load
+from suite.runner import execute
+
+
+class Problem(AssertionError):
+    """A plug-in breaks the contract; the text says where and what would be right."""
+
+
+def expect(holds: bool, sentence: str) -> None:
+    """Raise `Problem` with `sentence` unless `holds`."""
+    if not holds:
+        raise Problem(sentence)
+
+
+def check_fields(plugin: type[Any], name: str) -> None:
+    """Options are a dataclass whose every field has a type, a default inside its own bounds, and a line of help."""
+    from suite.options import check
+
+    expect(dataclasses.is_dataclass(plugin), f"'{name}' is no dataclass; put @dataclass above the class")
+    typing.get_type_hints(plugin)
+    for item in dataclasses.fields(plugin):
+        expect(item.default is not dataclasses.MISSING, f"option '{item.name}' of '{name}' has no default")
+        expect(bool(item.metadata.get("help")), f"option '{item.name}' of '{name}' has no help; declare it with option(...)")
+        check(plugin, name, item.name, item.default)
+
+
+def check_listing(kind: plugins.Kind, name: str) -> None:
+    """The file starts with a one-line summary, which listing shows without importing it."""
+    found = plugins.find(kind)[name]
+    expect(bool(found.summary) and not found.summary.startswith("cannot be read"),
+           f"'{found.path.name}' needs a docstring whose first line says what '{name}' does")
+    ast.parse(found.path.read_text(encoding="utf-8"))
+
+
+def check_task(name: str) -> None:
+    """A task's declarations: title, metrics inside their meaning, scales with budgets, a loadable reference method."""
+    task = plugins.load("tasks", name)
+    check_listing("tasks", name)
+    check_fields(task, name)
+    expect(issubclass(task, Task) and bool(task.title) and task.version >= 1, f"task '{name}' needs a title and a version")
+    expect(len({metric.name for metric in task.metrics}) == len(task.metrics) > 0, f"task '{name}' needs metrics of distinct names")
+    for metric in task.metrics:
+        expect(metric.bounds[0] < metric.bounds[1], f"metric '{metric.name}' of '{name}' has empty bounds")
+    expect({"smoke", "short"} <= set(task.scales), f"task '{name}' needs at least the scales smoke and short")
+    for scale, budget in task.scales.items():
+        expect(budget.scratch > 0 and budget.extra > 0, f"scale '{scale}' of '{name}' has an empty budget")
+    expect("return" in task.setting.__annotations__, f"setting() of '{name}' must say its type: -> Classification, for example")
+    plugins.load("baselines", task.reference)
+
+
+def check_method(name: str) -> None:
+    """A method's declarations: paper, types, scales that name its own options, claims and published numbers of the right type."""
+    method = plugins.load("baselines", name)
+    check_listing("baselines", name)
+    check_fields(method, name)
+    expect(issubclass(method, Method) and isinstance(method.paper, Paper), f"method '{name}' needs paper = Paper(...)")
+    expect(bool(method.takes) and bool(method.gives), f"method '{name}' must say what it takes and gives")
+    names = {item.name for item in dataclasses.fields(method)}
+    for scale, options in method.scales.items():
+        expect(set(options) <= names, f"scales['{scale}'] of '{name}' sets {sorted(set(options) - names)}, which are no options")
+    expect(all(isinstance(item, Claim) for item in method.claims), f"claims of '{name}' must be Claim(...)")
+    expect(all(isinstance(item, Published) for item in method.published), f"published of '{name}' must be Published(...)")
+    for claim in method.claims:
+        for side in claim.sides:
+            rival = plugins.load("baselines", side.method)
+            unknown = {*side.options, *claim.options} - {item.name for item in dataclasses.fields(rival)}
+            expect(not unknown, f"claim '{claim.name}' of '{name}' sets {sorted(unknown)}, which '{side.method}' lacks")
+
+
+def fit_once(task: str, method: str, seed: int = 0) -> tuple[Spec, dict[str, Any]]:
+    """Run a method at smoke scale on embedded data with everything it rests on; the spec and its record."""
+    plan: Plan = specs(task, [(method, {})], [seed], "smoke")
+    for spec in with_prerequisites(plan.wanted[0]):
+        if any(item.id == spec.id for item in plan.missing) or not spec.artifact.exists():
+            record = execute(spec, say=lambda sentence: None)
+            expect(record["status"] == "done", f"{spec.id} {record['status']}: {record['reason']}")
+    return plan.wanted[0], read(results_folder() / f"{plan.wanted[0].id}.json")
+
+
+def check_record(spec: Spec, record: dict[str, Any]) -> None:
+    """Scores are complete, finite and inside their bounds; the budget was kept; cost was counted."""
+    for metric in spec.task.metrics:
+        score = record["scores"].get(metric.name, math.nan)
+        expect(metric.bounds[0] <= score <= metric.bounds[1], f"{metric.name} of {spec.id} is {score}, outside {metric.bounds}")
+    budget = record["budget"]
+    expect(budget["final"] <= budget["total"] <= budget["allowed"], f"{spec.id} spent {budget}: more than its budget")
+    profile = record["profile"]
+    expect(profile is None or profile["macs"] > 0, f"{spec.id} has a probe, and no MACs were counted on it")
+
+
+def check_saved(spec: Spec) -> None:
+    """The cached artifact, read again, scores what the record says."""
+    run = Run(spec.seed, spec.scale, Budget(0), spec.artifact.parent, spec.source.folder)
+    again = spec.task.evaluate(load(spec.artifact), run)
+    recorded = read(results_folder() / f"{spec.id}.json")["scores"]
+    expect(all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded), f"{spec.id} saved scores {again}, recorded {recorded}")
+
+
+def check_repeats(spec: Spec) -> None:
+    """A second fit with the same seed gives the same scores and spends the same budget."""
+    with tempfile.TemporaryDirectory() as folder:
+        scale = spec.task.scales[spec.scale]
+        allowed = scale.extra if spec.method.starts == "reference" else scale.scratch
+        run = Run(spec.seed, spec.scale, Budget(allowed), Path(folder), spec.source.folder,
+                  {arch: parent.artifact for arch, parent in spec.references.items()})
+        torch.manual_seed(run.seed("fit"))
+        artifact: Any = spec.method.fit(spec.task.setting(run), run)
+        again = spec.task.evaluate(artifact, run)
+    record = read(results_folder() / f"{spec.id}.json")
+    expect(again == record["scores"], f"{spec.id}: a second fit scored {again}, the first {record['scores']}")
+    expect(vars(run.budget) == record["budget"], f"{spec.id}: a second fit spent {run.budget}, the first {record['budget']}")
+
+
+def check_plugins(path: Path, say: Callable[[str], None]) -> int:
+    """All checks on every plug-in file at `path` (a file, or a folder with tasks/ and baselines/); the number of problems."""
+    own = {kind: [item for item in plugins.find(kind).values() if item.path.resolve() == path.resolve()
+                  or path.resolve() in item.path.resolve().parents] for kind in typing.get_args(plugins.Kind)}
+    expect(any(own.values()), f"'{path}' holds no plug-in; a plug-in folder has tasks/ or baselines/ with one file each")
+    problems = 0
+
+    def attempt(what: str, check: Callable[[], object]) -> Any:
+        nonlocal problems
+        try:
+            result = check()
+        except Exception as error:
+            problems += 1
+            say(f"  FAIL  {what}: {error}")
+            return None
+        say(f"  ok    {what}")
+        return result
+
+    for item in own["tasks"]:
+        say(f"task {item.name}")
+        attempt("declarations", lambda item=item: check_task(item.name))
+    for item in own["baselines"]:
+        say(f"method {item.name}")
+        attempt("declarations", lambda item=item: check_method(item.name))
+    for task, method in _pairs(own):
+        say(f"{method} on {task}")
+        fitted = attempt("fits at smoke scale", lambda task=task, method=method: fit_once(task, method))
+        if fitted:
+            attempt("scores, budget, cost", lambda fitted=fitted: check_record(*fitted))
+            attempt("saved artifact scores the same", lambda fitted=fitted: check_saved(fitted[0]))
+            attempt("same seed, same scores", lambda fitted=fitted: check_repeats(fitted[0]))
+    return problems
+
+
+def _pairs(own: dict[Any, list[plugins.Found]]) -> list[tuple[str, str]]:
+    """Each new method on every new task it fits (else on the first task of the suite that it fits), new tasks with their reference."""
+    tasks = [item.name for item in own["tasks"]]
+    pairs = [(task, plugins.load("tasks", task).reference) for task in tasks]
+    for item in own["baselines"]:
+        fitting = [task for task in plugins.find("tasks") if _fits(task, item.name)]
+        pairs += [(task, item.name) for task in ([task for task in fitting if task in tasks] or fitting[:1])]
+    return list(dict.fromkeys(pairs))
+
+
+def _fits(task: str, method: str) -> bool:
+    judge, plugin = plugins.load("tasks", task), plugins.load("baselines", method)
+    return plugin.gives in judge.accepts and judge.setting.__annotations__.get("return") in plugin.takes
