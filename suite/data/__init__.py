@@ -24,4 +24,4 @@ def find(name: str) -> Dataset:
         return Cifar10()
     if name == "cifar100":
         return Cifar100()
-    raise UserError(f"there is no data set '{name}'{nearest(name, NAMES)}")
+    raise UserError(f"There is no data set '{name}'{nearest(name, NAMES)}")

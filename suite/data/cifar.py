@@ -57,12 +57,13 @@ class _Cifar(Dataset):
         for split, files in self.files.items():
             images, labels = procedural.tiny_images(self.classes, split)
             for name, rows in zip(files, np.array_split(np.arange(len(labels)), len(files)), strict=True):
-                content = {
+                content: dict[str, Any] = {
                     "batch_label": f"embedded data, version {self.version}, {name}",
-                    **{key: procedural.grouped(labels[rows], self.classes, to).tolist() for key, to in self.labels.items()},
                     "data": images[rows].reshape(-1, VALUES),
                     "filenames": [f"embedded_{split}_{row:05d}.png" for row in rows.tolist()],
                 }
+                for key, groups in self.labels.items():
+                    content[key] = procedural.grouped(labels[rows], self.classes, groups).tolist()
                 (inner / name).write_bytes(unpickle.dump(content))
         meta = {self.names[key]: procedural.class_names(count) for key, count in self.labels.items()}
         (inner / self.meta).write_bytes(unpickle.dump(meta))
@@ -84,7 +85,7 @@ class _Cifar(Dataset):
 
     def describe(self, folder: Path) -> dict[str, str]:
         """A line for each split, and the classes' names."""
-        lines = {}
+        lines: dict[str, str] = {}
         for split in self.files:
             labels = self._split(folder, split).labels
             each = np.bincount(labels, minlength=self.classes)
@@ -175,7 +176,7 @@ class _Cifar(Dataset):
 
     @property
     def _again(self) -> str:
-        return f"unpack {self.where_to_get} again"
+        return f"unpack {self.where_to_get} again."
 
 
 class Cifar10(_Cifar):

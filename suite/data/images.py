@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class StoredImages:
     """Images of one size (:class:`suite.settings.Images`): `pixels` uint8 (N, C, H, W), `labels` int64 (N,)."""
 

@@ -11,15 +11,18 @@ matrix product, no sum of floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from suite.data.source import Split
+
 VERSION = 1  # a change of any byte below gets a new one
 
-NOISE = 0.09  # the difficulty: standard deviation of the pixel noise on a scale of 0 to 1
 COUNTS = {"train": 10_000, "test": 2_000}
+PHOTOGRAPH_COUNTS = {"train": 2_000, "test": 500}
+SPLITS = ("train", "test")
 SIZE = 32
 CHUNK = 500  # images drawn at once: small enough for the processor's cache, and part of the format
 
@@ -44,7 +47,7 @@ class Draw:
 
     def noise(self, *shape: int) -> Array:
         """float32 of `shape` with mean 0 and variance 1: the sum of four bytes, nearly normal."""
-        raw = self._bits.random_raw((int(np.prod(shape)) + 1) // 2).view(np.uint8).reshape(-1, 4)
+        raw = self._bits.random_raw((int(np.prod(shape)) + 1) // 2).astype("<u8").view(np.uint8).reshape(-1, 4)
         total = raw.astype(np.int16).sum(axis=1)[: int(np.prod(shape))]
         return ((total - np.float32(510.0)) * np.float32(1 / 147.8)).astype(np.float32).reshape(shape)
 
@@ -100,23 +103,49 @@ TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 class Kind(NamedTuple):
-    """Which silhouettes and textures make up the classes: class = shape * textures + texture."""
+    """What makes up the classes, and how hard their pictures are.
+
+    A label counts through `shapes`, `textures` and `grounds`, the last fastest. Where `grounds` is None the background
+    says nothing.
+    """
 
     shapes: tuple[str, ...]
     textures: tuple[str, ...]
+    grounds: tuple[str, ...] | None
+    contrast: tuple[float, float]  # of the background
+    others: int  # smaller objects of other classes
+    noise: float  # the knob: standard deviation of the pixel noise on a scale of 0 to 1
+    paired: bool = False  # a class is the shape and the texture of the same number, so that either tells it
+
+    def parts(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The numbers of the shape, texture and ground of each label."""
+        if self.paired:
+            return labels, labels, np.zeros_like(labels)
+        grounds = len(self.grounds or " ")
+        return labels // grounds // len(self.textures), labels // grounds % len(self.textures), labels % grounds
 
 
-def kind_of(classes: int) -> Kind:
-    """Five silhouettes with two textures for 10 classes, ten with ten for 100."""
-    return Kind(tuple(SHAPES)[: {10: 5, 100: 10}[classes]], tuple(TEXTURES)[: classes // {10: 5, 100: 10}[classes]])
+_SHAPES = ("disc", "square", "cross", "ring", "triangle")
+KINDS = {
+    10: Kind(_SHAPES, ("stripes", "checks"), None, (0.0, 0.3), others=2, noise=0.09),
+    100: Kind(
+        _SHAPES,
+        ("stripes", "checks", "plain", "rings"),
+        ("wide stripes", "dots", "grid", "plain", "zigzag"),
+        (0.3, 0.5),
+        others=0,
+        noise=0.03,
+    ),
+}
+PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), others=1, noise=0.05, paired=True)
+SYNSETS = tuple(f"n{number:08d}" for number in range(1, 11))  # no real ones are this small
 
 
 def class_names(classes: int) -> list[str]:
-    """Names by label: of 10 or 100 classes, or of the 20 groups of the latter."""
-    if classes == 20:
-        return [f"{shape}, {half}" for shape in kind_of(100).shapes for half in ("fine", "coarse")]
-    shapes, textures = kind_of(classes)
-    return [f"{texture} {shape}" for shape in shapes for texture in textures]
+    """Names by label: of 10 or 100 classes, or of the latter's 20 groups (by shape and texture)."""
+    kind = KINDS.get(classes, KINDS[100])
+    groups = [f"{texture} {shape}" for shape in kind.shapes for texture in kind.textures]
+    return [f"{group} on {ground}" for group in groups for ground in kind.grounds or ()] if classes == 100 else groups
 
 
 def grouped(labels: np.ndarray, classes: int, groups: int) -> np.ndarray:
@@ -124,25 +153,38 @@ def grouped(labels: np.ndarray, classes: int, groups: int) -> np.ndarray:
     return labels // (classes // groups)
 
 
-def tiny_images(classes: int, split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
+def tiny_images(classes: int, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (N, 3, 32, 32) and labels int64 (N,) of the embedded CIFAR data, in random order, balanced."""
     count = COUNTS[split]
-    draw = Draw(VERSION, classes, ("train", "test").index(split))
+    draw = Draw(VERSION, classes, SPLITS.index(split))
     labels = (np.arange(count) % classes)[draw.permutation(count)]
-    chunks = [pictures(labels[start : start + CHUNK], kind_of(classes), SIZE, draw) for start in range(0, count, CHUNK)]
+    chunks = [pictures(labels[start : start + CHUNK], KINDS[classes], SIZE, draw) for start in range(0, count, CHUNK)]
     return np.concatenate(chunks), labels
+
+
+def photographs(split: Split) -> Iterator[tuple[np.ndarray, int]]:
+    """Images uint8 (H, W, 3) of 64 to 110 pixels a side, with their labels, of the embedded ImageNet data."""
+    draw = Draw(VERSION, 1000, SPLITS.index(split))
+    classes = len(SYNSETS)
+    for number in range(PHOTOGRAPH_COUNTS[split] // 50):
+        labels = draw.permutation(50) % classes
+        size = 74 + 4 * (number % 10)
+        high, wide = (size, size - number % 7) if number % 2 else (size - number % 5, size)
+        images = pictures(labels, PHOTOGRAPHS, size, draw)[:, :, :high, :wide]
+        yield from zip(images.transpose(0, 2, 3, 1), labels.tolist(), strict=True)
 
 
 def pictures(labels: np.ndarray, kind: Kind, size: int, draw: Draw) -> np.ndarray:
     """Pictures uint8 (N, 3, size, size) of the classes `labels` (N,)."""
-    count, textures = len(labels), len(kind.textures)
-    canvas = _background(count, size, kind, draw)
-    for _ in range(2):  # smaller objects of any class, which the main one may cover
-        other = draw.integers(len(kind.shapes) * textures, count)
-        canvas = _with_object(canvas, other, kind, draw, radius=(0.09, 0.15), spread=0.42)
-    canvas = _with_object(canvas, labels, kind, draw, radius=(0.26, 0.40), spread=0.12)
+    count = len(labels)
+    shape, texture, ground = kind.parts(labels)
+    canvas = _background(ground, size, kind, draw)
+    for _ in range(kind.others):  # the main object may cover them
+        shapes, textures = draw.integers(len(kind.shapes), count), draw.integers(len(kind.textures), count)
+        canvas = _with_object(canvas, shapes, textures, kind, draw, radius=(0.09, 0.15), spread=0.42)
+    canvas = _with_object(canvas, shape, texture, kind, draw, radius=(0.26, 0.40), spread=0.12)
     canvas = _with_bar(canvas, draw)
-    return _photographed(canvas, draw)
+    return _photographed(canvas, kind.noise, draw)
 
 
 def _plane(size: int) -> tuple[Array, Array]:
@@ -180,20 +222,27 @@ def _texture(x: Array, y: Array, which: np.ndarray, names: tuple[str, ...]) -> A
     return out
 
 
-def _background(count: int, size: int, kind: Kind, draw: Draw) -> Array:
-    """Any texture of the family at lower contrast, (N, 3, S, S)."""
+def _background(ground: np.ndarray, size: int, kind: Kind, draw: Draw) -> Array:
+    """The texture `ground` (N,) of the kind, or any texture where it has no grounds, (N, 3, S, S)."""
+    count = len(ground)
     x, y = _turned(*_plane(size), draw, count)
     periods, shift = draw.uniform(3, 9, count, 1, 1), draw.uniform(0, 1, count, 2, 1, 1)
-    names = tuple(TEXTURES)
-    which = draw.integers(len(names), count)
+    names = kind.grounds or tuple(TEXTURES)
+    which = ground if kind.grounds else draw.integers(len(names), count)
     pattern = _texture(x * periods + shift[:, 0], y * periods + shift[:, 1], which, names)
-    return _paint(pattern, draw, (0.1, 0.7), (0.0, 0.3))
+    return _paint(pattern, draw, (0.1, 0.7), kind.contrast)
 
 
 def _with_object(
-    canvas: Array, labels: np.ndarray, kind: Kind, draw: Draw, radius: tuple[float, float], spread: float
+    canvas: Array,
+    shape: np.ndarray,
+    texture: np.ndarray,
+    kind: Kind,
+    draw: Draw,
+    radius: tuple[float, float],
+    spread: float,
 ) -> Array:
-    """`canvas` with an object of the classes `labels` on each picture; lengths in parts of the picture's side."""
+    """`canvas` with an object of the numbers `shape` and `texture` (N,) on each; lengths in parts of the side."""
     count, size = len(canvas), canvas.shape[-1]
     x, y = _plane(size)
     at = draw.uniform(-spread, spread, count, 2, 1, 1)
@@ -203,28 +252,26 @@ def _with_object(
     u, v = u / (scale * stretch), v / (scale / stretch)
     distance = np.empty_like(u)
     for number, name in enumerate(kind.shapes):
-        rows = np.flatnonzero(labels // len(kind.textures) == number)
+        rows = np.flatnonzero(shape == number)
         distance[rows] = SHAPES[name](u[rows], v[rows])
     inside = np.clip(np.float32(0.5) - distance * scale * np.float32(size), 0, 1)[:, None]
-    tx, ty = _turned(u, v, draw, count)
+    x, y = _turned(u, v, draw, count)
     periods, shift = draw.uniform(1.3, 2.1, count, 1, 1), draw.uniform(0, 1, count, 2, 1, 1)
-    pattern = _texture(
-        tx * periods + shift[:, 0], ty * periods + shift[:, 1], labels % len(kind.textures), kind.textures
-    )
+    pattern = _texture(x * periods + shift[:, 0], y * periods + shift[:, 1], texture, kind.textures)
     return canvas + inside * (_paint(pattern, draw, (0.3, 0.9), (0.3, 0.8)) - canvas)
 
 
 def _with_bar(canvas: Array, draw: Draw) -> Array:
     """`canvas` with a plain bar across half of the pictures."""
     count, size = len(canvas), canvas.shape[-1]
-    x, y = _turned(*_plane(size), draw, count)
+    x, _ = _turned(*_plane(size), draw, count)
     offset, half = draw.uniform(-0.35, 0.35, count, 1, 1), draw.uniform(0.03, 0.08, count, 1, 1)
     there = (draw.integers(2, count, 1, 1) == 1).astype(np.float32)
     inside = there * np.clip(np.float32(0.5) + (half - np.abs(x - offset)) * np.float32(size), 0, 1)
     return canvas + inside[:, None] * (draw.uniform(0, 1, count, 3, 1, 1) - canvas)
 
 
-def _photographed(canvas: Array, draw: Draw) -> Array:
+def _photographed(canvas: Array, noise: float, draw: Draw) -> Array:
     """uint8 pictures: light that falls off to one side, some blur, noise, and rounding."""
     count, size = len(canvas), canvas.shape[-1]
     x, _ = _turned(*_plane(size), draw, count)
@@ -233,5 +280,5 @@ def _photographed(canvas: Array, draw: Draw) -> Array:
     for axis in (2, 3):
         near = np.roll(canvas, 1, axis) + np.roll(canvas, -1, axis)
         canvas = canvas + soft * (near - 2 * canvas)
-    canvas = canvas * light[:, None] + np.float32(NOISE) * draw.noise(*canvas.shape)
+    canvas = canvas * light[:, None] + np.float32(noise) * draw.noise(*canvas.shape)
     return (np.clip(canvas, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

@@ -82,20 +82,47 @@ def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
 
     Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
     """
+    folder, note = find(dataset, data, cache)
+    try:
+        return of(dataset, folder, note)
+    except UserError as error:
+        home = _home(dataset, cache)
+        if home not in (folder, *folder.parents):
+            raise
+        raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
+
+
+def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
+    """The folder that `locate` uses, not read yet, and its note."""
     if data is not None:
-        return _source(dataset, found_in(dataset, data))
+        return found_in(dataset, data), ""
     note = ""
     if standing := os.environ.get("SUITE_DATA"):
         folder = _search(dataset, Path(standing))
         if folder is not None:
-            return _source(dataset, folder)
-        note = f"SUITE_DATA holds no '{dataset.name}' ({dataset.layout}), so the embedded data is used"
-    home = cache / "data" / f"{dataset.name}-v{dataset.version}"
-    _make_once(dataset, home)
-    try:
-        return _source(dataset, found_in(dataset, home), note)
-    except UserError as error:
-        raise UserError(f"the embedded data is damaged ({error}); delete '{home}' and it is made again") from None
+            return folder, ""
+        note = f"SUITE_DATA holds no '{dataset.name}' ({dataset.layout}), so the embedded data is used."
+    return embedded(dataset, cache), note
+
+
+def of(dataset: Dataset, folder: Path, note: str = "") -> Source:
+    """What is in `folder`; UserError where it cannot be read."""
+    return Source(
+        kind=dataset.classify(folder),
+        name=dataset.name,
+        folder=folder,
+        counts=dataset.counts(folder),
+        digest=dataset.digest(folder),
+        note=note,
+    )
+
+
+def embedded(dataset: Dataset, cache: Path) -> Path:
+    """The folder of the embedded data under `cache`; of several processes one makes it and the others wait."""
+    home = _home(dataset, cache)
+    if not home.exists():
+        _make_once(dataset, home)
+    return found_in(dataset, home)
 
 
 def found_in(dataset: Dataset, data: Path) -> Path:
@@ -105,7 +132,7 @@ def found_in(dataset: Dataset, data: Path) -> Path:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
         raise UserError(
             f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
-            f"get {dataset.where_to_get}, or leave --data out to use the embedded data"
+            f"get {dataset.where_to_get}, or leave --data out to use the embedded data."
         )
     return folder
 
@@ -116,7 +143,7 @@ def make(dataset: Dataset, folder: Path) -> None:
     Raises UserError where the folder holds something or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' is not empty; name a new folder for the embedded '{dataset.name}' data")
+        raise UserError(f"'{folder}' is not empty; name a new folder for the embedded '{dataset.name}' data.")
     making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
     try:
         making.mkdir(parents=True)
@@ -125,8 +152,8 @@ def make(dataset: Dataset, folder: Path) -> None:
     except OSError as error:
         full = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
         raise UserError(
-            f"the embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
-            "another folder (--to, or SUITE_CACHE for the cache)"
+            f"The embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
+            "another folder (--to, or SUITE_CACHE for the cache)."
         ) from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -145,22 +172,15 @@ def digest_of(files: dict[str, Path], contents: bool = True) -> str:
     return total.hexdigest()
 
 
-def _source(dataset: Dataset, folder: Path, note: str = "") -> Source:
-    return Source(
-        kind=dataset.classify(folder),
-        name=dataset.name,
-        folder=folder,
-        counts=dataset.counts(folder),
-        digest=dataset.digest(folder),
-        note=note,
-    )
+def _home(dataset: Dataset, cache: Path) -> Path:
+    return cache / "data" / f"{dataset.name}-v{dataset.version}"
 
 
 def _search(dataset: Dataset, data: Path) -> Path | None:
     matches = list(_matches(dataset, data, DEPTH)) if data.is_dir() else []
     if len(matches) > 1:
         names = " and ".join(f"'{folder}'" for folder in sorted(matches)[:2])
-        raise UserError(f"'{data}' holds '{dataset.name}' more than once: {names}; name one of them with --data")
+        raise UserError(f"'{data}' holds '{dataset.name}' more than once: {names}; name one of them with --data.")
     return matches[0] if matches else None
 
 
@@ -177,9 +197,7 @@ def _matches(dataset: Dataset, folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _make_once(dataset: Dataset, home: Path) -> None:
-    """Make the embedded data in `home` unless it is there; of several processes one makes it and the others wait."""
-    if home.exists():
-        return
+    """Make the embedded data in `home`, unless another process has done so by the time the lock is free."""
     from filelock import FileLock
 
     try:
@@ -187,7 +205,7 @@ def _make_once(dataset: Dataset, home: Path) -> None:
         held = FileLock(home.with_name(f".{home.name}.lock")).acquire()
     except OSError as error:
         raise UserError(
-            f"the cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another folder"
+            f"The cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another folder."
         ) from None
     with held:
         for left in home.parent.glob(f".{home.name}.making-*"):  # by a process that was killed

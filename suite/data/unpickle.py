@@ -1,8 +1,8 @@
 """Pickles from outside, read without running anything in them, and their Python 2 form written.
 
-The CIFAR archives are pickles of Python 2: dictionaries of byte strings, lists of integers and one NumPy array. A pickle
-can call any function by name, so the reader knows just the names that an array needs, and even these stand for inert
-records of our own: no NumPy code sees anything but the finished bytes.
+The CIFAR archives are pickles of Python 2: dictionaries of byte strings, lists of integers and one NumPy array. A
+pickle can call any function by name, so the reader knows just the names that an array needs, and even these stand for
+inert records of our own: no NumPy code sees anything but the finished bytes.
 """
 
 from __future__ import annotations
@@ -114,16 +114,16 @@ def load(path: Path, shown: str) -> Any:
     except _Refused as refused:
         raise UserError(
             f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
-            "the official file instead"
+            "the official file instead."
         ) from None
     except FileNotFoundError:
-        raise UserError(f"'{shown}' is missing; get the official archive and unpack all of it") from None
+        raise UserError(f"'{shown}' is missing; get the official archive and unpack all of it.") from None
     except OSError as error:
-        raise UserError(f"'{shown}' cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise UserError(f"'{shown}' cannot be read ({error.strerror}); check the file and its permissions.") from None
     except Exception as error:  # pickle.Unpickler raises nearly anything on damaged bytes
         raise UserError(
             f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {_first_line(error)}); copy or unpack "
-            "the official file again"
+            "the official file again."
         ) from None
 
 

@@ -91,7 +91,9 @@ void product(const Product& job) {
       for (; e < end; ++e, value += N) {
         sum[0] += *reinterpret_cast<const UnalignedGroup*>(value) * job.input[job.index[e]];
       }
-      const Group total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+      const Group all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+      float total[W];  // a vector of one float is no vector and cannot be indexed
+      __builtin_memcpy(total, &all, sizeof(total));
       const int rows = job.rows - row < W ? static_cast<int>(job.rows - row) : W;
       for (int n = 0; n < rows; ++n) {
         float y = total[n] + job.bias[row + n];

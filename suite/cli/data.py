@@ -1,0 +1,70 @@
+"""``suite data``: is a copy of the data complete and right; write the embedded data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from suite import paths, plugins
+from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from suite.data.source import Dataset
+
+
+@click.group()
+def command() -> None:
+    """Check a copy of a task's data, or write the embedded data in the official layout."""
+
+
+@command.command()
+@click.argument("task")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded)."
+)
+def check(task: str, data: Path | None) -> None:
+    """Say which data TASK would use, verify them, and say what is missing and where it is to be had."""
+    from suite.data import source
+
+    dataset = _dataset(task)
+    folder, note = source.find(dataset, data, paths.cache_folder())
+    if note:
+        click.echo(note)
+    if problems := dataset.check(folder):
+        click.echo(f"{dataset.title} in '{folder}'")
+        raise UserError("\n".join(problems))
+    found = source.of(dataset, folder)
+    click.echo(f"{dataset.title} in '{folder}': {found.kind}, complete")
+    for name, text in dataset.describe(folder).items():
+        click.echo(f"  {name:<8} {text}")
+    click.echo(f"  digest   {found.digest}")
+    if found.kind != "official":
+        click.echo(
+            f"  These are not the official data: numbers are not comparable with published ones. For those, get "
+            f"{dataset.where_to_get}."
+        )
+
+
+@command.command()
+@click.argument("task")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it)."
+)
+def make(task: str, to: Path | None) -> None:
+    """Write the embedded data of TASK in the official layout: the same on every machine."""
+    from suite.data import source
+
+    dataset = _dataset(task)
+    if to is None:
+        folder = source.embedded(dataset, paths.cache_folder())
+    else:
+        source.make(dataset, to)
+        folder = source.found_in(dataset, to)
+    counts = ", ".join(f"{count} {split}" for split, count in dataset.counts(folder).items())
+    click.echo(f"{dataset.title}, embedded, version {dataset.version}: {counts} images in '{folder}'")
+
+
+def _dataset(task: str) -> Dataset:
+    return plugins.load("tasks", task)().dataset()

@@ -1,0 +1,155 @@
+"""Emitting a plan: buffers, packed layers, and the program that strings them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite.kernel.pack import block_width, pack
+from suite.kernel.plan import Call, Layer, Native, Read, Write, native
+
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A value on the engine: a buffer seen as `planes` (C, H, W); `compact` ones are flat vectors without padding."""
+
+    buffer: int
+    planes: tuple[int, int, int]
+    compact: bool
+    tokens: bool = False
+
+
+class Emitter:
+    """Adds steps to an engine; each method returns where its result is. `padding` gives zero columns by map size (H, W)."""
+
+    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int]) -> None:
+        self.engine, self.dense, self.padding = engine, dense, padding
+        self.program: list[Native | Write | Read | Call] = []
+        self.layers: list[Layer] = []
+
+    def _buffer(self, planes: tuple[int, int, int], compact: bool, tokens: bool = False) -> Slot:
+        pad = 0 if compact else self.padding.get(planes[1:], 0)
+        return Slot(self.engine.buffer(*planes, pad, compact), planes, compact, tokens)
+
+    def _did(self, step: int, slot: Slot, steps: int = 1) -> Slot:
+        """Book native steps up to `step`, joining them to the native part before."""
+        last = self.program[-1] if self.program else None
+        if isinstance(last, Native):
+            last.last = step + 1
+        else:
+            self.program.append(Native(step + 1 - steps, step + 1))
+        return slot
+
+    def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
+        if tokens:
+            slot = self._buffer((shape[2], 1, shape[1]), False, True)
+        elif len(shape) == 4:
+            slot = self._buffer((shape[1], shape[2], shape[3]), False)
+        else:
+            slot = self._buffer((shape[1], 1, 1), True)
+        self.program.append(Write(variable, slot.buffer, tokens))
+        return slot
+
+    def read(self, slot: Slot, variable: Any, shape: tuple[int, ...]) -> None:
+        self.program.append(Read(slot.buffer, variable, slot.planes, shape, slot.tokens))
+
+    def call(self, function: Callable[[dict[Any, Any]], Any], variable: Any) -> None:
+        self.program.append(Call(function, variable))
+
+    def layer(self, name: str, module: Any, source: Slot, shape: tuple[int, ...], residual: Slot | None,
+              clamp: tuple[float, float]) -> Slot:
+        """A convolution or linear layer, a residual and a clamp fused into its store."""
+        weight, bias = module.weight.detach(), module.bias
+        channels = weight.shape[0]
+        if isinstance(module, nn.Linear) and not source.tokens:
+            return self._product(name, "linear", weight, bias, self.flatten(source), (channels, 1, 1), residual, clamp)
+        if isinstance(module, nn.Linear):
+            planes = (channels, 1, source.planes[2])
+            geometry, kind = native().Geometry(1, 1, 1, 1, 0, 0, 1, 1), "linear"
+            weight = weight[:, :, None, None]
+        else:
+            planes = (channels, shape[2], shape[3])
+            if source.planes[1:] == planes[1:] == (1, 1) and module.kernel_size == (1, 1) and module.groups == 1:
+                return self._product(name, "conv 1x1", weight.flatten(1), bias, self.flatten(source), planes, residual, clamp)
+            geometry = native().Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
+            kind = "depthwise" if module.groups > 1 else f"conv {module.kernel_size[0]}x{module.kernel_size[1]}"
+        slot = self._buffer(planes, False, source.tokens)
+        depthwise = kind == "depthwise"
+        blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2])
+        fits = residual is not None and not residual.compact
+        before = -1 if residual is None or not fits else residual.buffer
+        low, high = clamp if residual is None or fits else (-INFINITE, INFINITE)
+        strided = not isinstance(module, nn.Linear) and (
+            _pairwise(module.stride) != (1, 1) or source.planes[1:] != planes[1:] or source.compact)
+        step = self.engine.convolve(source.buffer, slot.buffer, before, depthwise, geometry, blocks, low, high)
+        self._did(step, slot, 2 if strided else 1)
+        return slot if residual is None or fits else self.add(slot, residual, clamp)
+
+    def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: tuple[int, int, int],
+                 residual: Slot | None, clamp: tuple[float, float]) -> Slot:
+        slot = self._buffer(planes, True)
+        before = -1 if residual is None else self.flatten(residual).buffer
+        blocks = self._pack(name, kind, weight, bias, 0, 1)
+        return self._did(self.engine.multiply(source.buffer, slot.buffer, before, blocks, *clamp), slot)
+
+    def _pack(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, n: int, positions: int) -> Any:
+        """Pack a weight with its N (0: found from its zeros), and book the layer."""
+        n = n or (8 if self.dense else block_width(weight))
+        while n > 1 and n > len(weight):
+            n //= 2
+        packed = pack(weight, n, self.dense)
+        padded = np.zeros((len(packed.pointer) - 1) * n, np.float32)
+        if bias is not None:
+            padded[: len(weight)] = bias.detach().float().numpy()
+        self.layers.append(Layer(
+            name, kind, n, packed.value.size / (len(padded) * weight[0].numel()), weight.numel() * positions,
+            int(torch.count_nonzero(weight)) * positions, packed.bytes,
+        ))
+        return native().blocks(n, len(weight), packed.pointer, packed.index, packed.tap, packed.value.ravel(), padded)
+
+    def flatten(self, slot: Slot) -> Slot:
+        """The value as a flat vector (C * H * W); copied where it lies in padded planes."""
+        if not slot.compact:
+            flat = self._buffer(slot.planes, True)
+            slot = self._did(self.engine.pick(slot.buffer, flat.buffer, 1, 0), flat)
+        channels, height, width = slot.planes
+        return Slot(slot.buffer, (channels, height, width), True)
+
+    def add(self, one: Slot, other: Slot, clamp: tuple[float, float] = (-INFINITE, INFINITE)) -> Slot:
+        slot = self._buffer(one.planes, one.compact)
+        return self._did(self.engine.add(one.buffer, other.buffer, slot.buffer, *clamp), slot)
+
+    def activate(self, source: Slot, kind: str, low: float, high: float) -> Slot:
+        slot = self._buffer(source.planes, source.compact, source.tokens)
+        return self._did(self.engine.activate(source.buffer, slot.buffer, kind, low, high), slot)
+
+    def scale(self, source: Slot, gate: Slot) -> Slot:
+        slot = self._buffer(source.planes, source.compact)
+        return self._did(self.engine.scale(source.buffer, gate.buffer, slot.buffer), slot)
+
+    def mean(self, source: Slot) -> Slot:
+        slot = self._buffer((source.planes[0], 1, 1), True)
+        return self._did(self.engine.mean(source.buffer, slot.buffer), slot)
+
+    def pool(self, source: Slot, module: Any, shape: tuple[int, ...]) -> Slot:
+        slot = self._buffer((shape[1], shape[2], shape[3]), False)
+        kernel, stride, pad = (_pairwise(item) for item in (module.kernel_size, module.stride, module.padding))
+        geometry = native().Geometry(*kernel, *stride, *pad, 1, 1)
+        return self._did(self.engine.pool(source.buffer, slot.buffer, True, geometry), slot)
+
+    def shortcut(self, source: Slot, extra: int, stride: int) -> Slot:
+        """Option A: every `stride`-th pixel into the first channels of a buffer whose `extra` others stay zero."""
+        channels, height, width = source.planes
+        slot = self._buffer((channels + extra, -(-height // stride), -(-width // stride)), False)
+        return self._did(self.engine.pick(source.buffer, slot.buffer, stride, 0), slot)
+
+
+def _pairwise(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)

@@ -1,0 +1,253 @@
+"""Lowering a torch network to a plan: trace, fold batch normalisation, fuse, lay out, emit."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
+
+from suite.kernel.emit import Emitter, Slot
+from suite.kernel.plan import Call, Plan, engine
+from suite.nn import PadShortcut, fold
+from suite.profile.cost import count
+
+_ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+_MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
+_CLAMPS = {nn.ReLU: (0.0, float("inf")), nn.ReLU6: (0.0, 6.0), functional.relu: (0.0, float("inf")), torch.relu: (0.0, float("inf")),
+           "relu": (0.0, float("inf")), functional.relu6: (0.0, 6.0)}
+_SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
+           functional.hardsigmoid: "hard_sigmoid"}
+_NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, PadShortcut) or super().is_leaf_module(module, name)
+
+
+def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: int = 1) -> Plan:
+    """A plan of `network` in evaluation mode for inputs of the shape of `example` (1, C, H, W).
+
+    N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace
+    runs in torch as a whole, and `Plan.outside` says so.
+    """
+    folded = fold(network)
+    total = count(folded, example).macs
+    try:
+        graph = fx.GraphModule(folded, _Tracer().trace(folded))
+        with torch.inference_mode():
+            ShapeProp(graph).propagate(example)
+    except Exception as error:
+        whole = Call(lambda values: folded(values["images"]), "output")
+        return Plan(engine(threads), [whole], "images", "output", outside=[f"network: cannot be traced ({error})"])
+    plan = _Lowering(graph, engine(threads), dense).plan()
+    plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0
+    return plan
+
+
+def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
+    """What a node does: a module's type, or the function or method name."""
+    return type(modules[str(node.target)]) if node.op == "call_module" else node.target
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape) if hasattr(node.meta.get("tensor_meta"), "shape") else ()
+
+
+class _Lowering:
+    """Walks the graph once. Every value is a slot of the engine, a torch variable, or both."""
+
+    def __init__(self, graph: fx.GraphModule, made: Any, dense: bool) -> None:
+        self.graph = graph
+        self.modules = dict(graph.named_modules())
+        self.emit = Emitter(made, dense, self._padding())
+        self.slots: dict[fx.Node, Slot] = {}
+        self.variables: set[fx.Node] = set()
+
+    def plan(self) -> Plan:
+        inputs = output = None
+        outside = []
+        for node in self.graph.graph.nodes:
+            if node in self.slots:  # fused into an earlier step
+                continue
+            if node.op == "placeholder":
+                inputs = node
+                self.variables.add(node)
+            elif node.op == "output":
+                output = node.args[0]
+                self._variable(output)
+            elif not self._lowered(node):
+                self._torch(node)
+                if reason := self._has_macs(node):
+                    outside.append(f"{node.target}: {reason}")
+        return Plan(self.emit.engine, self.emit.program, inputs, output, self.emit.layers, outside)
+
+    def _padding(self) -> dict[tuple[int, int], int]:
+        """Zero columns between rows by map size: as many as any convolution on such a map needs."""
+        needed: dict[tuple[int, ...], int] = {}
+        for node in self.graph.graph.nodes:
+            module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+            if not isinstance(module, nn.Conv2d) or not self._takes(module):
+                continue
+            source, target = _shape(node.args[0])[2:], _shape(node)[2:]  # type: ignore[arg-type]
+            for axis in (0, 1):
+                columns = _overhang(module, axis, source[axis], target[axis])
+                for size in (source, target) if source == target else (target,):
+                    needed[size] = max(needed.get(size, 0), columns)
+        return needed  # type: ignore[return-value]
+
+    def _lowered(self, node: fx.Node) -> bool:
+        """Emit the node natively if it can be; whether it was."""
+        kind = _kind(node, self.modules)
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if first is None or not _shape(first) or not _shape(node) or _shape(first)[0] != 1:
+            return False
+        if kind in _NOTHING:
+            return self._alias(node, first)
+        if kind is nn.Conv2d and self._takes(module):
+            return self._layer(node, first, module)
+        if kind is nn.Linear and len(_shape(first)) in (2, 3):
+            return self._layer(node, first, module)
+        if first not in self.slots:
+            return False
+        source = self.slots[first]
+        if kind in _CLAMPS:
+            self.slots[node] = self.emit.activate(source, "clamp", *_CLAMPS[kind])
+        elif kind in _SMOOTH:
+            self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
+        elif kind is PadShortcut:
+            self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
+        elif kind in _ADD or kind in _MULTIPLY:
+            return self._binary(node, first, kind in _ADD)
+        elif kind is nn.MaxPool2d and not module.ceil_mode and _pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
+            self.slots[node] = self.emit.pool(source, module, _shape(node))
+        elif kind in (nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d):
+            return self._average(node, first, _shape(node)[2:])
+        elif kind == "mean" and sorted(axis % 4 for axis in node.args[1]) == [2, 3]:  # type: ignore[union-attr, arg-type]
+            self.slots[node] = self.emit.mean(source)
+        elif (kind in (torch.flatten, "flatten") and node.args[1:] == (1,)) or kind is nn.Flatten:
+            self.slots[node] = self.emit.flatten(source)
+        else:
+            return False
+        return True
+
+    def _takes(self, module: Any) -> bool:
+        depthwise = module.groups == module.in_channels == module.out_channels
+        return (module.groups == 1 or depthwise) and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+
+    def _alias(self, node: fx.Node, first: fx.Node) -> bool:
+        if first in self.slots:
+            self.slots[node] = self.slots[first]
+        return first in self.slots
+
+    def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
+        """A convolution or linear layer with what can be fused behind it: a sum with a value that is there, an activation."""
+        last, residual, clamp = node, None, (-float("inf"), float("inf"))
+        fused = [node]
+        tokens = len(_shape(first)) == 3
+        while not tokens and len(last.users) == 1:
+            user = next(iter(last.users))
+            kind = _kind(user, self.modules) if user.op.startswith("call") else None
+            if kind in _NOTHING:
+                pass
+            elif kind in _CLAMPS:
+                clamp = _CLAMPS[kind]
+            elif kind in _ADD and residual is None and (other := self._other(user, last)) is not None:
+                residual = other
+            else:
+                break
+            last = user
+            fused.append(user)
+            if kind in _CLAMPS:
+                break
+        source = self._slot(first, tokens)
+        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp)
+        for item in fused:
+            self.slots[item] = slot
+        return True
+
+    def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
+        """The slot of the other operand of a sum, if it is computed already and has the same shape."""
+        others = [item for item in node.args if item is not one]
+        if len(others) == 1 and len(node.args) == 2 and isinstance(others[0], fx.Node) and not node.kwargs:
+            if others[0] in self.slots and _shape(others[0]) == _shape(node):
+                return self.slots[others[0]]
+        return None
+
+    def _binary(self, node: fx.Node, first: fx.Node, adds: bool) -> bool:
+        second = node.args[1] if len(node.args) == 2 and not node.kwargs else None
+        if not isinstance(second, fx.Node) or second not in self.slots:
+            return False
+        shapes = _shape(first), _shape(second)
+        if adds and shapes[0] == shapes[1]:
+            self.slots[node] = self.emit.add(self.slots[first], self.slots[second])
+            return True
+        gates = [item for item in (first, second) if _shape(item)[2:] == (1, 1)]
+        if adds or len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
+            return False
+        other = second if gates[0] is first else first
+        self.slots[node] = self.emit.scale(self.slots[other], self.slots[gates[0]])
+        return True
+
+    def _average(self, node: fx.Node, first: fx.Node, size: tuple[int, ...]) -> bool:
+        if size == _shape(first)[2:]:
+            return self._alias(node, first)
+        if size == (1, 1):
+            self.slots[node] = self.emit.mean(self.slots[first])
+        return size == (1, 1)
+
+    def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
+        """The node's value on the engine, written there if it is a torch variable."""
+        if node not in self.slots:
+            self.slots[node] = self.emit.write(node, _shape(node), tokens)
+        return self.slots[node]
+
+    def _variable(self, node: fx.Node) -> None:
+        """Make the node's value a torch variable too."""
+        if node not in self.variables:
+            self.emit.read(self.slots[node], node, _shape(node))
+            self.variables.add(node)
+
+    def _torch(self, node: fx.Node) -> None:
+        for item in node.all_input_nodes:
+            self._variable(item)
+
+        def function(values: dict[Any, Any], node: fx.Node = node) -> Any:
+            args = fx.node.map_arg(node.args, values.__getitem__)
+            kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+            if node.op == "call_module":
+                return self.modules[str(node.target)](*args, **kwargs)
+            if node.op == "get_attr":
+                return operator.attrgetter(str(node.target))(self.graph)
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
+        self.emit.call(function, node)
+        self.variables.add(node)
+
+    def _has_macs(self, node: fx.Node) -> str:
+        """Why a node with MACs is outside; empty for one that has none."""
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.Conv2d):
+            return f"a convolution in {module.groups} groups" if module.groups > 1 else "an unusual convolution"
+        if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
+            return f"{type(module).__name__} is not in the kernel yet"
+        return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
+                                                  functional.conv2d, functional.scaled_dot_product_attention) else ""
+
+
+def _overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:
+    """Zero columns that a convolution from `source` to `target` pixels needs between rows of the target's width."""
+    stride, before = module.stride[axis], -(-int(module.padding[axis]) // module.stride[axis])
+    after = max(0, ((module.kernel_size[axis] - 1) * module.dilation[axis] - int(module.padding[axis])) // stride)
+    return max(after, min(-(-source // stride), target + after) + before - target, before if stride == 1 else 0)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)

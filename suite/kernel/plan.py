@@ -1,0 +1,152 @@
+"""A lowered network: native steps on the engine's buffers, with torch calls between them where need be."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite.errors import UserError
+
+
+def native() -> Any:
+    """The compiled module. UserError where the suite was not built."""
+    try:
+        from suite.kernel import _kernel
+    except ImportError as error:
+        raise UserError(f"The compiled kernel is missing ({error}); install the suite with: pip install .") from error
+    return _kernel
+
+
+def engine(threads: int) -> Any:
+    """A new engine on the SIMD path of ``SUITE_SIMD``, else the best of this CPU. UserError for one it lacks."""
+    try:
+        return native().Engine(os.environ.get("SUITE_SIMD", ""), threads)
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
+
+
+def simd_path() -> str:
+    """The SIMD path that plans take here: avx512, avx2 or portable."""
+    return engine(1).simd
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer inside the plan; `kept` is the share of weights stored (padding zeros count as stored)."""
+
+    name: str
+    kind: str
+    n: int
+    kept: float
+    macs: int
+    effective: int
+    bytes: int
+
+
+@dataclass
+class Native:
+    """Run the engine's steps first .. last - 1."""
+
+    first: int
+    last: int
+
+
+@dataclass
+class Write:
+    """Put a tensor into a buffer: (1, C, H, W), (1, C), or tokens (1, T, C) as C planes of T pixels."""
+
+    variable: Any
+    buffer: int
+    tokens: bool
+
+
+@dataclass
+class Read:
+    """Make a tensor of `shape` from a buffer whose planes are `planes` (C, H, W)."""
+
+    buffer: int
+    variable: Any
+    planes: tuple[int, int, int]
+    shape: tuple[int, ...]
+    tokens: bool
+
+
+@dataclass
+class Call:
+    """Run one operation of the network in torch; `free` are variables that nobody needs afterwards."""
+
+    function: Callable[[dict[Any, Any]], Any]
+    variable: Any
+
+
+@dataclass
+class Plan:
+    """A network on batch 1: ``plan(images)`` is ``network(images)`` to within rounding. Made by `lower`."""
+
+    engine: Any
+    program: list[Native | Write | Read | Call]
+    inputs: Any
+    output: Any
+    layers: list[Layer] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)  # parts with MACs that run in torch, "name: why"
+    macs_share: float = 0.0  # of the network's MACs inside the plan, 0..1
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def simd(self) -> str:
+        """The SIMD path in use."""
+        return self.engine.simd
+
+    @property
+    def threads(self) -> int:
+        """Threads that share each step; settable."""
+        return self.engine.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self.engine.threads = count
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """The network's output for `images` (1, C, H, W) float32 of the size it was lowered for. Calls queue up."""
+        values: dict[Any, Any] = {self.inputs: images}
+        with self._lock:
+            for part in self.program:
+                if isinstance(part, Native):
+                    self.engine.run(part.first, part.last)
+                elif isinstance(part, Write):
+                    tensor = values[part.variable].float()
+                    tensor = tensor[0].T.unsqueeze(1) if part.tokens else tensor.reshape(*_volume(tensor.shape))
+                    self.engine.write(part.buffer, tensor.contiguous().numpy())
+                elif isinstance(part, Read):
+                    planes = np.empty(part.planes, np.float32)
+                    self.engine.read(part.buffer, planes)
+                    tensor = torch.from_numpy(planes)
+                    values[part.variable] = tensor[:, 0].T.unsqueeze(0) if part.tokens else tensor.view(part.shape)
+                else:
+                    values[part.variable] = part.function(values)
+        return values[self.output]
+
+
+def _volume(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W) of a tensor (1, C, H, W) or (1, C)."""
+    return (shape[1], shape[2], shape[3]) if len(shape) == 4 else (shape[-1], 1, 1)
+
+
+def check(plan: Plan, network: nn.Module, inputs: Tensor) -> float:
+    """max |plan - torch| / max |torch| on `inputs`; the suite times a plan only where this is below 1e-4."""
+    with torch.inference_mode():
+        wanted = network.eval()(inputs)
+    return float((plan(inputs) - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))

@@ -1,0 +1,50 @@
+"""The readers on real images, where ``SUITE_DATA`` names a folder of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from suite import data
+from suite.data import source
+from suite.data.imagenet import ImageNet
+from suite.errors import UserError
+
+STANDING = os.environ.get("SUITE_DATA", "")
+
+
+def real(name: str) -> source.Source:
+    """The user's copy; the test is skipped where there is none."""
+    if not STANDING:
+        pytest.skip("SUITE_DATA names no folder of real data")
+    try:
+        return source.of(data.find(name), source.found_in(data.find(name), Path(STANDING)))
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", data.NAMES)
+def test_a_real_copy_is_complete(name: str) -> None:
+    found = real(name)
+    assert found.kind in ("subset", "official")
+    assert data.find(name).check(found.folder) == []
+
+
+def test_cifar10_labels_fit_the_pictures() -> None:
+    found = real("cifar10")
+    images = data.find("cifar10").read(found.folder, "train")
+    assert len(images) == found.counts["train"]
+    blue_minus_red = (images.pixels[:, 2].float() - images.pixels[:, 0].float()).mean((1, 2))
+    by_class = [blue_minus_red[images.labels == label].mean().item() for label in range(10)]
+    assert {by_class.index(value) for value in sorted(by_class)[-2:]} == {0, 8}  # airplanes and ships: sky and sea
+
+
+def test_imagenet_images_are_pictures() -> None:
+    found = real("imagenet")
+    images = ImageNet(64).read(found.folder, "test")
+    batch = images.batch(torch.arange(8), False, torch.Generator())
+    assert batch.shape == (8, 3, 64, 64)
+    assert batch.float().std((1, 2, 3)).min() > 10
