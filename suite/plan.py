@@ -60,10 +60,12 @@ class Spec:
 
     @property
     def command(self) -> str:
-        """The line that repeats this run, given the same data."""
+        """The line that repeats this run, given the same data: the options that differ from what the scale would set."""
         words = ["suite", "run", self.task_name, self.method_name]
-        words += [f"task.{key}={_text(item)}" for key, item in options_of(self.task).items() if item != ""]
-        words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items()]
+        usual = build(type(self.task), self.task_name, {}, self.scale, {})
+        words += [f"task.{key}={_text(item)}" for key, item in options_of(self.task).items() if item != getattr(usual, key)]
+        usual = build(type(self.method), self.method_name, {}, self.scale, self.task.defaults)
+        words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items() if item != getattr(usual, key)]
         words += ["--scale", self.scale, "--seed", str(self.seed)]
         return shlex.join(words + ([] if self.source.kind == "embedded" else ["--data", self.source.name]))
 
@@ -185,3 +187,11 @@ def estimate(plan: Plan, records: Sequence[record.Record]) -> dict[str, float | 
         return statistics.median(times) if times else None
 
     return {spec.id: seconds(spec) for spec in plan.missing}
+
+
+def merge(plans: Sequence[Plan]) -> Plan:
+    """Several plans as one, in which nothing runs twice."""
+    wanted = {spec.id: spec for plan in plans for spec in plan.wanted}
+    missing = {spec.id: spec for plan in plans for spec in plan.missing}
+    stale = dict.fromkeys(sentence for plan in plans for sentence in plan.stale)
+    return Plan(list(wanted.values()), list(missing.values()), list(stale))

@@ -42,7 +42,7 @@ def command(
     for sentence in plan.stale:
         click.echo(f"stale, will be run again: {sentence}", err=True)
     if dry_run:
-        return _show(plan)
+        return show_plan(plan)
     import sys
 
     def say(sentence: str) -> None:
@@ -70,7 +70,7 @@ def make_plan(
     plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again) for chosen in for_task]
     if note := next((spec.source.note for item in plans for spec in item.wanted), ""):
         click.echo(note, err=True)
-    return plan.Plan(*(sum((getattr(item, part) for item in plans), []) for part in ("wanted", "missing", "stale")))
+    return plan.merge(plans)
 
 
 def finish(records: list[dict[str, Any]], track: str | None) -> None:
@@ -86,7 +86,8 @@ def finish(records: list[dict[str, Any]], track: str | None) -> None:
     click.echo(sentence)
 
 
-def _show(plan: Any) -> None:
+def show_plan(plan: Any) -> None:
+    """Print what a plan would run, with a time estimate from the records."""
     from suite import record
     from suite.plan import estimate
     from suite.runner import describe

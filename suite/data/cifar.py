@@ -57,13 +57,11 @@ class _Cifar(Dataset):
         for split, files in self.files.items():
             images, labels = procedural.tiny_images(self.classes, split)
             for name, rows in zip(files, np.array_split(np.arange(len(labels)), len(files)), strict=True):
-                content: dict[str, Any] = {
-                    "batch_label": f"embedded data, version {self.version}, {name}",
-                    "data": images[rows].reshape(-1, VALUES),
-                    "filenames": [f"embedded_{split}_{row:05d}.png" for row in rows.tolist()],
-                }
+                content: dict[str, Any] = {"batch_label": f"embedded data, version {self.version}, {name}"}
                 for key, groups in self.labels.items():
                     content[key] = procedural.grouped(labels[rows], self.classes, groups).tolist()
+                content["data"] = images[rows].reshape(-1, VALUES)
+                content["filenames"] = [f"embedded_{split}_{row:05d}.png" for row in rows.tolist()]
                 (inner / name).write_bytes(unpickle.dump(content))
         meta = {self.names[key]: procedural.class_names(count) for key, count in self.labels.items()}
         (inner / self.meta).write_bytes(unpickle.dump(meta))

@@ -115,26 +115,26 @@ class Kind(NamedTuple):
     contrast: tuple[float, float]  # of the background
     others: int  # smaller objects of other classes
     noise: float  # the knob: standard deviation of the pixel noise on a scale of 0 to 1
-    paired: bool = False  # a class is the shape and the texture of the same number, so that either tells it
+    paired: bool = False  # an object has the shape and the texture of the same number, so that either tells it
 
     def parts(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The numbers of the shape, texture and ground of each label."""
+        objects, ground = np.divmod(labels, len(self.grounds or " "))
         if self.paired:
-            return labels, labels, np.zeros_like(labels)
-        grounds = len(self.grounds or " ")
-        return labels // grounds // len(self.textures), labels // grounds % len(self.textures), labels % grounds
+            return objects, objects, ground
+        return *np.divmod(objects, len(self.textures)), ground
 
 
-_SHAPES = ("disc", "square", "cross", "ring", "triangle")
 KINDS = {
-    10: Kind(_SHAPES, ("stripes", "checks"), None, (0.0, 0.3), others=2, noise=0.09),
+    10: Kind(tuple(SHAPES)[:5], tuple(TEXTURES)[:2], None, (0.0, 0.3), others=2, noise=0.09),
     100: Kind(
-        _SHAPES,
-        ("stripes", "checks", "plain", "rings"),
-        ("wide stripes", "dots", "grid", "plain", "zigzag"),
-        (0.3, 0.5),
+        tuple(SHAPES),
+        tuple(TEXTURES),
+        tuple(reversed(TEXTURES)),
+        (0.3, 0.6),
         others=0,
-        noise=0.03,
+        noise=0.02,
+        paired=True,
     ),
 }
 PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), others=1, noise=0.05, paired=True)
@@ -142,10 +142,14 @@ SYNSETS = tuple(f"n{number:08d}" for number in range(1, 11))  # no real ones are
 
 
 def class_names(classes: int) -> list[str]:
-    """Names by label: of 10 or 100 classes, or of the latter's 20 groups (by shape and texture)."""
-    kind = KINDS.get(classes, KINDS[100])
-    groups = [f"{texture} {shape}" for shape in kind.shapes for texture in kind.textures]
-    return [f"{group} on {ground}" for group in groups for ground in kind.grounds or ()] if classes == 100 else groups
+    """Names by label: of 10 or 100 classes, or of the latter's 20 groups (an object on one half of the grounds)."""
+    if classes == 20:
+        return [f"{name} and similar" for name in class_names(100)[::5]]
+    kind = KINDS[classes]
+    objects = np.arange(classes // len(kind.grounds or " "))
+    shapes, textures, _ = kind._replace(grounds=None).parts(objects)
+    names = [f"{kind.textures[texture]} {kind.shapes[shape]}" for shape, texture in zip(shapes, textures, strict=True)]
+    return [f"{name} on {ground}" for name in names for ground in kind.grounds] if kind.grounds else names
 
 
 def grouped(labels: np.ndarray, classes: int, groups: int) -> np.ndarray:

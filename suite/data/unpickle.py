@@ -7,6 +7,7 @@ inert records of our own: no NumPy code sees anything but the finished bytes.
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 from collections.abc import Mapping
@@ -109,8 +110,8 @@ def load(path: Path, shown: str) -> Any:
     names anything but what an array needs; nothing in the file is ever called.
     """
     try:
-        with path.open("rb") as file:
-            return _plain(_Unpickler(file, encoding="bytes").load())
+        # From memory: a damaged length then asks for no more than there is.
+        return _plain(_Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load())
     except _Refused as refused:
         raise UserError(
             f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "

@@ -35,14 +35,14 @@ def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: 
     N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace
     runs in torch as a whole, and `Plan.outside` says so.
     """
-    folded = fold(network)
-    total = count(folded, example).macs
+    total = count(network.eval(), example).macs
     try:
+        folded = fold(network)
         graph = fx.GraphModule(folded, _Tracer().trace(folded))
         with torch.inference_mode():
             ShapeProp(graph).propagate(example)
     except Exception as error:
-        whole = Call(lambda values: folded(values["images"]), "output")
+        whole = Call(lambda values: network(values["images"]), "output")
         return Plan(engine(threads), [whole], "images", "output", outside=[f"network: cannot be traced ({error})"])
     plan = _Lowering(graph, engine(threads), dense).plan()
     plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0

@@ -120,16 +120,17 @@ def mentioned(row: Flat) -> set[str]:
 
 
 def labels(rows: Sequence[Flat]) -> dict[str, str]:
-    """What to call each configuration among `rows`: options that differ between configurations or were asked for.
+    """What to call each configuration among `rows`: options in which a method's configurations differ, or that were asked for.
 
     Returns ``{config: "n=4 sparsity=0.5"}``; the architecture is left out, as it heads the table.
     """
-    seen: dict[str, set[str]] = {}
+    seen: dict[tuple[str, str], set[str]] = {}
     options = {row["config"]: json.loads(row["options"]) for row in rows}
-    for chosen in options.values():
+    method = {row["config"]: row["method"] for row in rows}
+    for config, chosen in options.items():
         for name, item in chosen.items():
-            seen.setdefault(name, set()).add(json.dumps(item))
-    varying = {name for name, items in seen.items() if len(items) > 1}
+            seen.setdefault((method[config], name), set()).add(json.dumps(item))
+    varying = {key for key, items in seen.items() if len(items) > 1}
     asked: dict[str, set[str]] = {}
     for row in rows:
         asked.setdefault(row["config"], set()).update(mentioned(row))
@@ -137,7 +138,7 @@ def labels(rows: Sequence[Flat]) -> dict[str, str]:
         config: " ".join(
             f"{name}={_plain(item)}"
             for name, item in chosen.items()
-            if name != "arch" and (name in varying or name in asked[config])
+            if name != "arch" and ((method[config], name) in varying or name in asked[config])
         )
         for config, chosen in options.items()
     }

@@ -38,9 +38,10 @@ def test_the_centre_crop_is_the_centre(folders: Path) -> None:
     picture.paste((255, 255, 255), (40, 20, 60, 40))  # a white square in the middle
     path = folders / "val" / "n01440000" / "30.png"
     picture.save(path)
-    row = [file.name for file in DATASET.read(folders, "test").files].index("30.png")
-    pixels = DATASET.read(folders, "test").batch(torch.tensor([row]), False, torch.Generator())[0, 0].float() / 255
-    edge = round(32 * 256 / 224) * 20 / 60  # the square's side after scaling
+    images = ImageNet(28).read(folders, "test")
+    row = [file.name for file in images.files].index("30.png")
+    pixels = images.batch(torch.tensor([row]), False, torch.Generator())[0, 0].float() / 255
+    edge = (28 * 256 / 224) * 20 / 60  # the square's side after scaling
     assert pixels.sum() == pytest.approx(edge**2, rel=0.05)
     assert torch.equal(pixels, pixels.flip(1)) and torch.equal(pixels, pixels.flip(0))
 

@@ -1,0 +1,86 @@
+"""``suite claims``: re-test what a method's paper claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from suite.errors import UserError
+
+
+@click.command()
+@click.argument("method")
+@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full.")
+@click.option("--seeds", type=click.IntRange(2), help="Seeds for every claim (default: each claim's own number).")
+@click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
+@click.option("--only", help="Only claims whose name contains this text, for example 0.9 or 1a.")
+@click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
+def command(
+    method: str, scale: str, seeds: int | None, data: Path | None, only: str | None, track: str | None, dry_run: bool
+) -> None:
+    """Run both sides of every claim of METHOD on the same seeds and print a verdict with its numbers.
+
+    Runs that are recorded are shared with `suite run` and not repeated. A refuted claim is a result, not a failure.
+    """
+    import sys
+
+    from suite import claims, plan, plugins, runner
+    from suite.cli.run import show_plan
+    from suite.paths import cache_folder
+    from suite.tracking import mirror
+
+    found = [claim for claim in plugins.load("baselines", method).claims if not only or only in claim.name]
+    if not found:
+        raise UserError(f"'{method}' has no claims" + (f" named '{only}'." if only else "; see its file in baselines/."))
+    decidable = [claim for claim in found if claims.decidable(claim, scale)]
+    sides = {claim.name: [_specs(claim, side, scale, seeds, data) for side in claim.sides] for claim in decidable}
+    parts = [part for items in sides.values() for part in items]
+    merged = plan.merge(parts)
+    if dry_run:
+        return show_plan(merged)
+    records = {item["id"]: item for item in runner.run_plan(
+        merged, say=lambda sentence: click.echo(sentence, err=True), show_progress=sys.stderr.isatty())}
+    sentence = mirror(list(records.values()), track, cache_folder())
+    verdicts = [claims.judge(claim, [_by_seed(part, records) for part in sides[claim.name]]) for claim in decidable]
+    _print(verdicts, [claim for claim in found if claim not in decidable], scale)
+    click.echo(sentence)
+
+
+def _specs(claim: Any, side: Any, scale: str, seeds: int | None, data: Path | None) -> Any:
+    from suite import plan
+
+    chosen = [(side.method, {**claim.options, **side.options})]
+    return plan.specs(claim.task, chosen, range(seeds or claim.seeds), scale, data)
+
+
+def _by_seed(part: Any, records: dict[str, Any]) -> dict[int, Any]:
+    found = {spec.seed: records.get(spec.id) for spec in part.wanted}
+    return {seed: item for seed, item in found.items() if item and item["status"] == "done"}
+
+
+def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from suite.report.cells import digits
+
+    table = Table(title="difference: mean and 95 % interval, paired by seed", title_justify="left")
+    table.add_column("claim", overflow="fold")
+    for heading in ("verdict", "means", "difference [interval]"):
+        table.add_column(heading)
+    colours = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
+    for verdict in verdicts:
+        steps = "\n".join(f"{digits(test.mean)} [{digits(test.low)}, {digits(test.high)}] n={test.count}"
+                          for test in verdict.intervals)
+        table.add_row(
+            escape(f"{verdict.claim.name}: {verdict.claim.sentence}"),
+            f"[{colours[verdict.finding]}]{verdict.finding}[/]" + (f"\n{escape(verdict.reason)}" if verdict.reason else ""),
+            "\n".join(digits(item) for item in verdict.means), steps,
+        )
+    for claim in undecidable:
+        table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}")
+    Console().print(table)

@@ -1,0 +1,54 @@
+"""``suite show``: everything about one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("name", metavar="RECORD")
+@click.option("--command", "only_command", is_flag=True, help="Only the line that repeats the run.")
+@click.option("--pictures", is_flag=True, help="Only the files of its figures.")
+def command(name: str, only_command: bool, pictures: bool) -> None:
+    """Show RECORD, an id, a path, or the beginning of one: what was measured, on what, and how to repeat it."""
+    from suite import record
+    from suite.paths import run_folder
+
+    found = record.find(name)
+    if only_command:
+        click.echo(found["command"])
+    elif pictures:
+        files = sorted((run_folder(found["id"]) / "figures").glob("*"))
+        click.echo("\n".join(map(str, files)) or f"No pictures in the cache; make them with: {found['command']} --again")
+    else:
+        for heading, lines in _sections(found).items():
+            click.echo(heading)
+            for key, item in lines.items():
+                click.echo(f"  {key:<24} {item}")
+
+
+def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    task, method, profile = found["task"], found["method"], found["profile"] or {}
+    sections = {
+        f"{found['id']}: {found['status']} {found['reason']}": {"command": found["command"]},
+        "scores": found["scores"],
+        "notes": found["notes"],
+        f"method {method['name']}: {method['summary']}": {**method["options"], "paper": method["paper"]["url"]},
+        "stand-ins": dict(enumerate(method["standins"], 1)),
+        f"task {task['name']}, version {task['version']}": {**task["options"], **{
+            key: task["source"][key] for key in ("kind", "digest", "counts")}},
+        "budget, samples": {"scale": found["scale"], "seed": found["seed"], **found["budget"]},
+        "cost": {key: profile[key] for key in ("params", "params_nonzero", "macs", "macs_effective", "bytes_packed") if key in profile},
+    }
+    for threads in profile.get("latency", {}).values():
+        sections[f"median latency with {threads['threads']} thread(s), ms [95 % interval]"] = {
+            way: f"{item['median_ms']:.3f} [{item['low_ms']:.3f}, {item['high_ms']:.3f}]{' noisy' if item['noisy'] else ''}"
+            for way, item in threads.items() if isinstance(item, dict)}
+    sections["kernel"] = profile.get("kernel", {})
+    sections["machine"] = found["machine"]
+    sections["code"] = {"commit": found["code"]["commit"], "changed since": found["code"]["dirty"], **found["code"]["packages"]}
+    sections["made from"] = {**found["parents"], **({"beside": found["trained_on"]} if found["trained_on"] else {})}
+    sections["seconds"] = found["time"]["seconds"]
+    return {heading: lines for heading, lines in sections.items() if lines}

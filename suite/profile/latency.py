@@ -1,0 +1,188 @@
+"""The latency protocol: warm-up, interleaved rounds, medians with intervals, and a verdict on noise.
+
+Contenders take turns, one call each per round and in rotating order, so that a slow minute of the machine hits all of
+them alike and their ratio survives it.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from suite.profile.machine import physical_cores
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from suite.kernel import Plan
+
+WARM_CALLS = 10
+WARM_SHARE = 0.1  # of `seconds`; whichever comes first ends the warm-up
+LEAST_FOR_INTERVAL = 6  # with fewer calls not even the extremes enclose the median with 95 % confidence
+TOLERANCE = 1e-4  # relative error of a plan's output against torch
+
+
+class Timing(TypedDict):
+    """Milliseconds per call; ``low_ms .. high_ms`` is a 95 % interval of the median."""
+
+    median_ms: float
+    p90_ms: float
+    low_ms: float
+    high_ms: float
+    calls: int
+    noisy: bool
+
+
+def measure(
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    calls: int = 100,
+    seconds: float = 2.0,
+    limit: float = 20.0,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> dict[str, Timing]:
+    """Time the contenders against each other.
+
+    Rounds go on until each contender has `calls` calls or `seconds` of its own time, and end after `limit` seconds of
+    wall time, warm-up included; there is at least one round. `clock` gives nanoseconds.
+    """
+    names = list(contenders)
+    spent: dict[str, list[int]] = {name: [] for name in names}
+    end = clock() + round(limit * 1e9)
+
+    def call(name: str) -> int:
+        start = clock()
+        contenders[name]()
+        return clock() - start
+
+    def unfinished(name: str) -> bool:
+        return len(spent[name]) < calls and sum(spent[name]) < seconds * 1e9
+
+    collecting = gc.isenabled()
+    gc.disable()  # a collection would be charged to whoever happens to run
+    try:
+        for name in names:
+            warm = 0
+            for _ in range(WARM_CALLS):
+                warm += call(name)
+                if warm >= WARM_SHARE * seconds * 1e9 or clock() >= end:
+                    break
+        for turn in itertools.count():
+            first = turn % max(1, len(names))
+            for name in names[first:] + names[:first]:
+                spent[name].append(call(name))
+            if clock() >= end or not any(unfinished(name) for name in names):
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: summary([value / 1e6 for value in spent[name]]) for name in names}
+
+
+def summary(milliseconds: Sequence[float]) -> Timing:
+    """The figures of one contender's calls, given in the order in which they were made.
+
+    Noisy: the 90th percentile exceeds the median by a fifth, the medians of the two halves differ by more than 5 %, or
+    the calls are too few for an interval.
+    """
+    count, ordered = len(milliseconds), sorted(milliseconds)
+    median = statistics.median(ordered)
+    p90 = ordered[math.ceil(0.9 * count) - 1]
+    low, high = median_ranks(count)
+    noisy = count < LEAST_FOR_INTERVAL or p90 > 1.2 * median
+    if not noisy:
+        early, late = (statistics.median(half) for half in (milliseconds[: count // 2], milliseconds[count // 2 :]))
+        noisy = abs(early - late) > 0.05 * median
+    return Timing(
+        median_ms=median, p90_ms=p90, low_ms=ordered[low - 1], high_ms=ordered[high - 1], calls=count, noisy=noisy
+    )
+
+
+def median_ranks(count: int) -> tuple[int, int]:
+    """Ranks (from 1) of the two order statistics that enclose the median with at least 95 % confidence.
+
+    The number of calls below the median is binomial(count, 1/2) whatever the distribution (W. J. Conover, *Practical
+    Nonparametric Statistics*, 3rd ed., 1999, Sec. 3.2); the narrowest symmetric pair is taken, the extremes below six.
+    """
+    def probability(below: int) -> float:
+        ways = math.lgamma(count + 1) - math.lgamma(below + 1) - math.lgamma(count - below + 1)
+        return math.exp(ways - count * math.log(2))
+
+    low = (count + 1) // 2
+    confidence = 0.0 if count % 2 else probability(low)  # of ranks low .. count + 1 - low
+    while confidence < 0.95 and low > 1:
+        low -= 1
+        confidence += 2 * probability(low)
+    return low, count + 1 - low
+
+
+def network_latency(
+    network: nn.Module, inputs: tuple[Tensor, ...], lock: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Time `network` in the shared kernel: the ``latency`` and ``kernel`` parts of a record's profile.
+
+    `inputs` are (1, C, H, W) float32 of one shape; the calls cycle through them, so the figures are over all. Timed
+    are the plan with its zeros ("sparse"), the plan of the same network without use of zeros ("dense") and torch eager
+    ("torch"), for one thread and for all physical cores, one command at a time under the file `lock`.
+    The plans' outputs are compared with torch first; where they disagree, latency is empty and ``kernel["reason"]``
+    says why.
+    """
+    import torch
+    from filelock import FileLock
+
+    from suite import kernel
+
+    network = copy.deepcopy(network).cpu().eval()
+    inputs = tuple(item.detach().cpu() for item in inputs)
+    plans = {kind: kernel.lower(network, inputs[0], dense=kind == "dense") for kind in ("dense", "sparse")}
+    errors = {kind: max(float(kernel.check(plan, network, item)) for item in inputs) for kind, plan in plans.items()}
+    facts = _facts(network, plans["sparse"], max(errors.values()))
+    wrong = [kind for kind, error in errors.items() if not error < TOLERANCE]  # not: NaN is wrong too
+    if wrong:
+        facts["reason"] = (
+            f"the {wrong[0]} plan's output differs from torch's by {errors[wrong[0]]:.2g} (relative), "
+            f"{TOLERANCE:g} is allowed, so it was not timed"
+        )
+        return {}, facts
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    before = torch.get_num_threads()
+    with FileLock(lock), torch.inference_mode():
+        try:
+            latency = {"one": _race(network, plans, inputs, 1)}
+            cores = physical_cores()
+            latency["all"] = _race(network, plans, inputs, cores) if cores > 1 else latency["one"]
+        finally:
+            torch.set_num_threads(before)
+    return latency, facts
+
+
+def _race(
+    network: nn.Module, plans: Mapping[str, Plan], inputs: tuple[Tensor, ...], threads: int
+) -> dict[str, Any]:
+    """torch eager, the dense and the sparse plan against each other with `threads` threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    for plan in plans.values():
+        plan.threads = threads
+
+    def over(function: Callable[[Tensor], object]) -> Callable[[], object]:
+        turn = itertools.cycle(inputs)
+        return lambda: function(next(turn))
+
+    runners: dict[str, Callable[[Tensor], object]] = {"torch": network, **plans}
+    timings = measure({name: over(function) for name, function in runners.items()})
+    sparse = timings["sparse"]["median_ms"]
+    return {
+        "threads": threads,
+        **timings,
+        "speedup": timings["dense"]["median_ms"] / sparse,
+        "speedup_torch": timings["torch"]["median_ms"] / sparse,
+    }

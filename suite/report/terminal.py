@@ -1,0 +1,78 @@
+"""The table that ends ``suite run``: from records alone, without pandas or torch, so that it is there at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from suite.paths import results_folder
+from suite.record import Record
+from suite.report.cells import MISSING, change, clean, count, digits, seeds, spread, times
+from suite.report.flat import flatten
+from suite.report.rows import Group, Place, Row, groups
+
+
+def run_table(records: Sequence[Record], console: Console) -> None:
+    """Print a table per group of comparable records, failed and skipped runs with their reason, and where the records are."""
+    for group in groups(flatten(records)):
+        console.print(_quality(group))
+        for place in group.places:
+            console.print(_latency(group, place))
+    for record in records:
+        if record["status"] != "done":
+            console.print(f"{record['status']}: {escape(record['id'])}: {escape(clean(record['reason']))}")
+    if len(records) == 1:
+        console.print(f"Record: {results_folder() / records[0]['id']}.json", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"{len(records)} records in {results_folder()}/", highlight=False, soft_wrap=True)
+
+
+def caption(group: Group) -> str:
+    """What the numbers are: data, scale, seeds, machine."""
+    facts = group.facts
+    data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}[facts["source"]]
+    numbers = seeds([flat["seed"] for row in group.rows for flat in row.seeds])
+    return f"{data}, scale {facts['scale']}, seeds {numbers}, {facts['cpu']} ({facts['cores']} cores)"
+
+
+def name(row: Row) -> str:
+    """Method, options and role in one cell."""
+    return escape(" ".join(filter(None, [row.method, row.options, f"({row.role})" if row.role else ""])))
+
+
+def _quality(group: Group) -> Table:
+    facts = group.facts
+    table = Table(title=f"{facts['task']}, {facts['arch']}", caption=caption(group), title_justify="left", caption_justify="left")
+    table.add_column("method", overflow="fold")
+    for heading in (f"{facts['metric']} {facts['unit']}", "vs reference", "vs trained on", "params ≠ 0", "MACs", "MACs ≠ 0"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in group.rows:
+        table.add_row(
+            name(row), spread(row.mean("score"), row.deviation("score")), change(row.mean("change_reference")),
+            change(row.mean("change_trained_on")), count(row.mean("params_nonzero")), count(row.mean("macs")),
+            count(row.mean("macs_effective")),
+        )
+    return table
+
+
+def _latency(group: Group, place: Place) -> Table:
+    cores = group.facts["cores"]
+    table = Table(title="median latency, ms, batch 1: PyTorch eager, this kernel dense, this kernel sparse (and its gain over dense)",
+                  caption=f"kernel version {place[1]}, {group.facts['simd']}; ~ marks a noisy timing", title_justify="left",
+                  caption_justify="left")
+    table.add_column("method", overflow="fold")
+    for threads in ("1 thread", f"{cores} threads"):
+        for heading in ("torch", "dense", "sparse", "gain"):
+            table.add_column(f"{heading}\n{threads}" if heading == "torch" else heading, justify="right", no_wrap=True)
+    for row in group.rows:
+        cells = []
+        for threads in ("one", "all"):
+            ways = [row.latency(threads, way, place) for way in ("torch", "dense", "sparse")]
+            noisy = "~" if any(flat[f"noisy.{threads}"] for flat in row.seeds) else ""
+            cells += [digits(item) for item in ways[:2]] + [digits(ways[2]) + noisy if ways[2] else MISSING]
+            cells.append(times(ways[1] / ways[2]) if ways[1] and ways[2] else MISSING)
+        table.add_row(name(row), *cells)
+    return table

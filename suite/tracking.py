@@ -1,0 +1,208 @@
+"""Mirroring records into MLflow: experiment = task, run = record, parent run = a configuration over its seeds.
+
+Records are the truth; the store can be deleted and is filled again by ``suite track``. Runs are found by the tag
+``suite.id`` and replaced when the record's digest changed, so mirroring twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from suite import record as records_
+from suite.paths import results_folder, run_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Record = records_.Record
+SECONDS = 5.0  # that a server is given to answer
+_STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+
+
+def default_uri(cache: Path) -> str:
+    """The local store."""
+    return f"sqlite:///{cache.resolve() / 'mlflow.db'}"
+
+
+def mirror(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool = False) -> str:
+    """Bring the store up to the records; one sentence for people about where the runs are, or why they are not.
+
+    `uri` None is the local SQLite store in `cache`. Nothing is imported and nothing happens if all records are known to be
+    there; `afresh` looks all the same. A server that does not answer costs `SECONDS` and loses nothing.
+    """
+    uri = uri or default_uri(cache)
+    known_file = cache / "mlflow-mirrored.json"
+    known = json.loads(known_file.read_text()) if known_file.is_file() else {}
+    mirrored = {} if afresh or (uri == default_uri(cache) and not (cache / "mlflow.db").exists()) else known.get(uri, {})
+    digests = {item["id"]: _digest(item) for item in records}
+    fresh = [item for item in records if mirrored.get(item["id"]) != digests[item["id"]]]
+    where = f"MLflow: {len(records)} runs in {uri}; `suite ui` shows them."
+    if not fresh:
+        return where
+    if uri.startswith("http") and (reason := _silent(uri)):
+        return (f"The MLflow server at {uri} did not answer ({reason}); the records are safe in {results_folder()}/, replay "
+                f"them with: suite track --track {uri}")
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cache / "mlflow.lock"), _patience():
+            _Store(uri, cache).put(fresh)
+    except Exception as error:  # whatever a store does, a finished run is not lost over it
+        return (f"MLflow at {uri} refused ({type(error).__name__}: {str(error).splitlines()[0][:200]}); the records are safe in "
+                f"{results_folder()}/, replay them with: suite track --track {uri}")
+    known[uri] = mirrored | {item["id"]: digests[item["id"]] for item in fresh}
+    records_.write_text(known_file, json.dumps(known, indent=1))
+    return where
+
+
+def _digest(record: Record) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _silent(uri: str) -> str:
+    """Why a server is not there; empty if it answers, with whatever."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS):
+            return ""
+    except urllib.error.HTTPError:
+        return ""
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+@contextmanager
+def _patience() -> Any:
+    """MLflow's own timeouts, shortened for the duration."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
+
+
+class _Store:
+    """An MLflow store, written through the client with explicit run ids only."""
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        import logging
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it narrates the creation of the database otherwise
+        from mlflow import MlflowClient
+
+        self.client: MlflowClient = MlflowClient(uri)
+        self.artifacts = f"{(cache / 'mlflow-artifacts').resolve().as_uri()}" if uri == default_uri(cache) else None
+
+    def put(self, fresh: Sequence[Record]) -> None:
+        groups = {}
+        for item in fresh:
+            experiment = self._experiment(item["task"]["name"])
+            group = item["id"].rpartition("-s")[0]
+            if group not in groups:
+                groups[group] = (experiment, self._parent(experiment, group, item))
+            self._run(experiment, groups[group][1], item)
+        for experiment, parent in groups.values():
+            self._summarise(experiment, parent)
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        return found.experiment_id if found else self.client.create_experiment(name, artifact_location=self.artifacts)
+
+    def _find(self, experiment: str, tag: str, text: str) -> list[Any]:
+        return list(self.client.search_runs([experiment], f"tags.`{tag}` = '{text}'"))
+
+    def _parent(self, experiment: str, group: str, item: Record) -> str:
+        found = self._find(experiment, "suite.group", group)
+        if found:
+            return found[0].info.run_id
+        run = self.client.create_run(experiment, run_name=_name(item), tags={"suite.group": group, **_notes(item)})
+        self._params(run.info.run_id, item, seed=False)
+        self.client.set_terminated(run.info.run_id)
+        return run.info.run_id
+
+    def _params(self, run_id: str, item: Record, seed: bool = True) -> None:
+        from mlflow.entities import Param
+
+        options = {**item["method"]["options"], **{f"task.{key}": text for key, text in item["task"]["options"].items()},
+                   "method": item["method"]["name"], "scale": item["scale"], "source": item["task"]["source"]["kind"]}
+        options |= {"seed": item["seed"]} if seed else {}
+        self.client.log_batch(run_id, params=[Param(key, str(text)) for key, text in options.items()])
+
+    def _run(self, experiment: str, parent: str, item: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+        digest = _digest(item)
+        for old in self._find(experiment, "suite.id", item["id"]):
+            if old.data.tags.get("suite.digest") == digest:
+                return
+            self.client.delete_run(old.info.run_id)
+        start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
+        end = start + int(item["time"]["seconds"]["total"] * 1000)
+        tags = {"suite.id": item["id"], "suite.digest": digest, "suite.status": item["status"], "mlflow.parentRunId": parent,
+                "suite.machine": item["machine"]["id"], "suite.command": item["command"], **_notes(item)}
+        run_id = self.client.create_run(experiment, start_time=start, tags=tags,
+                                        run_name=f"{_name(item)} seed {item['seed']}").info.run_id
+        self._params(run_id, item)
+        points = [Metric(name, number, end, 0) for name, number in _metrics(item).items()]
+        points += [Metric(name, number, end, int(step)) for name, curve in item["curves"].items()
+                   for step, number in curve if number is not None]
+        for first in range(0, len(points), 1000):  # the client's limit per batch
+            self.client.log_batch(run_id, metrics=points[first : first + 1000])
+        source = item["task"]["source"]
+        data = Dataset(source["name"], source["digest"][:36], source["kind"], json.dumps(source["counts"]))
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_text(run_id, json.dumps(item, indent=1, sort_keys=True), "record.json")
+        folder = run_folder(item["id"])
+        for path in [*sorted((folder / "figures").glob("*.png")), *folder.glob("layers.json")]:
+            self.client.log_artifact(run_id, str(path), "figures" if path.suffix == ".png" else None)
+        self.client.set_terminated(run_id, _STATUS[item["status"]], end)
+
+    def _summarise(self, experiment: str, parent: str) -> None:
+        """Mean and sample deviation over the children of a parent run."""
+        children = self._find(experiment, "mlflow.parentRunId", parent)
+        names = {name for child in children for name in child.data.metrics if name.startswith(("test/", "cost/"))}
+        for name in sorted(names):
+            numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]
+            self.client.log_metric(parent, f"{name}/mean", statistics.fmean(numbers))
+            if len(numbers) > 1:
+                self.client.log_metric(parent, f"{name}/deviation", statistics.stdev(numbers))
+
+
+def _name(item: Record) -> str:
+    words = [word for word in item["command"].split() if "=" in word]
+    return " ".join([item["method"]["name"], *words, item["scale"], item["task"]["source"]["kind"]])
+
+
+def _notes(item: Record) -> dict[str, str]:
+    paper = item["method"]["paper"]
+    return {"mlflow.note.content": f"{item['method']['summary']}\n\n[{paper['title']}]({paper['url']})"}
+
+
+def _metrics(item: Record) -> dict[str, float]:
+    """Final scores, notes and cost under the names that MLflow shows."""
+    found = {f"test/{name}": number for name, number in item["scores"].items()}
+    found |= {f"note/{name}": number for name, number in item["notes"].items() if isinstance(number, int | float)}
+    profile = item["profile"] or {}
+    found |= {f"cost/{name}": profile[name] for name in ("macs", "macs_effective", "params", "params_nonzero", "bytes_packed")
+              if profile.get(name) is not None}
+    for threads, timing in (profile.get("latency") or {}).items():
+        found |= {f"cost/latency_{way}_{threads}_ms": timing[way]["median_ms"] for way in ("torch", "dense", "sparse")}
+    if "cost/latency_sparse_one_ms" in found:
+        found["cost/latency_ms"] = found["cost/latency_sparse_one_ms"]
+    return found

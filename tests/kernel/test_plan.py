@@ -1,0 +1,167 @@
+"""The kernel against float64 convolutions, on every SIMD path of this machine; lowered networks against torch."""
+
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from suite.errors import UserError
+from suite.kernel import Plan, check, lower, simd_path
+from suite.nn import build
+
+PATHS = ("avx512", "avx2", "portable")
+
+
+@pytest.fixture(params=PATHS)
+def simd(request, monkeypatch):
+    monkeypatch.setenv("SUITE_SIMD", request.param)
+    try:
+        simd_path()
+    except UserError as error:
+        pytest.skip(str(error))
+    return request.param
+
+
+def sparse(weight, n, share, generator):
+    groups = -(-weight.shape[0] // n)
+    keep = torch.rand(groups, weight.shape[1], generator=generator) >= share
+    return weight * keep.repeat_interleave(n, 0)[: weight.shape[0], :, None, None]
+
+
+def randomise(network, seed=0):
+    """Batch-norm statistics and weights that hide no mistake."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in ((module.running_mean, -0.1, 0.1), (module.running_var, 0.5, 1.5),
+                                      (module.weight.data, 0.5, 1.5), (module.bias.data, -0.2, 0.2)):
+                tensor.uniform_(low, high, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("threads", (1, 2))
+def test_convolutions_equal_float64(simd, threads):
+    @settings(max_examples=60, deadline=None)
+    @given(
+        rows=st.integers(1, 40), columns=st.integers(1, 9), kernel=st.sampled_from((1, 2, 3, 5)), stride=st.integers(1, 3),
+        padding=st.integers(0, 2), dilation=st.integers(1, 2), height=st.integers(5, 12), width=st.integers(5, 20),
+        n=st.sampled_from((1, 2, 4, 8, 16, 32)), share=st.sampled_from((0.0, 0.5, 0.9, 1.0)), seed=st.integers(0, 99),
+    )
+    def holds(rows, columns, kernel, stride, padding, dilation, height, width, n, share, seed):
+        if dilation * (kernel - 1) + 1 > min(height, width) + 2 * padding:
+            return
+        generator = torch.Generator().manual_seed(seed)
+        layer = nn.Conv2d(columns, rows, kernel, stride, padding, dilation)
+        layer.weight.data = sparse(torch.randn(layer.weight.shape, generator=generator), n, share, generator)
+        images = torch.randn(1, columns, height, width, generator=generator)
+        plan = lower(nn.Sequential(layer), images, threads=threads)
+        assert plan.macs_share == 1.0 and plan.simd == simd
+        wanted = layer.double()(images.double())
+        assert (plan(images) - wanted).abs().max() <= 1e-5 * max(1.0, float(wanted.detach().abs().max()))
+        assert torch.equal(plan(images), plan(images))
+
+    holds()
+
+
+@settings(max_examples=30, deadline=None)
+@given(channels=st.integers(1, 20), kernel=st.sampled_from((1, 3, 5)), stride=st.integers(1, 2), side=st.integers(4, 17))
+def test_depthwise_convolutions_equal_float64(channels, kernel, stride, side):
+    layer = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
+    images = torch.randn(1, channels, side, side)
+    plan = lower(nn.Sequential(layer), images)
+    assert [item.kind for item in plan.layers] == [("depthwise" if channels > 1 else f"conv {kernel}x{kernel}")]
+    assert torch.allclose(plan(images).double(), layer.double()(images.double()), atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 70), columns=st.integers(1, 40), n=st.sampled_from((1, 2, 4, 8, 16, 32)), share=st.floats(0, 1))
+def test_linear_layers_equal_float64(rows, columns, n, share):
+    generator = torch.Generator().manual_seed(rows)
+    layer = nn.Linear(columns, rows)
+    layer.weight.data = sparse(layer.weight.data[:, :, None, None], n, share, generator)[:, :, 0, 0]
+    vector = torch.randn(1, columns)
+    assert torch.allclose(lower(nn.Sequential(layer), vector)(vector).double(), layer.double()(vector.double()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arch, size",
+    [("resnet8", 32), ("cifar_vgg16", 32), ("mobilenet_v1", 32), ("mobilenet_v2", 32), ("mobilenet_v2", 64),
+     ("mobilenet_v3_small", 64), ("resnet18", 48), ("resnet50", 64)],
+)
+def test_networks_lower_completely_and_exactly(arch, size):
+    torch.manual_seed(0)
+    network, images = randomise(build(arch, 10, size)), torch.randn(1, 3, size, size)
+    for dense in (False, True):
+        plan = lower(network, images, dense=dense)
+        assert plan.outside == [] and plan.macs_share == 1.0
+        assert check(plan, network, images) < 1e-4
+
+
+def test_transformers_lower_their_linear_layers_and_list_the_rest():
+    torch.manual_seed(0)
+    network, images = build("vit_ti_16", 10, 32).eval(), torch.randn(1, 3, 32, 32)
+    nn.init.normal_(network.heads.head.weight)
+    plan = lower(network, images)
+    assert check(plan, network, images) < 1e-4
+    assert sum("MultiheadAttention" in reason for reason in plan.outside) == 12 == len(plan.outside)
+    assert 0.5 < plan.macs_share < 1.0
+
+
+def test_a_network_that_cannot_be_traced_runs_in_torch_and_says_so():
+    class Odd(nn.Module):
+        def forward(self, images):
+            return images.flatten(1) if float(images.sum()) > 1e9 else images.flatten(1) * 2
+
+    plan = lower(Odd(), torch.ones(1, 3, 4, 4))
+    assert torch.equal(plan(torch.ones(1, 3, 4, 4)), torch.full((1, 48), 2.0))
+    assert "cannot be traced" in plan.outside[0] and plan.macs_share == 0
+
+
+def test_zeros_are_not_stored_and_a_layer_of_zeros_gives_its_bias():
+    layer = nn.Conv2d(8, 8, 3, padding=1)
+    layer.weight.data.zero_()
+    images = torch.randn(1, 8, 6, 6)
+    plan = lower(nn.Sequential(layer, nn.ReLU6()), images)
+    assert plan.layers[0].kept == 0 and plan.layers[0].effective == 0
+    assert torch.allclose(plan(images), layer.bias.detach().clamp(0, 6).view(1, 8, 1, 1).expand(1, 8, 6, 6))
+
+
+def test_two_threads_may_call_one_plan():
+    torch.manual_seed(0)
+    network, images = randomise(build("resnet8", 10, 32)), torch.randn(8, 1, 3, 32, 32)
+    plan, found = lower(network, images[0], threads=2), [None] * 8
+
+    def call(index):
+        found[index] = plan(images[index])
+
+    workers = [threading.Thread(target=call, args=(index,)) for index in range(8)]
+    [worker.start() for worker in workers]
+    [worker.join() for worker in workers]
+    with torch.inference_mode():
+        assert all(torch.allclose(got, network(image), atol=1e-4) for got, image in zip(found, images, strict=True))
+
+
+def median(plan: Plan, images, calls=40):
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        plan(images)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[calls // 2]
+
+
+def test_ninety_percent_zeros_in_blocks_of_four_are_faster_than_none():
+    layer, images = nn.Conv2d(128, 128, 3, padding=1), torch.randn(1, 128, 28, 28)
+    layer.weight.data = sparse(layer.weight.data, 4, 0.9, torch.Generator().manual_seed(0))
+    assert median(lower(nn.Sequential(layer), images), images) < 0.5 * median(
+        lower(nn.Sequential(layer), images, dense=True), images)
+
+
+def test_an_unknown_simd_path_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("SUITE_SIMD", "sse9")
+    with pytest.raises(UserError, match="SUITE_SIMD is 'sse9'; it may be avx512, avx2 or portable"):
+        simd_path()
