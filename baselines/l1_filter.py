@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from suite.baselines._pruning import PruningMethod, filters
 from torch import Tensor
 
-from suite.baselines._pruning import PruningMethod, filters
 from suite.contract import Paper, Published
 from suite.run import Run
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+from suite.baselines._pruning import PruningMethod, lowest
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.baselines._pruning import PruningMethod, lowest
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.nn import Prunable, permute
 from suite.run import Run

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from suite.baselines._pruning import PruningMethod, filters
 from torch import Tensor
 
-from suite.baselines._pruning import PruningMethod, filters
 from suite.contract import Paper
 from suite.run import Run
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from suite.tasks._classification import ClassificationTask
+
 from suite.contract import Scale
 from suite.data.cifar import Cifar10
 from suite.settings import Augment
-from suite.tasks._classification import ClassificationTask
 from suite.train import CropFlip, Normalise
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from suite.tasks._classification import ClassificationTask
+
 from suite.contract import Scale, option
 from suite.data.imagenet import ImageNet
 from suite.settings import Augment
-from suite.tasks._classification import ClassificationTask
 from suite.train import Normalise, ResizedFlip
 
 

@@ -11,6 +11,8 @@ from suite import paths, plugins
 from suite.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from suite.data.source import Dataset
 
 
@@ -21,21 +23,21 @@ def command() -> None:
 
 @command.command()
 @click.argument("task")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded)."
-)
+@click.option("--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded).")
 def check(task: str, data: Path | None) -> None:
     """Say which data TASK would use, verify them, and say what is missing and where it is to be had."""
     from suite.data import source
 
     dataset = _dataset(task)
-    folder, note = source.find(dataset, data, paths.cache_folder())
+    with _busy(f"Reading {dataset.title}"):
+        folder, note = source.find(dataset, data, paths.cache_folder())
+        problems = dataset.check(folder)
+        found = None if problems else source.of(dataset, folder)
     if note:
         click.echo(note)
-    if problems := dataset.check(folder):
+    if not found:
         click.echo(f"{dataset.title} in '{folder}'")
         raise UserError("\n".join(problems))
-    found = source.of(dataset, folder)
     click.echo(f"{dataset.title} in '{folder}': {found.kind}, complete")
     for name, text in dataset.describe(folder).items():
         click.echo(f"  {name:<8} {text}")
@@ -49,21 +51,26 @@ def check(task: str, data: Path | None) -> None:
 
 @command.command()
 @click.argument("task")
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it)."
-)
+@click.option("--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it).")
 def make(task: str, to: Path | None) -> None:
     """Write the embedded data of TASK in the official layout: the same on every machine."""
     from suite.data import source
 
     dataset = _dataset(task)
-    if to is None:
-        folder = source.embedded(dataset, paths.cache_folder())
-    else:
-        source.make(dataset, to)
-        folder = source.found_in(dataset, to)
+    with _busy(f"Drawing the embedded data of {dataset.title}"):
+        if to is None:
+            folder = source.embedded(dataset, paths.cache_folder())
+        else:
+            source.make(dataset, to)
+            folder = source.found_in(dataset, to)
     counts = ", ".join(f"{count} {split}" for split, count in dataset.counts(folder).items())
     click.echo(f"{dataset.title}, embedded, version {dataset.version}: {counts} images in '{folder}'")
+
+
+def _busy(what: str) -> Status:
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
 
 
 def _dataset(task: str) -> Dataset:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from suite.data import procedural, unpickle
-from suite.data.source import Dataset, Kind, Split, digest_of
+from suite.data.source import Dataset, Kind, Split, digest_of, spread
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,11 +86,7 @@ class _Cifar(Dataset):
         lines: dict[str, str] = {}
         for split in self.files:
             labels = self._split(folder, split).labels
-            each = np.bincount(labels, minlength=self.classes)
-            lines[split] = (
-                f"{len(labels)} images of 3 x 32 x 32, labels {labels.min()} to {labels.max()}, "
-                f"{each.min()} to {each.max()} images of each class"
-            )
+            lines[split] = f"{len(labels)} images of 3 x 32 x 32, {spread(labels, self.classes)}"
         names = self._class_names(folder)
         lines["classes"] = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         return lines

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from suite.data import procedural
-from suite.data.source import Dataset, Kind, Split, digest_of
+from suite.data.source import Dataset, Kind, Split, digest_of, spread
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,11 +100,8 @@ class ImageNet(Dataset):
         lines: dict[str, str] = {}
         for split in FOLDERS:
             files = self._files(folder, split)
-            each = np.bincount(files.labels)
-            lines[split] = (
-                f"{len(files.paths)} images of any size, labels 0 to {len(files.classes) - 1}, "
-                f"{each.min()} to {each.max()} images of each class"
-            )
+            each = spread(np.asarray(files.labels), len(files.classes))
+            lines[split] = f"{len(files.paths)} images of different sizes, {each}"
         names = files.classes
         lines["classes"] = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         return lines

@@ -79,9 +79,7 @@ SHAPES: dict[str, Callable[[Array, Array], Array]] = {
     "bar": lambda u, v: _box(u, v, 0.42, 1.2),
     "half": lambda u, v: np.maximum(_disc(u, v + np.float32(0.35), 1.1), -v - np.float32(0.35)),
     "moon": lambda u, v: np.maximum(_disc(u, v, 1.05), -_disc(u - np.float32(0.6), v, 0.8)),
-    "corner": lambda u, v: np.minimum(
-        _box(u + np.float32(0.55), v, 0.36, 0.95), _box(u, v - np.float32(0.6), 0.91, 0.36)
-    ),
+    "corner": lambda u, v: np.minimum(_box(u + np.float32(0.55), v, 0.36, 0.95), _box(u, v - np.float32(0.6), 0.91, 0.36)),
     "pair": lambda u, v: _disc(np.abs(u) - np.float32(0.62), v, 0.52),
 }
 
@@ -93,9 +91,7 @@ TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
     "zigzag": lambda x, y: _wave(x + np.float32(0.35) * _wave(np.float32(0.5) * y)),
     "grid": lambda x, y: np.clip(3 * np.maximum(_wave(x), _wave(y)) - np.float32(1.9), -1, 1),
     "rings": lambda x, y: _wave(np.sqrt(x * x + y * y)),
-    "bricks": lambda x, y: np.clip(
-        3 * np.maximum(_wave(y), _wave(np.float32(0.5) * (x + np.floor(y)))) - np.float32(1.9), -1, 1
-    ),
+    "bricks": lambda x, y: np.clip(3 * np.maximum(_wave(y), _wave(np.float32(0.5) * (x + np.floor(y)))) - np.float32(1.9), -1, 1),
     "dashes": lambda x, y: np.minimum(_wave(x), np.clip(2 * _wave(np.float32(0.5) * y), -1, 1)),
     "plain": lambda x, y: np.float32(0.2) * _wave(np.float32(0.2) * x),
     "wide stripes": lambda x, y: _wave(np.float32(0.45) * x),
@@ -112,9 +108,11 @@ class Kind(NamedTuple):
     shapes: tuple[str, ...]
     textures: tuple[str, ...]
     grounds: tuple[str, ...] | None
-    contrast: tuple[float, float]  # of the background
-    others: int  # smaller objects of other classes
+    contrast: tuple[float, float]  # of the background's two colours
+    periods: tuple[float, float]  # of the background's texture in a picture's side
+    clutter: int  # smaller objects of other classes; where there are any, half of the pictures get a bar as well
     noise: float  # the knob: standard deviation of the pixel noise on a scale of 0 to 1
+    tilt: float = 1.0  # tangent of half the greatest rotation; 1 is any rotation
     paired: bool = False  # an object has the shape and the texture of the same number, so that either tells it
 
     def parts(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,18 +124,20 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    10: Kind(tuple(SHAPES)[:5], tuple(TEXTURES)[:2], None, (0.0, 0.3), others=2, noise=0.09),
+    10: Kind(tuple(SHAPES)[:5], tuple(TEXTURES)[:2], None, (0.0, 0.3), (3, 9), clutter=2, noise=0.09),
     100: Kind(
         tuple(SHAPES),
         tuple(TEXTURES),
         tuple(reversed(TEXTURES)),
         (0.3, 0.6),
-        others=0,
-        noise=0.02,
+        (3, 6),
+        clutter=0,
+        noise=0.03,
+        tilt=0.2,
         paired=True,
     ),
 }
-PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), others=1, noise=0.05, paired=True)
+PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), (3, 9), clutter=1, noise=0.05, paired=True)
 SYNSETS = tuple(f"n{number:08d}" for number in range(1, 11))  # no real ones are this small
 
 
@@ -183,11 +183,12 @@ def pictures(labels: np.ndarray, kind: Kind, size: int, draw: Draw) -> np.ndarra
     count = len(labels)
     shape, texture, ground = kind.parts(labels)
     canvas = _background(ground, size, kind, draw)
-    for _ in range(kind.others):  # the main object may cover them
+    for _ in range(kind.clutter):  # the main object may cover them
         shapes, textures = draw.integers(len(kind.shapes), count), draw.integers(len(kind.textures), count)
         canvas = _with_object(canvas, shapes, textures, kind, draw, radius=(0.09, 0.15), spread=0.42)
     canvas = _with_object(canvas, shape, texture, kind, draw, radius=(0.26, 0.40), spread=0.12)
-    canvas = _with_bar(canvas, draw)
+    if kind.clutter:
+        canvas = _with_bar(canvas, draw)
     return _photographed(canvas, kind.noise, draw)
 
 
@@ -197,11 +198,12 @@ def _plane(size: int) -> tuple[Array, Array]:
     return line[None, :], line[:, None]
 
 
-def _turned(x: Array, y: Array, draw: Draw, count: int) -> tuple[Array, Array]:
-    """`x` and `y` rotated by a random angle for each picture, (N, S, S)."""
-    t = draw.uniform(-1, 1, count, 1, 1)  # tan of half the angle: -90 to 90 degrees
+def _turned(x: Array, y: Array, draw: Draw, count: int, tilt: float = 1.0) -> tuple[Array, Array]:
+    """`x` and `y` rotated by a random angle for each picture, (N, S, S); see `Kind.tilt`."""
+    t = draw.uniform(-tilt, tilt, count, 1, 1)  # tangent of half the angle: -90 to 90 degrees for 1
     cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
-    back = np.where(draw.integers(2, count, 1, 1) == 1, np.float32(-1), np.float32(1))
+    over = (draw.integers(2, count, 1, 1) == 1) & (tilt == 1)
+    back = np.where(over, np.float32(-1), np.float32(1))
     return back * (cos * x + sin * y), back * (cos * y - sin * x)
 
 
@@ -229,8 +231,8 @@ def _texture(x: Array, y: Array, which: np.ndarray, names: tuple[str, ...]) -> A
 def _background(ground: np.ndarray, size: int, kind: Kind, draw: Draw) -> Array:
     """The texture `ground` (N,) of the kind, or any texture where it has no grounds, (N, 3, S, S)."""
     count = len(ground)
-    x, y = _turned(*_plane(size), draw, count)
-    periods, shift = draw.uniform(3, 9, count, 1, 1), draw.uniform(0, 1, count, 2, 1, 1)
+    x, y = _turned(*_plane(size), draw, count, kind.tilt)
+    periods, shift = draw.uniform(*kind.periods, count, 1, 1), draw.uniform(0, 1, count, 2, 1, 1)
     names = kind.grounds or tuple(TEXTURES)
     which = ground if kind.grounds else draw.integers(len(names), count)
     pattern = _texture(x * periods + shift[:, 0], y * periods + shift[:, 1], which, names)
@@ -252,14 +254,14 @@ def _with_object(
     at = draw.uniform(-spread, spread, count, 2, 1, 1)
     scale = draw.uniform(*radius, count, 1, 1)
     stretch = draw.uniform(0.85, 1.18, count, 1, 1)
-    u, v = _turned(x - at[:, 0], y - at[:, 1], draw, count)
+    u, v = _turned(x - at[:, 0], y - at[:, 1], draw, count, kind.tilt)
     u, v = u / (scale * stretch), v / (scale / stretch)
     distance = np.empty_like(u)
     for number, name in enumerate(kind.shapes):
         rows = np.flatnonzero(shape == number)
         distance[rows] = SHAPES[name](u[rows], v[rows])
     inside = np.clip(np.float32(0.5) - distance * scale * np.float32(size), 0, 1)[:, None]
-    x, y = _turned(u, v, draw, count)
+    x, y = _turned(u, v, draw, count, kind.tilt)
     periods, shift = draw.uniform(1.3, 2.1, count, 1, 1), draw.uniform(0, 1, count, 2, 1, 1)
     pattern = _texture(x * periods + shift[:, 0], y * periods + shift[:, 1], texture, kind.textures)
     return canvas + inside * (_paint(pattern, draw, (0.3, 0.9), (0.3, 0.8)) - canvas)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+
 from suite.errors import UserError
 from suite.settings import Images
 
@@ -157,6 +159,13 @@ def make(dataset: Dataset, folder: Path) -> None:
         ) from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def spread(labels: np.ndarray, classes: int) -> str:
+    """The range of `labels` (N,) and how evenly the classes are filled, for people."""
+    each = np.bincount(labels, minlength=classes)
+    few, many = each.min(), each.max()
+    return f"labels {labels.min()} to {labels.max()}, {few if few == many else f'{few} to {many}'} images of each class"
 
 
 def digest_of(files: dict[str, Path], contents: bool = True) -> str:

@@ -7,6 +7,7 @@ them alike and their ratio survives it.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import itertools
 import math
@@ -27,6 +28,7 @@ WARM_CALLS = 10
 WARM_SHARE = 0.1  # of `seconds`; whichever comes first ends the warm-up
 LEAST_FOR_INTERVAL = 6  # with fewer calls not even the extremes enclose the median with 95 % confidence
 TOLERANCE = 1e-4  # relative error of a plan's output against torch
+ZEROS_WORTH_A_WORD = 0.01  # share of MACs on zero weights, of which the plan must leave out half not to be "theoretical"
 
 
 class Timing(TypedDict):
@@ -132,7 +134,7 @@ def network_latency(
     are the plan with its zeros ("sparse"), the plan of the same network without use of zeros ("dense") and torch eager
     ("torch"), for one thread and for all physical cores, one command at a time under the file `lock`.
     The plans' outputs are compared with torch first; where they disagree, latency is empty and ``kernel["reason"]``
-    says why.
+    says why. ``kernel["layers"]`` and ``kernel["bytes"]`` describe the sparse plan.
     """
     import torch
     from filelock import FileLock
@@ -143,7 +145,7 @@ def network_latency(
     inputs = tuple(item.detach().cpu() for item in inputs)
     plans = {kind: kernel.lower(network, inputs[0], dense=kind == "dense") for kind in ("dense", "sparse")}
     errors = {kind: max(float(kernel.check(plan, network, item)) for item in inputs) for kind, plan in plans.items()}
-    facts = _facts(network, plans["sparse"], max(errors.values()))
+    facts = _facts(network, inputs[0], plans["sparse"], max(errors.values()))
     wrong = [kind for kind, error in errors.items() if not error < TOLERANCE]  # not: NaN is wrong too
     if wrong:
         facts["reason"] = (
@@ -161,6 +163,27 @@ def network_latency(
         finally:
             torch.set_num_threads(before)
     return latency, facts
+
+
+def _facts(network: nn.Module, example: Tensor, plan: Plan, error: float) -> dict[str, Any]:
+    """What the record says of the sparse plan."""
+    from suite.kernel import VERSION
+    from suite.profile.cost import count
+
+    cost = count(network, example)
+    on_zeros = cost.macs - cost.macs_effective
+    left_out = sum(layer.macs * (1 - layer.kept) for layer in plan.layers)
+    return {
+        "version": VERSION,
+        "simd": plan.simd,
+        "relative_error": error,
+        "macs_share": plan.macs_share,
+        "outside": list(plan.outside),
+        "theoretical": on_zeros > ZEROS_WORTH_A_WORD * cost.macs and left_out < on_zeros / 2,
+        "reason": "",
+        "bytes": plan.bytes,
+        "layers": [dataclasses.asdict(layer) for layer in plan.layers],
+    }
 
 
 def _race(

@@ -34,7 +34,7 @@ def test_describes_a_subset(cifar10: Path) -> None:
     assert CIFAR10.check(cifar10) == []
     assert CIFAR10.classify(cifar10) == "subset"
     assert CIFAR10.counts(cifar10) == {"train": 100, "test": 20}
-    assert CIFAR10.describe(cifar10)["test"].startswith("20 images of 3 x 32 x 32, labels 0 to 9, 2 to 2")
+    assert CIFAR10.describe(cifar10)["test"].startswith("20 images of 3 x 32 x 32, labels 0 to 9, 2 images")
 
 
 def edit(path: Path, **changes: object) -> None:

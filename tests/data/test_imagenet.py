@@ -82,8 +82,8 @@ BREAKS: dict[str, Callable[[Path], None]] = {
     "The folder 'images/train' is missing": lambda folder: shutil.rmtree(folder / "train"),
     "'images/val' holds 6 images but no class folders; sort its images into val/<synset>/": flatten,
     "The class folder 'images/train/n01440001' holds no image": empty,
-    "3 classes in train and 2 in val that are not the same: 'n01440002' is in train but not in val": lambda folder: (
-        shutil.rmtree(folder / "val" / "n01440002")
+    "3 classes in train and 2 in val that are not the same: 'n01440002' is in train but not in val": lambda folder: shutil.rmtree(
+        folder / "val" / "n01440002"
     ),
 }
 

@@ -134,9 +134,7 @@ def test_two_at_once_make_it_once(cifar10: Path, tmp_path: Path, monkeypatch: py
     assert len(calls) == 1 and found[0] == found[1]
 
 
-def test_damaged_embedded_data_says_how_to_mend_it(
-    cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_embedded_data_says_how_to_mend_it(cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(CIFAR10), "make", lambda self, folder: shutil.copytree(cifar10, folder / cifar10.name))
     folder = source.embedded(CIFAR10, tmp_path / "cache")
     (folder / "test_batch").unlink()

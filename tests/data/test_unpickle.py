@@ -86,9 +86,7 @@ def test_every_cut_gives_one_sentence(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(where=st.integers(0, 150), value=st.integers(0, 255).filter(lambda value: value != ord("r")))
-def test_a_wrong_byte_gives_a_sentence_if_anything(
-    tmp_path_factory: pytest.TempPathFactory, where: int, value: int
-) -> None:
+def test_a_wrong_byte_gives_a_sentence_if_anything(tmp_path_factory: pytest.TempPathFactory, where: int, value: int) -> None:
     """Without LONG_BINPUT ("r"), for which Python itself may reserve any amount of memory."""
     raw = bytearray(unpickle.dump(CONTENT))
     raw[where % len(raw)] = value

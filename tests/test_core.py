@@ -1,0 +1,140 @@
+"""Options, plug-ins, plans and records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite import options, plan, plugins, record
+from suite.contract import Method, option
+from suite.errors import UserError
+from suite.run import Budget, Run, hashed
+
+
+@dataclass
+class Plugin(Method):
+    share: float = option(0.5, "a share", bounds=(0, 1))
+    width: int = option(4, "a width", choices=(1, 2, 4))
+    blocks: tuple[int, ...] = option((), "a list")
+    flag: bool = option(True, "a switch")
+    mode: Literal["one", "two"] = option("one", "a mode")
+    limit: int | None = option(None, "a limit")
+
+
+@pytest.mark.parametrize("text, key, found", [
+    ("0.25", "share", 0.25), ("2", "width", 2), ("2:4", "blocks", (2, 4)), ("no", "flag", False), ("two", "mode", "two"),
+    ("none", "limit", None), ("7", "limit", 7),
+])
+def test_converts_to_the_fields_type(text, key, found):
+    assert options.convert(Plugin, "plugin", key, text) == found
+
+
+@pytest.mark.parametrize("text, key, sentence", [
+    ("1.5", "share", "share=1.5 is out of range for 'plugin'; share lies in 0 to 1."),
+    ("nan", "share", "share=nan does not fit option 'share' of 'plugin', which is a number."),
+    ("3", "width", "width=3 is not possible for 'plugin'; width is one of 1, 2, 4."),
+    ("x", "blocks", "blocks=x does not fit option 'blocks' of 'plugin', which is a list of a whole number separated by ':'."),
+    ("three", "mode", "mode=three does not fit option 'mode' of 'plugin', which is one of one, two."),
+])
+def test_says_what_would_fit(text, key, sentence):
+    with pytest.raises(UserError) as error:
+        options.convert(Plugin, "plugin", key, text)
+    assert str(error.value) == sentence
+
+
+def test_a_comma_makes_a_grid_and_words_go_to_their_owner():
+    words = options.parse(["share=0.1,0.2", "width=1,2", "task.size=64"], ["plugin"])
+    own = [word for word in words if word.owner != "task"]
+    assert options.grid(Plugin, "plugin", own) == [
+        {"share": share, "width": width} for share in (0.1, 0.2) for width in (1, 2)]
+    assert words[2] == options.Word("task", "size", ("64",))
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["share"], "'share' is not an option; options look like key=value"),
+    (["other.share=1"], "is for 'other', which is neither 'task' nor one of plugin"),
+    (["shar=1"], "'plugin' has no option 'shar'; did you mean 'share'?"),
+    (["share=0.1", "share=0.2"], "'share' is given twice"),
+])
+def test_refuses_words_that_mean_nothing(words, sentence):
+    with pytest.raises(UserError, match=sentence.replace("?", r"\?")):
+        options.grid(Plugin, "plugin", options.parse(words, ["plugin"]))
+
+
+@given(st.integers(0, 9), st.text(max_size=5), st.text(max_size=5))
+def test_seeds_depend_on_number_and_parts_alone(number, one, other):
+    run = Run(number, "smoke", Budget(1), None, None)
+    assert run.seed(one) == hashed(number, one) == Run(number, "full", Budget(9), None, None).seed(one)
+    assert (run.seed(one) == run.seed(other)) == (one == other)
+    assert 0 <= run.seed(one) < 2**63
+
+
+def test_the_digest_of_a_plugin_is_that_of_what_it_does(tmp_path):
+    path = tmp_path / "method.py"
+    code = '"""One."""\nclass A(Method):\n    """Doc."""\n    tags = ("x",)\n    n = 1\n    def fit(self):\n        """Doc."""\n        return 1\n'
+    path.write_text(code)
+    first = plugins.digest(path)
+    path.write_text(code.replace("One", "Two").replace('("x",)', '("y",)').replace("        return", "        # why\n        return"))
+    assert plugins.digest(path) == first
+    path.write_text(code.replace("return 1", "return 2"))
+    assert plugins.digest(path) != first
+
+
+def test_a_plan_names_references_and_the_reference_trained_on(fresh_results):
+    made = plan.specs("cifar10", [("one_by_n", {"sparsity": 0.5}), ("one_by_n", {"sparsity": 0.75})], [0, 1], "smoke")
+    assert len(made.wanted) == 4
+    assert [spec.method_name for spec in made.missing] == ["plain", "plain", "one_by_n", "plain", "plain", "one_by_n", "one_by_n", "one_by_n"]
+    spec = made.wanted[0]
+    assert spec.references["resnet20"].method.starts == "scratch" and spec.trained_on.method.starts == "reference"
+    assert spec.parents == {"reference": spec.references["resnet20"].id}
+    assert spec.command == "suite run cifar10 one_by_n --scale smoke --seed 0"
+    assert made.wanted[2].command == "suite run cifar10 one_by_n sparsity=0.75 --scale smoke --seed 0"
+
+
+def test_fingerprints_ignore_the_seed_and_nothing_else(fresh_results):
+    def fingerprint(method="one_by_n", seed=0, scale="smoke", **chosen):
+        return plan.specs("cifar10", [(method, chosen)], [seed], scale).wanted[0].fingerprint
+
+    assert fingerprint(sparsity=0.5, n=4) == fingerprint(n=4, sparsity=0.5) == fingerprint(seed=3)
+    others = {fingerprint(), fingerprint(sparsity=0.6), fingerprint(n=8), fingerprint(scale="short"), fingerprint("magnitude")}
+    assert len(others) == 5
+
+
+def test_records_are_written_whole_and_found_by_a_beginning(tmp_path):
+    one = {"schema": 1, "id": "task/method/abcdef012345-s0", "b": 1, "a": [1, 2]}
+    path = record.write(one, tmp_path)
+    assert record.read(path) == one and json.loads(path.read_text()) == one
+    assert list(path.parent.iterdir()) == [path]
+    assert record.find("abcd", tmp_path) == record.find("task/method/abcdef012345-s0", tmp_path) == one
+    record.write({**one, "id": "task/method/abcdef012345-s1"}, tmp_path)
+    with pytest.raises(UserError, match="names 2 records"):
+        record.find("abcd", tmp_path)
+    with pytest.raises(UserError, match="No record 'x'"):
+        record.find("x", tmp_path)
+
+
+def test_a_full_disk_leaves_no_part_of_a_record(tmp_path, monkeypatch):
+    import os
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device.*the finished training is kept"):
+        record.write({"schema": 1, "id": "task/method/abc-s0"}, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_is_no_record_is_one_sentence(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("{")
+    with pytest.raises(UserError, match="is not a record"):
+        record.read(path)
+    path.write_text('{"schema": 99}')
+    with pytest.raises(UserError, match="install a newer suite"):
+        record.read(path)
