@@ -43,7 +43,7 @@ class PruningMethod(Method):
     # The recipe of the 1xN repository shrunk to a few epochs: a rate of 0.01 would not recover in that time.
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         scale: {"rate": 0.05, "batch": batch, "weight_decay": 5e-4, "warmup": 0.1}
-        for scale, batch in (("smoke", 32), ("short", 128), ("long", 128))
+        for scale, batch in (("smoke", 32), ("short", 64), ("long", 128))
     }
 
     arch: str = option("resnet20", "network, see suite.nn.ARCHS")

@@ -27,7 +27,8 @@ class LogitKD(Method):
     gives = "Network"
     scales = {
         "smoke": {"arch": "resnet8", "teacher": "resnet20", "batch": 32},
-        "short": {"arch": "resnet8", "teacher": "resnet20"},  # a teacher that the table's other rows train anyway
+        # A teacher that the table's other rows train anyway; the reference's recipe.
+        "short": {"arch": "resnet8", "teacher": "resnet20", "batch": 64, "rate": 0.05},
     }
     standins = ("Temperature 4 and weight 0.9 as is common on CIFAR; the paper varies both by task.",)
 

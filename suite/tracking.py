@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import statistics
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 Record = records_.Record
 SECONDS = 5.0  # that a server is given to answer
+_KNOWN = "mlflow-mirrored.json"
 _STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -43,27 +47,39 @@ def mirror(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool
     there; `afresh` looks all the same. A server that does not answer costs `SECONDS` and loses nothing.
     """
     uri = uri or default_uri(cache)
-    known_file = cache / "mlflow-mirrored.json"
-    known = json.loads(known_file.read_text()) if known_file.is_file() else {}
-    mirrored = {} if afresh or (uri == default_uri(cache) and not (cache / "mlflow.db").exists()) else known.get(uri, {})
+    mirrored = {} if afresh or _gone(uri) else _known(cache).get(uri, {})
     digests = {item["id"]: _digest(item) for item in records}
     fresh = [item for item in records if mirrored.get(item["id"]) != digests[item["id"]]]
-    where = f"MLflow: {len(records)} runs in {uri}; `suite ui` shows them."
+    many = f"{len(records)} run{'' if len(records) == 1 else 's'}"
+    where = f"MLflow: {many} in {uri}" + ("; `suite ui` shows them." if uri == default_uri(cache) else ".")
     if not fresh:
         return where
+    safe = f"the records are safe in {results_folder()}/, replay them with: suite track --track {uri}"
     if uri.startswith("http") and (reason := _silent(uri)):
-        return (f"The MLflow server at {uri} did not answer ({reason}); the records are safe in {results_folder()}/, replay "
-                f"them with: suite track --track {uri}")
-    cache.mkdir(parents=True, exist_ok=True)
+        return f"The MLflow server at {uri} did not answer ({reason}); {safe}"
     try:
-        with FileLock(cache / "mlflow.lock"), _patience():
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "mlflow.lock"), _environment():
             _Store(uri, cache).put(fresh)
+            known = _known(cache)
+            known[uri] = mirrored | {item["id"]: digests[item["id"]] for item in fresh}
+            records_.write_text(cache / _KNOWN, json.dumps(known, indent=1))
     except Exception as error:  # whatever a store does, a finished run is not lost over it
-        return (f"MLflow at {uri} refused ({type(error).__name__}: {str(error).splitlines()[0][:200]}); the records are safe in "
-                f"{results_folder()}/, replay them with: suite track --track {uri}")
-    known[uri] = mirrored | {item["id"]: digests[item["id"]] for item in fresh}
-    records_.write_text(known_file, json.dumps(known, indent=1))
+        return f"MLflow at {uri} refused ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}); {safe}"
     return where
+
+
+def _known(cache: Path) -> dict[str, dict[str, str]]:
+    """What was mirrored: {uri: {suite.id: digest}}. A file that cannot be read costs a second look at the store."""
+    try:
+        return json.loads((cache / _KNOWN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _gone(uri: str) -> bool:
+    """Whether a local store's file is not there (any more)."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def _digest(record: Record) -> str:
@@ -77,14 +93,15 @@ def _silent(uri: str) -> str:
             return ""
     except urllib.error.HTTPError:
         return ""
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 @contextmanager
-def _patience() -> Any:
-    """MLflow's own timeouts, shortened for the duration."""
-    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+def _environment() -> Iterator[None]:
+    """MLflow for the duration: no long waits, no calls home, no tales of how it made its database."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{SECONDS:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -107,10 +124,12 @@ class _Store:
         from mlflow import MlflowClient
 
         self.client: MlflowClient = MlflowClient(uri)
-        self.artifacts = f"{(cache / 'mlflow-artifacts').resolve().as_uri()}" if uri == default_uri(cache) else None
+        local = uri.startswith("sqlite:")  # a server and a file store know their own place
+        self.artifacts = (cache / "mlflow-artifacts").resolve().as_uri() if local else None
 
     def put(self, fresh: Sequence[Record]) -> None:
-        groups = {}
+        """Add or replace the runs of `fresh`, then the summaries of their groups."""
+        groups: dict[str, tuple[str, str]] = {}
         for item in fresh:
             experiment = self._experiment(item["task"]["name"])
             group = item["id"].rpartition("-s")[0]
@@ -122,7 +141,11 @@ class _Store:
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
-        return found.experiment_id if found else self.client.create_experiment(name, artifact_location=self.artifacts)
+        if found is None:
+            return self.client.create_experiment(name, artifact_location=self.artifacts)
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found.experiment_id
 
     def _find(self, experiment: str, tag: str, text: str) -> list[Any]:
         return list(self.client.search_runs([experiment], f"tags.`{tag}` = '{text}'"))
@@ -154,13 +177,13 @@ class _Store:
             self.client.delete_run(old.info.run_id)
         start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
         end = start + int(item["time"]["seconds"]["total"] * 1000)
-        tags = {"suite.id": item["id"], "suite.digest": digest, "suite.status": item["status"], "mlflow.parentRunId": parent,
+        tags = {"suite.id": item["id"], "suite.status": item["status"], "mlflow.parentRunId": parent,
                 "suite.machine": item["machine"]["id"], "suite.command": item["command"], **_notes(item)}
         run_id = self.client.create_run(experiment, start_time=start, tags=tags,
                                         run_name=f"{_name(item)} seed {item['seed']}").info.run_id
         self._params(run_id, item)
         points = [Metric(name, number, end, 0) for name, number in _metrics(item).items()]
-        points += [Metric(name, number, end, int(step)) for name, curve in item["curves"].items()
+        points += [Metric(re.sub(r"[^\w./ -]", "_", name), number, end, int(step)) for name, curve in item["curves"].items()
                    for step, number in curve if number is not None]
         for first in range(0, len(points), 1000):  # the client's limit per batch
             self.client.log_batch(run_id, metrics=points[first : first + 1000])
@@ -171,27 +194,35 @@ class _Store:
         folder = run_folder(item["id"])
         for path in [*sorted((folder / "figures").glob("*.png")), *folder.glob("layers.json")]:
             self.client.log_artifact(run_id, str(path), "figures" if path.suffix == ".png" else None)
+        self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
         self.client.set_terminated(run_id, _STATUS[item["status"]], end)
 
     def _summarise(self, experiment: str, parent: str) -> None:
         """Mean and sample deviation over the children of a parent run."""
+        from mlflow.entities import Metric
+
         children = self._find(experiment, "mlflow.parentRunId", parent)
         names = {name for child in children for name in child.data.metrics if name.startswith(("test/", "cost/"))}
+        now, found = int(time.time() * 1000), []
         for name in sorted(names):
             numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]
-            self.client.log_metric(parent, f"{name}/mean", statistics.fmean(numbers))
+            found.append(Metric(f"{name}/mean", statistics.fmean(numbers), now, 0))
             if len(numbers) > 1:
-                self.client.log_metric(parent, f"{name}/deviation", statistics.stdev(numbers))
+                found.append(Metric(f"{name}/deviation", statistics.stdev(numbers), now, 0))
+        self.client.log_batch(parent, metrics=found)
 
 
 def _name(item: Record) -> str:
+    """Such as ``one_by_n n=4 sparsity=0.5 short embedded``."""
     words = [word for word in item["command"].split() if "=" in word]
     return " ".join([item["method"]["name"], *words, item["scale"], item["task"]["source"]["kind"]])
 
 
 def _notes(item: Record) -> dict[str, str]:
+    """The description that MLflow shows on top of a run's page."""
     paper = item["method"]["paper"]
-    return {"mlflow.note.content": f"{item['method']['summary']}\n\n[{paper['title']}]({paper['url']})"}
+    reason = f"\n\n{item['status']}: {item['reason']}" if item["reason"] else ""
+    return {"mlflow.note.content": f"{item['method']['summary']}\n\n[{paper['title']}]({paper['url']}){reason}"}
 
 
 def _metrics(item: Record) -> dict[str, float]:

@@ -67,7 +67,7 @@ def _gain(row: Row, threads: str, place: Place) -> float | None:
 
 def label(row: Row) -> str:
     """Method, options, role; plain text."""
-    return cells.clean(" ".join(filter(None, [row.method, row.options, f"({row.role})" if row.role else ""])))
+    return cells.clean(f"{row.method} ({row.role})" if row.role else f"{row.method} {row.options}")
 
 
 def footnotes(group: Group) -> list[str]:

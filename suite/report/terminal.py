@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -40,14 +41,21 @@ def caption(group: Group) -> str:
 
 def name(row: Row) -> str:
     """Method, options and role in one cell."""
-    return escape(" ".join(filter(None, [row.method, row.options, f"({row.role})" if row.role else ""])))
+    return escape(f"{row.method} ({row.role})" if row.role else f"{row.method} {row.options}".strip())
+
+
+def _empty(title: str, caption: str) -> Table:
+    """A table without rules between columns, so that it also fits 80 columns."""
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  pad_edge=False)
+    table.add_column("method", overflow="fold", min_width=16)
+    return table
 
 
 def _quality(group: Group) -> Table:
     facts = group.facts
-    table = Table(title=f"{facts['task']}, {facts['arch']}", caption=caption(group), title_justify="left", caption_justify="left")
-    table.add_column("method", overflow="fold")
-    for heading in (f"{facts['metric']} {facts['unit']}", "vs reference", "vs trained on", "params ≠ 0", "MACs", "MACs ≠ 0"):
+    table = _empty(f"{facts['task']}, {facts['arch']}", caption(group))
+    for heading in (f"{facts['metric']} {facts['unit']}", "vs\nreference", "vs\ntrained on", "params\n≠ 0", "MACs", "MACs\n≠ 0"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in group.rows:
         table.add_row(
@@ -60,13 +68,11 @@ def _quality(group: Group) -> Table:
 
 def _latency(group: Group, place: Place) -> Table:
     cores = group.facts["cores"]
-    table = Table(title="median latency, ms, batch 1: PyTorch eager, this kernel dense, this kernel sparse (and its gain over dense)",
-                  caption=f"kernel version {place[1]}, {group.facts['simd']}; ~ marks a noisy timing", title_justify="left",
-                  caption_justify="left")
-    table.add_column("method", overflow="fold")
+    table = _empty("Median latency, ms, batch 1",
+                   f"torch: eager; dense, sparse: kernel version {place[1]} ({group.facts['simd']}); gain: dense / sparse; ~: noisy")
     for threads in ("1 thread", f"{cores} threads"):
         for heading in ("torch", "dense", "sparse", "gain"):
-            table.add_column(f"{heading}\n{threads}" if heading == "torch" else heading, justify="right", no_wrap=True)
+            table.add_column(f"{threads}\n{heading}" if heading == "torch" else f"\n{heading}", justify="right", no_wrap=True)
     for row in group.rows:
         cells = []
         for threads in ("one", "all"):

@@ -1,0 +1,163 @@
+"""Mirroring into MLflow, read back through its own client; servers that do not answer; no import where nothing is new."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.paths import run_folder
+from suite.tracking import default_uri, mirror
+
+
+def record(seed: int = 0, top1: float = 78.0, **changes: Any) -> dict[str, Any]:
+    """A finished record with one block per part that the mirror reads."""
+    way = {"median_ms": 2.0}
+    return {
+        "id": f"cifar10/one_by_n/0123456789ab-s{seed}", "status": "done", "reason": "",
+        "task": {"name": "cifar10", "options": {"size": 32},
+                 "source": {"kind": "embedded", "name": "cifar10", "digest": "ab" * 32, "counts": {"train": 9000, "test": 1000}}},
+        "method": {"name": "one_by_n", "options": {"n": 4, "sparsity": 0.5}, "summary": "Blocks of N output channels.",
+                   "paper": {"title": "A paper", "url": "https://example.org/paper"}},
+        "seed": seed, "scale": "short", "scores": {"top1": top1}, "notes": {"retained_l1": 0.61, "why": "text"},
+        "curves": {"loss": [[0, 2.5], [10, None], [20, 1.5]], "top1 (val)": [[20, 70.0]]},
+        "profile": {"params": 272474, "macs": 40551000, "macs_effective": 20500000,
+                    "latency": {"one": {"threads": 1, "torch": {"median_ms": 4.0}, "dense": way, "sparse": {"median_ms": 1.25}},
+                                "all": {"threads": 2, "torch": way, "dense": way, "sparse": way}}},
+        "time": {"started": "2026-11-21T02:00:00Z", "seconds": {"total": 67.0}}, "machine": {"id": "aa11"},
+        "command": f"suite run cifar10 one_by_n n=4 sparsity=0.5 --seed {seed}", **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests: MLflow takes seconds to create one."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_CACHE", str(cache))
+    monkeypatch.setenv("SUITE_RESULTS", "results")
+
+
+def runs(cache: Path, tag: str, task: str = "cifar10") -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(cache))
+    experiment = client.get_experiment_by_name(task).experiment_id
+    return client.search_runs([experiment], f"tags.`{tag}` LIKE '%'", order_by=["tag.`suite.id`"])
+
+
+def test_everything_is_read_back(cache: Path) -> None:
+    from mlflow import MlflowClient
+
+    first, second = record(0, 78.0), record(1, 80.0)
+    figures = run_folder(first["id"]) / "figures"
+    figures.mkdir(parents=True)
+    (figures / "masks.png").write_bytes(b"png")
+    (figures.parent / "layers.json").write_text("[]")
+    said = mirror([first, second], None, cache)
+    assert said.startswith("MLflow: 2 runs in sqlite") and "suite ui" in said
+    client = MlflowClient(default_uri(cache))
+    [run, other], [parent] = runs(cache, "suite.id"), runs(cache, "suite.group")
+    assert run.info.status == "FINISHED" and run.info.run_name == "one_by_n n=4 sparsity=0.5 short embedded seed 0"
+    assert run.info.end_time - run.info.start_time == 67000
+    assert run.data.params == {"method": "one_by_n", "n": "4", "sparsity": "0.5", "task.size": "32", "scale": "short",
+                               "seed": "0", "source": "embedded"}
+    wanted = {"test/top1": 78.0, "note/retained_l1": 0.61, "cost/macs": 40551000, "cost/macs_effective": 20500000,
+              "cost/params": 272474, "cost/latency_ms": 1.25, "cost/latency_torch_one_ms": 4.0, "cost/latency_sparse_all_ms": 2.0}
+    assert wanted.items() <= run.data.metrics.items()
+    assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")] == [(0, 2.5), (20, 1.5)]
+    assert run.data.metrics["top1 _val_"] == 70.0
+    [data] = run.inputs.dataset_inputs
+    assert data.dataset.digest == ("ab" * 32)[:36] and data.dataset.name == "cifar10"
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"record.json", "layers.json", "figures"}
+    stored = client.download_artifacts(run.info.run_id, "record.json")
+    assert json.loads(Path(stored).read_text()) == first
+    assert "https://example.org/paper" in run.data.tags["mlflow.note.content"]
+    assert {run.data.tags["mlflow.parentRunId"], other.data.tags["mlflow.parentRunId"]} == {parent.info.run_id}
+    assert "seed" not in parent.data.params
+    assert parent.data.metrics["test/top1/mean"] == 79.0
+    assert parent.data.metrics["test/top1/deviation"] == pytest.approx(2**0.5)
+
+
+def test_twice_changes_nothing_and_a_change_replaces(cache: Path) -> None:
+    mirror([record(0), record(1, 80.0)], None, cache, afresh=True)
+    before = {run.info.run_id for run in runs(cache, "suite.id")}
+    mirror([record(0), record(1, 80.0)], None, cache, afresh=True)
+    assert {run.info.run_id for run in runs(cache, "suite.id")} == before and len(before) == 2
+    mirror([record(0), record(1, 82.0)], None, cache)
+    kept, changed = runs(cache, "suite.id")
+    assert kept.info.run_id in before and changed.info.run_id not in before
+    assert changed.data.metrics["test/top1"] == 82.0
+    [parent] = runs(cache, "suite.group")
+    assert parent.data.metrics["test/top1/mean"] == 80.0
+
+
+def test_runs_without_profile_or_scores_are_mirrored_too(cache: Path) -> None:
+    ends = {"skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+    empty = {"profile": None, "scores": {}, "curves": {}, "notes": {}}
+    task = {**record()["task"], "name": "other"}
+    mirror([record(seed, **empty, status=status, reason="because", task=task, id=f"other/one_by_n/0-s{seed}")
+            for seed, status in enumerate(ends)], None, cache)
+    made = runs(cache, "suite.id", "other")
+    assert [run.info.status for run in made] == list(ends.values())
+    assert "skipped: because" in made[0].data.tags["mlflow.note.content"]
+
+
+def test_nothing_new_imports_no_mlflow(cache: Path) -> None:
+    mirror([record(0)], None, cache)
+    code = ("import sys, json, pathlib; from suite.tracking import mirror; "
+            "print(mirror([json.loads(sys.argv[1])], None, pathlib.Path(sys.argv[2])), 'mlflow' in sys.modules)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-P", "-c", code, json.dumps(record(0)), str(cache)], capture_output=True, text=True,
+                          check=True, env=environment)
+    assert done.stdout.startswith("MLflow: 1 run in") and done.stdout.endswith("False\n")
+
+
+def test_a_lost_store_is_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("suite.tracking._Store.__init__", lambda self, uri, cache: None)
+    monkeypatch.setattr("suite.tracking._Store.put", lambda self, fresh: asked.append(len(fresh)))
+    for _ in range(2):  # no database file appears, so what was mirrored counts for nothing
+        mirror([record(0)], None, tmp_path)
+    assert asked == [1, 1]
+
+
+def nonsense(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    connection.sendall(b"220 mail.example.org\r\n")
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "nonsense"])
+def test_a_server_that_does_not_answer_costs_seconds_and_a_sentence(kind: str, tmp_path: Path) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if kind != "closed":
+            server.listen()
+        if kind == "nonsense":
+            threading.Thread(target=nonsense, args=(server,), daemon=True).start()
+        start = time.monotonic()
+        said = mirror([record(0)], uri, tmp_path)
+    assert time.monotonic() - start < 10
+    assert said.startswith(f"The MLflow server at {uri} did not answer (")
+    assert said.endswith(f"the records are safe in results/, replay them with: suite track --track {uri}")
+    assert not (tmp_path / "mlflow-mirrored.json").exists()
+
+
+def test_a_store_that_refuses_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mlflow-mirrored.json").write_text("torn")
+    (tmp_path / "mlflow.db").write_text("not a database")
+    said = mirror([record(0)], None, tmp_path)
+    assert "refused (" in said and "the records are safe in results/" in said
