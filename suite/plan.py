@@ -55,7 +55,8 @@ class Spec:
     def parents(self) -> dict[str, str]:
         """The ids of the references: ``"reference"`` for the network the method starts from, else by architecture."""
         if self.method.starts == "reference" and len(self.references) == 1:
-            return {"reference": spec.id for spec in self.references.values()}
+            (only,) = self.references.values()
+            return {"reference": only.id}
         return {arch: spec.id for arch, spec in self.references.items()}
 
     @property

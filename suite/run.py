@@ -108,7 +108,7 @@ class Run:
         return load(self.parents[arch])
 
     def latency(self, network: nn.Module, inputs: torch.Tensor) -> float:
-        """Median milliseconds of `network` on `inputs` (1, C, H, W) in the shared kernel, one thread: for methods that select by it."""
+        """Median ms of `network` on `inputs` (1, C, H, W) in the shared kernel, one thread: for methods that select by it."""
         from suite.paths import timing_lock
         from suite.profile import network_latency
 

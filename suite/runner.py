@@ -13,18 +13,22 @@ from types import GeneratorType
 from typing import Any
 
 from filelock import FileLock
+from torch import nn
 
 from suite import record
 from suite.contract import Skip, options_of
 from suite.errors import UserError
 from suite.paths import cache_folder, results_folder, run_folder, timing_lock, writable
 from suite.plan import Plan, Spec, outcome, recorded, staleness
+from suite.record import Record
 from suite.run import Budget, Run, load, save
 
 Say = Callable[[str], None]
 
 
-def run_plan(plan: Plan, *, say: Say = lambda sentence: None, device: str = "cpu", show_progress: bool = False) -> list[record.Record]:
+def run_plan(
+    plan: Plan, *, say: Say = lambda sentence: None, device: str = "cpu", show_progress: bool = False
+) -> list[Record]:
     """Execute what is missing; the records of everything the plan shows, in its order. A failed run stops no other."""
     if plan.missing:
         writable(results_folder(), "results")
@@ -43,7 +47,7 @@ def describe(spec: Spec) -> str:
     return " ".join(f"{key}={item}" for key, item in options_of(spec.method).items()) + f" seed={spec.seed}"
 
 
-def execute(spec: Spec, *, say: Say, device: str = "cpu", show_progress: bool = False) -> record.Record:
+def execute(spec: Spec, *, say: Say, device: str = "cpu", show_progress: bool = False) -> Record:
     """Run one spec under its lock. If another command has just finished it, that record is returned and nothing runs."""
     folder = run_folder(spec.id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +77,7 @@ class _Execution:
         self.started = datetime.now(UTC)
         self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None}
 
-    def record(self) -> record.Record:
+    def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
         clock = time.perf_counter()
         status, reason = "done", ""
@@ -139,7 +143,7 @@ class _Execution:
             return
         while True:
             with self._timed("fit"):
-                artifact = next(made, None)  # type: ignore[call-overload]
+                artifact = next(made, None)  # type: ignore[arg-type]
             if artifact is None:
                 return
             yield artifact
@@ -152,7 +156,7 @@ class _Execution:
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
-    def _record(self, status: str, reason: str, clock: float) -> record.Record:
+    def _record(self, status: str, reason: str, clock: float) -> Record:
         from suite.profile import commit, machine, packages
 
         spec, run = self.spec, self.run
@@ -210,13 +214,15 @@ def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | N
         "macs_effective": cost.macs_effective, "uncounted": list(cost.uncounted), "input": list(probe.inputs[0].shape[1:]),
     }
     say("    timing")
+    if not isinstance(probe.network, nn.Module):
+        return {**result, "bytes_packed": None, "latency": None, "kernel": None}
     latency, kernel = network_latency(probe.network, probe.inputs, timing_lock())
     layers = kernel.pop("layers", [])
     record.write_text(run.folder / "layers.json", record.json.dumps(layers, indent=1))
     return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}
 
 
-def profile_again(found: record.Record, spec_folder: Path, spec: Spec, say: Say) -> record.Record:
+def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Record:
     """Count and time a recorded artifact anew, without training, and update its record."""
     run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder)
     spec.task.setting(run)

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+COST = ("params", "params_nonzero", "macs", "macs_effective", "bytes_packed")
+
 
 @click.command()
 @click.argument("name", metavar="RECORD")
@@ -40,7 +42,7 @@ def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         f"task {task['name']}, version {task['version']}": {**task["options"], **{
             key: task["source"][key] for key in ("kind", "digest", "counts")}},
         "budget, samples": {"scale": found["scale"], "seed": found["seed"], **found["budget"]},
-        "cost": {key: profile[key] for key in ("params", "params_nonzero", "macs", "macs_effective", "bytes_packed") if key in profile},
+        "cost": {key: profile[key] for key in COST if key in profile},
     }
     for threads in profile.get("latency", {}).values():
         sections[f"median latency with {threads['threads']} thread(s), ms [95 % interval]"] = {

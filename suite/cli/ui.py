@@ -27,8 +27,8 @@ def command(port: int) -> None:
     click.echo(f"Serving on http://127.0.0.1:{port} until Ctrl-C.")
     words = ["server", "--backend-store-uri", default_uri(cache), "--artifacts-destination", str(cache / "mlflow-artifacts"),
              "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with subprocess.Popen([sys.executable, "-m", "mlflow", *words], cwd=cache,
-                          env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}) as server:
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no job workers: pages only
+    with subprocess.Popen([sys.executable, "-m", "mlflow", *words], cwd=cache, env={**os.environ, **quiet}) as server:
         try:
             code = server.wait()
         except KeyboardInterrupt:

@@ -17,8 +17,9 @@ from suite.profile.cost import count
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-_CLAMPS = {nn.ReLU: (0.0, float("inf")), nn.ReLU6: (0.0, 6.0), functional.relu: (0.0, float("inf")), torch.relu: (0.0, float("inf")),
-           "relu": (0.0, float("inf")), functional.relu6: (0.0, 6.0)}
+_RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
+_CLAMPS: dict[Any, tuple[float, float]] = {
+    nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
 _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
            functional.hardsigmoid: "hard_sigmoid"}
 _NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
@@ -128,7 +129,7 @@ class _Lowering:
             self.slots[node] = self.emit.pool(source, module, _shape(node))
         elif kind in (nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d):
             return self._average(node, first, _shape(node)[2:])
-        elif kind == "mean" and sorted(axis % 4 for axis in node.args[1]) == [2, 3]:  # type: ignore[union-attr, arg-type]
+        elif kind == "mean" and sorted(axis % 4 for axis in node.args[1]) == [2, 3]:  # type: ignore
             self.slots[node] = self.emit.mean(source)
         elif (kind in (torch.flatten, "flatten") and node.args[1:] == (1,)) or kind is nn.Flatten:
             self.slots[node] = self.emit.flatten(source)
@@ -174,10 +175,9 @@ class _Lowering:
     def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
         """The slot of the other operand of a sum, if it is computed already and has the same shape."""
         others = [item for item in node.args if item is not one]
-        if len(others) == 1 and len(node.args) == 2 and isinstance(others[0], fx.Node) and not node.kwargs:
-            if others[0] in self.slots and _shape(others[0]) == _shape(node):
-                return self.slots[others[0]]
-        return None
+        if len(others) != 1 or len(node.args) != 2 or node.kwargs or not isinstance(others[0], fx.Node):
+            return None
+        return self.slots.get(others[0]) if _shape(others[0]) == _shape(node) else None
 
     def _binary(self, node: fx.Node, first: fx.Node, adds: bool) -> bool:
         second = node.args[1] if len(node.args) == 2 and not node.kwargs else None

@@ -18,7 +18,7 @@ from suite.errors import UserError
 def native() -> Any:
     """The compiled module. UserError where the suite was not built."""
     try:
-        from suite.kernel import _kernel
+        from suite.kernel import _kernel  # type: ignore[attr-defined]
     except ImportError as error:
         raise UserError(f"The compiled kernel is missing ({error}); install the suite with: pip install .") from error
     return _kernel

@@ -34,7 +34,7 @@ def physical_cores() -> int:
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     cores = {_core(cpu) for cpu in os.sched_getaffinity(0)}
-    return max(1, min(len(cores), _quota(Path("/sys/fs/cgroup/cpu.max"))))
+    return int(max(1, min(len(cores), _quota(Path("/sys/fs/cgroup/cpu.max")))))
 
 
 def packages() -> dict[str, str]:

@@ -48,10 +48,10 @@ def _figure(group: Group, heading: str, size: Callable[[Row], float | None], pat
     axes = figure.add_subplot()
     quality = columns(group)[0]
     for index, method in enumerate(dict.fromkeys(row.method for row in group.rows)):
-        rows = [row for row in group.rows if row.method == method and size(row) is not None and quality.number(row) is not None]
+        rows = [row for row in group.rows if row.method == method and None not in (size(row), quality.number(row))]
         if rows:
             axes.errorbar(
-                [size(row) for row in rows], [quality.number(row) for row in rows],  # type: ignore[misc]
+                [size(row) or 0.0 for row in rows], [quality.number(row) or 0.0 for row in rows],
                 yerr=[row.deviation("score") or 0.0 for row in rows], linestyle="none", label=method, capsize=2,
                 color=_COLOURS[index % len(_COLOURS)], marker=_MARKERS[index % len(_MARKERS)], markersize=5,
             )
@@ -59,7 +59,8 @@ def _figure(group: Group, heading: str, size: Callable[[Row], float | None], pat
     front = pareto([(cost, score) for cost, score in points if cost is not None and score is not None])
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0, label="Pareto front")
     axes.set(xlabel=heading, ylabel=quality.heading)
-    axes.set_title(f"{group.facts['task']}, {group.facts['arch']}, {group.facts['source']} data, {group.facts['scale']}", fontsize=9)
+    facts = group.facts
+    axes.set_title(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}", fontsize=9)
     axes.grid(color="0.9")
     axes.legend(fontsize=7, frameon=False)
     with matplotlib.rc_context({"svg.hashsalt": "suite", "svg.fonttype": "none"}):

@@ -59,7 +59,7 @@ def _text(options: dict[str, Any]) -> str:
 
 def _scores(record: Record) -> Flat:
     scores, primary = record["scores"], record["task"]["primary"]
-    metric = next((item for item in record["task"]["metrics"] if item["name"] == primary), {})
+    metric: dict[str, Any] = next((item for item in record["task"]["metrics"] if item["name"] == primary), {})
     numbers = {name: item for name, item in record.get("notes", {}).items() if isinstance(item, int | float)}
     return {
         "score": scores.get(primary),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from suite.errors import UserError, nearest
@@ -27,15 +27,17 @@ class Report:
     scales: Sequence[str] = ()
     sources: Sequence[str] = ()
     blocks: str = "sparsity"  # the option that divides each table
-    unknown: Sequence[str] = field(default=())
 
     def select(self, records: Sequence[Record]) -> list[Record]:
         """The records to show, with the references that they are compared with."""
         def among(listed: Sequence[str], found: str) -> bool:
             return not listed or found in listed
 
-        return [item for item in records if among(self.tasks, item["task"]["name"]) and among(self.methods, item["method"]["name"])
-                and among(self.scales, item["scale"]) and among(self.sources, item["task"]["source"]["kind"])]
+        return [
+            item for item in records
+            if among(self.tasks, item["task"]["name"]) and among(self.methods, item["method"]["name"])
+            and among(self.scales, item["scale"]) and among(self.sources, item["task"]["source"]["kind"])
+        ]
 
 
 def load(name: str, folder: Path) -> Report:
@@ -47,7 +49,8 @@ def load(name: str, folder: Path) -> Report:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         return Report(**found)
     except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise UserError(f"'{path}' is no report ({error}); it may set title, text, tasks, methods, scales, sources, blocks.") from error
+        keys = ", ".join(item.name for item in fields(Report))
+        raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error
 
 
 def render(report: Report, records: Sequence[Record], folder: Path) -> list[Path]:

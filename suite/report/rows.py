@@ -70,7 +70,8 @@ def groups(flats: Sequence[Flat], blocks: str = "") -> list[Group]:
     longer = {flat["trained_on"] for flat in flats} - {None, ""}
     made = []
     for members in grouped(flats).values():
-        names, configs = labels(members), {}
+        names = labels(members)
+        configs: dict[str, list[Flat]] = {}
         for flat in members:
             configs.setdefault(flat["config"], []).append(flat)
         rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -14,7 +15,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int  # numbers, or pairs, that it rests on
+    count: int  # type: ignore[assignment]  # numbers, or pairs, that it rests on
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -62,7 +63,7 @@ def break_even(sparsities: Sequence[float], speedups: Sequence[float]) -> float 
         return None
     if points[0][1] >= 1:
         return points[0][0]
-    for (left, slow), (right, fast) in zip(points, points[1:], strict=False):
+    for (left, slow), (right, fast) in pairwise(points):
         if fast >= 1:
             return left + (1 - slow) / (fast - slow) * (right - left)
     return None

@@ -30,8 +30,8 @@ def columns(group: Group) -> list[Column]:
         Column(f"{facts['metric']} ({facts['unit']})", lambda row: row.mean("score"),
                lambda row: cells.spread(row.mean("score"), row.deviation("score")), bool(facts["higher_is_better"])),
         Column("seeds", lambda row: float(len(row.seeds)), lambda row: str(len(row.seeds))),
-        *[Column(heading, lambda row, name=name: row.mean(name), lambda row, name=name: cells.change(row.mean(name)))
-          for heading, name in (("vs reference", "change_reference"), ("vs trained on", "change_trained_on"))],
+        _change("vs reference", "change_reference"),
+        _change("vs trained on", "change_trained_on"),
         Column("params", lambda row: row.mean("params_nonzero"), lambda row: cells.count(row.mean("params_nonzero"))),
         Column("MACs", lambda row: row.mean("macs_effective"), lambda row: cells.count(row.mean("macs_effective"))),
         Column("MACs change", lambda row: _share(row), lambda row: cells.reduction(row.mean("macs"), row.mean("macs_effective"))),
@@ -40,10 +40,17 @@ def columns(group: Group) -> list[Column]:
         for label, threads in (("1T", "one"), (f"{facts['cores']}T", "all")):
             for way in ("torch", "dense", "sparse"):
                 found.append(_latency(f"{way} {label} (ms)", threads, way, place))
-            found.append(Column(f"gain {label}", lambda row, t=threads, p=place: _gain(row, t, p),
-                                lambda row, t=threads, p=place: cells.times(_gain(row, t, p)), True))
+            found.append(_gains(f"gain {label}", threads, place))
     found.append(Column("published", lambda row: row.first("published"), lambda row: cells.digits(row.first("published"))))
     return found
+
+
+def _change(heading: str, name: str) -> Column:
+    return Column(heading, lambda row: row.mean(name), lambda row: cells.change(row.mean(name)))
+
+
+def _gains(heading: str, threads: str, place: Place) -> Column:
+    return Column(heading, lambda row: _gain(row, threads, place), lambda row: cells.times(_gain(row, threads, place)), True)
 
 
 def _share(row: Row) -> float | None:

@@ -69,8 +69,8 @@ def _quality(group: Group) -> Table:
 def _latency(group: Group, place: Place) -> Table:
     cores = group.facts["cores"]
     table = _empty("Median latency, ms, batch 1",
-                   f"torch: eager; dense, sparse: kernel version {place[1]} ({group.facts['simd']}); gain: dense / sparse; ~: noisy")
-    for threads in ("1 thread", f"{cores} threads"):
+                   f"torch: eager; dense and sparse: kernel {place[1]} ({group.facts['simd']}); ~: noisy")
+    for threads in ("1T", f"{cores}T"):
         for heading in ("torch", "dense", "sparse", "gain"):
             table.add_column(f"{threads}\n{heading}" if heading == "torch" else f"\n{heading}", justify="right", no_wrap=True)
     for row in group.rows:

@@ -12,6 +12,7 @@ import math
 import tempfile
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def check_saved(spec: Spec) -> None:
     run = Run(spec.seed, spec.scale, Budget(0), spec.artifact.parent, spec.source.folder)
     again = spec.task.evaluate(load(spec.artifact), run)
     recorded = read(results_folder() / f"{spec.id}.json")["scores"]
-    expect(all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded), f"{spec.id} saved scores {again}, recorded {recorded}")
+    same = all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded)
+    expect(same, f"{spec.id}: the saved artifact scores {again}, the record says {recorded}")
 
 
 def check_repeats(spec: Spec) -> None:
@@ -154,22 +156,22 @@ def check_plugins(path: Path, say: Callable[[str], None]) -> int:
 
     for item in own["tasks"]:
         say(f"task {item.name}")
-        attempt("declarations", lambda item=item: check_task(item.name))
+        attempt("declarations", partial(check_task, item.name))
     for item in own["baselines"]:
         say(f"method {item.name}")
-        attempt("declarations", lambda item=item: check_method(item.name))
+        attempt("declarations", partial(check_method, item.name))
     for task, method in _pairs(own):
         say(f"{method} on {task}")
-        fitted = attempt("fits at smoke scale", lambda task=task, method=method: fit_once(task, method))
+        fitted = attempt("fits at smoke scale", partial(fit_once, task, method))
         if fitted:
-            attempt("scores, budget, cost", lambda fitted=fitted: check_record(*fitted))
-            attempt("saved artifact scores the same", lambda fitted=fitted: check_saved(fitted[0]))
-            attempt("same seed, same scores", lambda fitted=fitted: check_repeats(fitted[0]))
+            attempt("scores, budget, cost", partial(check_record, *fitted))
+            attempt("saved artifact scores the same", partial(check_saved, fitted[0]))
+            attempt("same seed, same scores", partial(check_repeats, fitted[0]))
     return problems
 
 
 def _pairs(own: dict[Any, list[plugins.Found]]) -> list[tuple[str, str]]:
-    """Each new method on every new task it fits (else on the first task of the suite that it fits), new tasks with their reference."""
+    """New tasks with their reference; new methods on every new task they fit, else on the first task of the suite they fit."""
     tasks = [item.name for item in own["tasks"]]
     pairs = [(task, plugins.load("tasks", task).reference) for task in tasks]
     for item in own["baselines"]:

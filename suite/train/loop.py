@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
