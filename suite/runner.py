@@ -214,9 +214,15 @@ def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | N
         "macs_effective": cost.macs_effective, "uncounted": list(cost.uncounted), "input": list(probe.inputs[0].shape[1:]),
     }
     say("    timing")
+    untimed = {**result, "bytes_packed": None, "latency": None, "kernel": None}
     if not isinstance(probe.network, nn.Module):
-        return {**result, "bytes_packed": None, "latency": None, "kernel": None}
-    latency, kernel = network_latency(probe.network, probe.inputs, timing_lock())
+        return untimed
+    try:
+        latency, kernel = network_latency(probe.network, probe.inputs, timing_lock())
+    except RuntimeError as error:  # the plan's output differs from torch: a wrong kernel is not timed, and the run not lost
+        say(f"    {error}")
+        run.note(untimed=str(error))
+        return untimed
     layers = kernel.pop("layers", [])
     record.write_text(run.folder / "layers.json", record.json.dumps(layers, indent=1))
     return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}

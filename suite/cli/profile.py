@@ -124,6 +124,8 @@ def _record(found: dict[str, Any]) -> None:
         for layer in layers:
             table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
         Console().print(table)
+    if not profile["latency"]:
+        raise UserError(f"'{found['id']}' was not timed: {found['notes'].get('untimed', 'its task gives no network to time')}.")
     for threads in ("one", "all"):
         timing = profile["latency"][threads]
         click.echo(f"{timing['threads']} thread(s): torch eager {_ms(timing['torch'])} ms, plan dense {_ms(timing['dense'])} ms, "

@@ -31,8 +31,11 @@ def command(port: int) -> None:
     with subprocess.Popen([sys.executable, "-m", "mlflow", *words], cwd=cache, env={**os.environ, **quiet}) as server:
         try:
             code = server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
+        except KeyboardInterrupt:  # which the server has received too
+            try:
+                server.wait(5)
+            except subprocess.TimeoutExpired:
+                server.terminate()
             click.echo("Stopped.")
             return
     raise SystemExit(code)
