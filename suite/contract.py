@@ -68,7 +68,7 @@ class Claim:
     """One falsifiable sentence of a paper as a check over seeds.
 
     `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``) or a
-    dotted path into the record's profile (``"profile.latency.threads_1.sparse_speedup"``).
+    dotted path into the record's profile (``"profile.latency.one.speedup"``).
 
     kind ``above``: ours minus the rival's (or minus `bound`) exceeds `margin`.
     kind ``within``: ours and the rival's differ by less than `margin`.

@@ -101,7 +101,8 @@ def _silent(uri: str) -> str:
 def _environment() -> Iterator[None]:
     """MLflow for the duration: no long waits, no calls home, no tales of how it made its database."""
     wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{SECONDS:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING",
+              "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -194,8 +195,8 @@ class _Store:
         folder = run_folder(item["id"])
         for path in [*sorted((folder / "figures").glob("*.png")), *folder.glob("layers.json")]:
             self.client.log_artifact(run_id, str(path), "figures" if path.suffix == ".png" else None)
-        self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
         self.client.set_terminated(run_id, _STATUS[item["status"]], end)
+        self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
 
     def _summarise(self, experiment: str, parent: str) -> None:
         """Mean and sample deviation over the children of a parent run."""

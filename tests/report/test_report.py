@@ -1,0 +1,125 @@
+"""Tables, figures and statistics from records made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from records import family, profile, record
+from rich.console import Console
+
+from suite.errors import UserError
+from suite.report import figures, tables
+from suite.report.flat import flatten
+from suite.report.frame import frame
+from suite.report.render import Report, load, render
+from suite.report.rows import groups
+from suite.report.statistics import break_even, deviation, interval, mean
+from suite.report.terminal import run_table
+
+RECORDS = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0, "l1_filter": 4.0})]
+
+
+def only(records):
+    (group,) = groups(flatten(records), "sparsity")
+    return group
+
+
+def test_statistics_by_hand():
+    assert mean([]) is None and mean([1.0, 3.0]) == 2.0 and deviation([1.0]) is None
+    assert deviation([1.0, 3.0]) == pytest.approx(2**0.5) and interval([1.0]) is None
+    assert interval([1.0, 3.0]).high == pytest.approx(2 + 12.7062047)  # t(1) = 12.706, s / sqrt(n) = 1
+    assert break_even([0.0, 0.5], [0.8, 1.2]) == 0.25
+    assert break_even([0.0, 0.5], [0.2, 0.4]) is None and break_even([0.0, 0.5], [1.1, 2.0]) == 0.0
+
+
+def test_rows_hold_seeds_and_changes_against_both_rivals():
+    rows = {tables.label(row): row for row in only(RECORDS).rows}
+    row = rows["one_by_n n=4 sparsity=0.5"]
+    assert len(row.seeds) == 3 and row.mean("score") == pytest.approx(79.5)
+    assert row.mean("change_reference") == pytest.approx(-1.0) and row.mean("change_trained_on") == pytest.approx(-1.6)
+    assert list(rows)[:2] == ["plain (reference)", "plain (trained on)"]
+
+
+@pytest.mark.parametrize("changes", [{"scale": "long"}, {"source": "subset"}, {"task__version": 2}, {"options": {"arch": "resnet56"}}])
+def test_what_must_not_share_a_table_does_not(changes):
+    assert len(groups(flatten([record("plain"), record("plain", 1, **changes)]))) == 2
+
+
+def test_latencies_of_another_machine_stay_out_of_the_column():
+    other = record("plain", 1, machine__id="bb22", profile=profile(0.0, 9.0))
+    group = only([record("plain", 0), record("plain", 2), other])
+    assert group.rows[0].latency("one", "sparse", group.places[0]) == 1.0
+    assert "Latencies of other machines" in tables.markdown(group)
+
+
+def test_the_best_is_bold_and_the_reference_never():
+    text = tables.markdown(only(RECORDS))
+    assert "**79.50 ± 0.50**" not in text.split("trained on")[0] and "| plain (reference) | 80.50 ± 0.50 |" in text
+    assert "**81.10 ± 0.50**" in text
+
+
+def test_missing_numbers_stay_missing():
+    text = tables.markdown(only([record("plain", profile=None)]))
+    assert "| – | – |" in text and "nan" not in text.lower()
+
+
+EVIL = "<script>alert('x')</script> a_b 100% & $x$ \\input{x} | `y`"
+
+
+def test_foreign_text_does_no_harm():
+    evil = record("plain", method__standins=[EVIL])
+    group = only([evil])
+    assert "<script>" not in tables.markdown(group) and "\\|" in tables.markdown(group)
+    latex = tables.latex(group)
+    assert r"\textless{}script\textgreater{}" in latex and r"a\_b 100\% \& \$x\$ \textbackslash{}input\{x\}" in latex
+    formula = record("plain", options={"note": "x"}, method__name="=cmd()")
+    cells = list(csv.DictReader(io.StringIO(tables.comma_separated([only([formula])]))))
+    assert cells[0]["method"] == "'=cmd()" and float(cells[0]["top1 (%)"]) == 78.0
+
+
+def test_latex_is_balanced():
+    latex = tables.latex(only(RECORDS))
+    assert latex.count(r"\begin{") == latex.count(r"\end{") == 2 and latex.count("{") == latex.count("}")
+    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    heading = latex.split(r"\toprule")[1].split(r"\midrule")[0]
+    assert all(line.count(" & ") == heading.count(" & ") for line in body)
+
+
+def test_the_pareto_front_by_hand():
+    assert figures.pareto([(1, 5), (2, 4), (3, 7), (1, 6)]) == [(1, 6), (3, 7)]
+
+
+def test_figures_are_the_same_bytes_twice(tmp_path):
+    one, two = (figures.draw(only(RECORDS), tmp_path, stem) for stem in ("a", "b"))
+    assert len(one) == 4 and [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
+def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
+    (tmp_path / "mine.toml").write_text('title = "Mine"\nmethods = ["plain", "one_by_n"]\n')
+    paths = render(load("mine", tmp_path), RECORDS, tmp_path / "mine")
+    text = paths[0].read_text()
+    assert "embedded data, scale short, seeds 0-2, Test CPU 2000 (2 cores)" in text and "l1_filter" not in text
+    with pytest.raises(UserError, match="There is no report 'mime'.*did you mean 'mine'"):
+        load("mime", tmp_path)
+    (tmp_path / "mine.toml").write_text("titel = 1")
+    with pytest.raises(UserError, match="is no report"):
+        load("mine", tmp_path)
+    with pytest.raises(UserError, match="No finished record fits"):
+        render(Report("x", tasks=("other",)), RECORDS, tmp_path / "none")
+
+
+def test_the_frame_has_a_row_per_finished_record():
+    assert len(frame([*RECORDS, record("x", status="failed")])) == len(RECORDS)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_table_fits(width):
+    output = io.StringIO()
+    failed = record("magnitude", status="failed", reason="ValueError: [bold]x", scores={})
+    run_table([*RECORDS, failed], Console(file=output, width=width))
+    text = output.getvalue()
+    assert all(len(line) <= width for line in text.splitlines() if not line.startswith(("failed", "Record")))
+    for part in ("one_by_n", "79.50 ± 0.50", "−1.00", "−1.60", "1.11×", "embedded data, scale short, seeds 0-2", "[bold]x"):
+        assert part in text

@@ -1,0 +1,75 @@
+"""Verdicts on claims, against intervals computed by hand and by scipy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from records import record
+from scipy import stats
+
+from suite.claims import decidable, judge, read_value
+from suite.contract import Claim, Side
+
+
+def claim(kind="above", sides=2, **changes):
+    return Claim("c", "A sentence", task="cifar10", value="top1", kind=kind, sides=(Side("a"),) * sides, **changes)
+
+
+def side(*scores, **changes):
+    return {seed: record("a", seed, score, **changes) for seed, score in enumerate(scores)}
+
+
+def test_the_interval_is_the_paired_t_interval():
+    ours, rivals = side(80.0, 81.0, 83.0), side(79.0, 79.5, 80.0)
+    verdict = judge(claim(), [ours, rivals])
+    (found,) = verdict.intervals
+    differences = [1.0, 1.5, 3.0]
+    low, high = stats.t.interval(0.95, 2, sum(differences) / 3, stats.sem(differences))
+    assert math.isclose(found.low, low) and math.isclose(found.high, high) and found.count == 3
+    assert math.isclose(found.high - found.mean, 4.302653 * 1.0408330 / math.sqrt(3), rel_tol=1e-5)  # by hand
+    assert verdict.finding == "inconclusive" and low < 0 < high
+
+
+@pytest.mark.parametrize("differences, margin, finding", [
+    ((1.0, 1.1, 0.9), 0.0, "holds"), ((-1.0, -1.1, -0.9), 0.0, "refuted"), ((1.0, -1.0, 0.5), 0.0, "inconclusive"),
+    ((-0.2, -0.3, -0.25), -0.5, "holds"), ((-0.8, -0.9, -0.85), -0.5, "refuted"), ((1.0, 1.1, 0.9), 1.0, "inconclusive"),
+])
+def test_above(differences, margin, finding):
+    rivals = side(70.0, 71.0, 72.0)
+    ours = side(*(70.0 + seed + difference for seed, difference in enumerate(differences)))
+    assert judge(claim(margin=margin), [ours, rivals]).finding == finding
+
+
+def test_within():
+    rivals = side(70.0, 71.0, 72.0)
+    assert judge(claim("within", margin=1.0), [side(70.1, 71.2, 72.1), rivals]).finding == "holds"
+    assert judge(claim("within", margin=1.0), [side(75.1, 76.2, 77.1), rivals]).finding == "refuted"
+    assert judge(claim("within", margin=1.0), [side(70.9, 71.2, 73.1), rivals]).finding == "inconclusive"
+
+
+def test_ordered_needs_every_step():
+    first, second, third = side(80.0, 81.0, 82.0), side(79.0, 80.1, 81.0), side(78.0, 79.0, 80.1)
+    assert judge(claim("ordered", 3), [first, second, third]).finding == "holds"
+    assert judge(claim("ordered", 3), [first, third, second]).finding == "refuted"
+
+
+def test_one_side_is_compared_with_a_bound():
+    assert judge(claim(sides=1, bound=75.0), [side(80.0, 80.5)]).finding == "holds"
+    assert judge(claim(sides=1, bound=90.0), [side(80.0, 80.5)]).finding == "refuted"
+
+
+def test_one_seed_or_unequal_budgets_decide_nothing():
+    assert judge(claim(), [side(80.0), side(70.0)]).finding == "inconclusive"
+    unequal = judge(claim(held_equal=(("total", 0.01),)), [side(80.0, 81.0, budget__total=60000), side(70.0, 71.0)])
+    assert unequal.finding == "inconclusive" and "'total' was to be equal within 1%" in unequal.reason
+
+
+def test_values_are_scores_notes_and_paths():
+    found = record("a", 0, 80.0, notes={"retained_l1": 0.6})
+    assert read_value(found, "top1") == 80.0 and read_value(found, "note.retained_l1") == 0.6
+    assert read_value(found, "profile.latency.one.speedup") == 1.0 and read_value(found, "note.nothing") is None
+
+
+def test_a_scale_decides_the_claims_of_lesser_ones():
+    assert decidable(claim(), "long") and decidable(claim(), "short") and not decidable(claim(), "smoke")
