@@ -182,6 +182,12 @@ class Method:
         raise NotImplementedError
 
 
+def offers(task: Task | type[Task]) -> str:
+    """The name of the setting type that a task's ``setting`` is annotated with."""
+    found = task.setting.__annotations__.get("return", "")
+    return getattr(found, "__name__", found)
+
+
 def options_of(plugin: Task | Method) -> dict[str, Any]:
     """The resolved options of a task or method, by field name."""
     return {item.name: getattr(plugin, item.name) for item in dataclasses.fields(plugin)}  # type: ignore[arg-type]

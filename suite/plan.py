@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import plugins, record
-from suite.contract import Method, Task, options_of
+from suite.contract import Method, Task, offers, options_of
 from suite.data.source import Source, locate
 from suite.errors import UserError
 from suite.options import build
@@ -122,7 +122,7 @@ def specs(
 
 def _spec(task_name: str, task: Task, name: str, options: Mapping[str, Any], source: Source, scale: str, seed: int) -> Spec:
     method_class = plugins.load("baselines", name)
-    setting = task.setting.__annotations__["return"]
+    setting = offers(task)
     if method_class.gives not in task.accepts or setting not in method_class.takes:
         raise UserError(f"'{name}' does not fit task '{task_name}': it takes {' or '.join(method_class.takes)} and gives "
                         f"{method_class.gives}, the task offers {setting} and judges {' or '.join(task.accepts)}.")

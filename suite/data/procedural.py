@@ -132,7 +132,7 @@ KINDS = {
         (0.3, 0.6),
         (3, 6),
         clutter=0,
-        noise=0.03,
+        noise=0.06,
         tilt=0.2,
         paired=True,
     ),

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from suite import plugins
-from suite.contract import Claim, Method, Paper, Published, Task
+from suite.contract import Claim, Method, Paper, Published, Task, offers
 from suite.plan import Plan, Spec, specs, with_prerequisites
 from suite.record import read, results_folder
 from suite.run import Budget, Run, load
@@ -68,7 +68,7 @@ def check_task(name: str) -> None:
     expect({"smoke", "short"} <= set(task.scales), f"task '{name}' needs at least the scales smoke and short")
     for scale, budget in task.scales.items():
         expect(budget.scratch > 0 and budget.extra > 0, f"scale '{scale}' of '{name}' has an empty budget")
-    expect("return" in task.setting.__annotations__, f"setting() of '{name}' must say its type: -> Classification, for example")
+    expect(bool(offers(task)), f"setting() of '{name}' must say its type: -> Classification, for example")
     plugins.load("baselines", task.reference)
 
 
@@ -182,4 +182,4 @@ def _pairs(own: dict[Any, list[plugins.Found]]) -> list[tuple[str, str]]:
 
 def _fits(task: str, method: str) -> bool:
     judge, plugin = plugins.load("tasks", task), plugins.load("baselines", method)
-    return plugin.gives in judge.accepts and judge.setting.__annotations__.get("return") in plugin.takes
+    return plugin.gives in judge.accepts and offers(judge) in plugin.takes

@@ -43,7 +43,8 @@ def test_the_centre_crop_is_the_centre(folders: Path) -> None:
     pixels = images.batch(torch.tensor([row]), False, torch.Generator())[0, 0].float() / 255
     edge = (28 * 256 / 224) * 20 / 60  # the square's side after scaling
     assert pixels.sum() == pytest.approx(edge**2, rel=0.05)
-    assert torch.equal(pixels, pixels.flip(1)) and torch.equal(pixels, pixels.flip(0))
+    for axis in (0, 1):  # within one level of a resize that rounds
+        assert (pixels - pixels.flip(axis)).abs().max() <= 2 / 255
 
 
 def test_random_crops_follow_the_generator(cache: Path) -> None:
