@@ -184,8 +184,8 @@ class Method:
 
 def offers(task: Task | type[Task]) -> str:
     """The name of the setting type that a task's ``setting`` is annotated with."""
-    found = task.setting.__annotations__.get("return", "")
-    return getattr(found, "__name__", found)
+    found: Any = task.setting.__annotations__.get("return", "")
+    return str(getattr(found, "__name__", found))
 
 
 def options_of(plugin: Task | Method) -> dict[str, Any]:

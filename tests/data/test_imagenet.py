@@ -34,8 +34,8 @@ def test_reads_by_class_and_name(folders: Path) -> None:
 
 
 def test_the_centre_crop_is_the_centre(folders: Path) -> None:
-    picture = Image.new("RGB", (100, 60))
-    picture.paste((255, 255, 255), (40, 20, 60, 40))  # a white square in the middle
+    picture = Image.new("RGB", (90, 60))  # 48 x 32 pixels after scaling: an even number is cut off on each side
+    picture.paste((255, 255, 255), (35, 20, 55, 40))  # a white square in the middle
     path = folders / "val" / "n01440000" / "30.png"
     picture.save(path)
     images = ImageNet(28).read(folders, "test")
