@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import traceback
@@ -224,14 +225,15 @@ def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | N
         run.note(untimed=str(error))
         return untimed
     layers = kernel.pop("layers", [])
-    record.write_text(run.folder / "layers.json", record.json.dumps(layers, indent=1))
+    record.write_text(run.folder / "layers.json", json.dumps(layers, indent=1))
     return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}
 
 
 def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Record:
     """Count and time a recorded artifact anew, without training, and update its record."""
+    from suite.profile import machine
+
     run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder)
-    spec.task.setting(run)
-    found = {**found, "profile": profile(spec, load(spec.artifact), run, say)}
+    found = {**found, "profile": profile(spec, load(spec.artifact), run, say), "machine": machine()}
     record.write(found)
     return found

@@ -137,7 +137,7 @@ KINDS = {
         paired=True,
     ),
 }
-PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), (3, 9), clutter=1, noise=0.05, paired=True)
+PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), (3, 9), clutter=1, noise=0.05, tilt=0.2, paired=True)
 SYNSETS = tuple(f"n{number:08d}" for number in range(1, 11))  # no real ones are this small
 
 
