@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,14 @@ class Slot:
     tokens: bool = False
 
 
+class Memory(NamedTuple):
+    """What lies under one or, one after the other, several buffers."""
+
+    owner: int  # the buffer that it was made for
+    channels: int
+    layout: tuple[int, int, bool]  # height, width, compact
+
+
 class Emitter:
     """Adds steps to an engine; each method returns where its result is. `padding` gives zero columns by map size (H, W)."""
 
@@ -33,18 +41,43 @@ class Emitter:
         self.engine, self.dense, self.padding = engine, dense, padding
         self.program: list[Native | Write | Read | Call] = []
         self.layers: list[Layer] = []
+        self.steps = 0  # native ones so far
+        self.used: dict[int, Memory] = {}  # by buffer
+        self.free: list[Memory] = []
 
     def _buffer(self, planes: tuple[int, int, int], compact: bool, tokens: bool = False) -> Slot:
-        pad = 0 if compact else self.padding.get(planes[1:], 0)
-        return Slot(self.engine.buffer(*planes, pad, compact), planes, compact, tokens)
+        """A buffer, in the memory of a dead value of the same layout where one is large enough.
 
-    def _did(self, step: int, slot: Slot, steps: int = 1) -> Slot:
+        Sharing keeps a network's activations in the cache; it is safe because every step leaves the padding zero.
+        """
+        channels, layout = planes[0], (planes[1], planes[2], compact)
+        fitting = [memory for memory in self.free if memory.layout == layout and memory.channels >= channels]
+        if fitting:
+            memory = min(fitting, key=lambda memory: memory.channels)
+            self.free.remove(memory)
+            buffer = self.engine.reuse(memory.owner, channels)
+        else:
+            buffer = self._own(planes, compact)
+            memory = Memory(buffer, channels, layout)
+        self.used[buffer] = memory
+        return Slot(buffer, planes, compact, tokens)
+
+    def _own(self, planes: tuple[int, int, int], compact: bool) -> int:
+        return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact)
+
+    def recycle(self, alive: set[int]) -> None:
+        """Let later values have the memory of all buffers but those `alive`."""
+        for buffer in sorted(self.used.keys() - alive):
+            self.free.append(self.used.pop(buffer))
+
+    def _did(self, step: int, slot: Slot) -> Slot:
         """Book native steps up to `step`, joining them to the native part before."""
         last = self.program[-1] if self.program else None
         if isinstance(last, Native):
             last.last = step + 1
         else:
-            self.program.append(Native(step + 1 - steps, step + 1))
+            self.program.append(Native(self.steps, step + 1))
+        self.steps = step + 1
         return slot
 
     def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
@@ -86,10 +119,8 @@ class Emitter:
         fits = residual is not None and not residual.compact
         before = -1 if residual is None or not fits else residual.buffer
         low, high = clamp if residual is None or fits else (-INFINITE, INFINITE)
-        strided = not isinstance(module, nn.Linear) and (
-            _pairwise(module.stride) != (1, 1) or source.planes[1:] != planes[1:] or source.compact)
         step = self.engine.convolve(source.buffer, slot.buffer, before, depthwise, geometry, blocks, low, high)
-        self._did(step, slot, 2 if strided else 1)
+        self._did(step, slot)
         return slot if residual is None or fits else self.add(slot, residual, clamp)
 
     def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: tuple[int, int, int],
@@ -145,9 +176,13 @@ class Emitter:
         return self._did(self.engine.pool(source.buffer, slot.buffer, True, geometry), slot)
 
     def shortcut(self, source: Slot, extra: int, stride: int) -> Slot:
-        """Option A: every `stride`-th pixel into the first channels of a buffer whose `extra` others stay zero."""
+        """Option A: every `stride`-th pixel into the first channels of a buffer whose `extra` others stay zero.
+
+        It shares no memory: nobody writes those zeros again.
+        """
         channels, height, width = source.planes
-        slot = self._buffer((channels + extra, -(-height // stride), -(-width // stride)), False)
+        planes = (channels + extra, -(-height // stride), -(-width // stride))
+        slot = Slot(self._own(planes, False), planes, False)
         return self._did(self.engine.pick(source.buffer, slot.buffer, stride, 0), slot)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
+from suite.kernel.attention import open_attention
 from suite.kernel.emit import Emitter, Slot
 from suite.kernel.plan import Call, Plan, engine
-from suite.nn import PadShortcut, fold
+from suite.nn import PadShortcut, evaluating, fold
 from suite.profile.cost import count
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -36,18 +38,31 @@ def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: 
     N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace
     runs in torch as a whole, and `Plan.outside` says so.
     """
-    total = count(network.eval(), example).macs
+    with evaluating(network):
+        total = count(network, example).macs
     try:
-        folded = fold(network)
-        graph = fx.GraphModule(folded, _Tracer().trace(folded))
-        with torch.inference_mode():
-            ShapeProp(graph).propagate(example)
+        graph = _traced(network, example)
     except Exception as error:
-        whole = Call(lambda values: network(values["images"]), "output")
-        return Plan(engine(threads), [whole], "images", "output", outside=[f"network: cannot be traced ({error})"])
-    plan = _Lowering(graph, engine(threads), dense).plan()
+        frozen = copy.deepcopy(network).eval()
+        whole = Call(lambda values: frozen(values["images"]), "output")
+        return Plan(engine(threads), example.shape, [whole], "images", "output",
+                    outside=[f"network: cannot be traced ({error})"])
+    plan = _Lowering(graph, engine(threads), dense).plan(example.shape)
     plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0
     return plan
+
+
+def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
+    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output."""
+    folded = fold(network)
+    open_attention(folded)
+    graph = fx.GraphModule(folded, _Tracer().trace(folded))
+    output = next(node for node in graph.graph.nodes if node.op == "output")
+    if not isinstance(output.args[0], fx.Node):
+        raise TypeError(f"its output is a {type(output.args[0]).__name__} instead of a tensor")
+    with torch.inference_mode():
+        ShapeProp(graph).propagate(example)
+    return graph
 
 
 def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
@@ -69,13 +84,15 @@ class _Lowering:
         self.slots: dict[fx.Node, Slot] = {}
         self.variables: set[fx.Node] = set()
 
-    def plan(self) -> Plan:
+    def plan(self, shape: torch.Size) -> Plan:
         inputs = output = None
         outside = []
-        for node in self.graph.graph.nodes:
+        order = {node: index for index, node in enumerate(self.graph.graph.nodes)}
+        last_use = {node: max((order[user] for user in node.users), default=0) for node in order}
+        for node, index in order.items():
             if node in self.slots:  # fused into an earlier step
-                continue
-            if node.op == "placeholder":
+                pass
+            elif node.op == "placeholder":
                 inputs = node
                 self.variables.add(node)
             elif node.op == "output":
@@ -84,8 +101,9 @@ class _Lowering:
             elif not self._lowered(node):
                 self._torch(node)
                 if reason := self._has_macs(node):
-                    outside.append(f"{node.target}: {reason}")
-        return Plan(self.emit.engine, self.emit.program, inputs, output, self.emit.layers, outside)
+                    outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
+            self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
+        return Plan(self.emit.engine, shape, self.emit.program, inputs, output, self.emit.layers, outside)
 
     def _padding(self) -> dict[tuple[int, int], int]:
         """Zero columns between rows by map size: as many as any convolution on such a map needs."""
@@ -117,6 +135,8 @@ class _Lowering:
         if first not in self.slots:
             return False
         source = self.slots[first]
+        if source.tokens and kind not in _CLAMPS and kind not in _SMOOTH:
+            return False  # the rest takes (1, C, H, W) and (1, C)
         if kind in _CLAMPS:
             self.slots[node] = self.emit.activate(source, "clamp", *_CLAMPS[kind])
         elif kind in _SMOOTH:
@@ -129,7 +149,7 @@ class _Lowering:
             self.slots[node] = self.emit.pool(source, module, _shape(node))
         elif kind in (nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d):
             return self._average(node, first, _shape(node)[2:])
-        elif kind == "mean" and sorted(axis % 4 for axis in node.args[1]) == [2, 3]:  # type: ignore
+        elif kind in ("mean", torch.mean) and _averages_maps(node, _shape(first)):
             self.slots[node] = self.emit.mean(source)
         elif (kind in (torch.flatten, "flatten") and node.args[1:] == (1,)) or kind is nn.Flatten:
             self.slots[node] = self.emit.flatten(source)
@@ -177,7 +197,7 @@ class _Lowering:
         others = [item for item in node.args if item is not one]
         if len(others) != 1 or len(node.args) != 2 or node.kwargs or not isinstance(others[0], fx.Node):
             return None
-        return self.slots.get(others[0]) if _shape(others[0]) == _shape(node) else None
+        return self.slots.get(others[0]) if _shape(others[0]) == _shape(one) == _shape(node) else None
 
     def _binary(self, node: fx.Node, first: fx.Node, adds: bool) -> bool:
         second = node.args[1] if len(node.args) == 2 and not node.kwargs else None
@@ -240,6 +260,13 @@ class _Lowering:
             return f"{type(module).__name__} is not in the kernel yet"
         return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
                                                   functional.conv2d, functional.scaled_dot_product_attention) else ""
+
+
+def _averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:
+    """Whether a call of ``mean`` averages over height and width, and nothing else."""
+    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    plain = set(node.kwargs) <= {"dim", "keepdim"} and len(shape) == 4
+    return plain and isinstance(axes, (tuple, list)) and sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]
 
 
 def _overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import UserError
+from suite.nn import evaluating
 
 
 def native() -> Any:
@@ -91,6 +92,7 @@ class Plan:
     """A network on batch 1: ``plan(images)`` is ``network(images)`` to within rounding. Made by `lower`."""
 
     engine: Any
+    shape: Sequence[int]  # of the images
     program: list[Native | Write | Read | Call]
     inputs: Any
     output: Any
@@ -121,6 +123,8 @@ class Plan:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """The network's output for `images` (1, C, H, W) float32 of the size it was lowered for. Calls queue up."""
+        if images.shape != self.shape:
+            raise ValueError(f"the plan was lowered for images of {tuple(self.shape)}, not {tuple(images.shape)}")
         values: dict[Any, Any] = {self.inputs: images}
         with self._lock:
             for part in self.program:
@@ -147,6 +151,6 @@ def _volume(shape: Sequence[int]) -> tuple[int, int, int]:
 
 def check(plan: Plan, network: nn.Module, inputs: Tensor) -> float:
     """max |plan - torch| / max |torch| on `inputs`; the suite times a plan only where this is below 1e-4."""
-    with torch.inference_mode():
-        wanted = network.eval()(inputs)
+    with torch.inference_mode(), evaluating(network):
+        wanted = network(inputs)
     return float((plan(inputs) - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))

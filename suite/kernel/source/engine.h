@@ -13,18 +13,20 @@
 
 namespace suite {
 
-// Planes of `channels` x `height` x `width` floats. Rows are `pitch` apart, with the columns after `width` zero and shared
-// between the right edge of one row and the left edge of the next; zero rows above and below. A convolution's tap is then
-// one constant distance in memory, and a tile may run over row ends. A compact buffer has no padding at all.
+// Planes of `channels` x `height` x `width` floats. Rows are `pitch` apart; the columns after `width` are zero and serve as
+// the right edge of one row and the left edge of the next, the zero rows after a plane as its lower and the next plane's
+// upper edge. A convolution's tap is then one constant distance in memory, and a tile may run over row ends. A compact
+// buffer has no padding at all.
 struct Buffer {
   int channels, height, width, pad;
   bool compact;
-  std::ptrdiff_t pitch, plane, origin;  // origin: from a plane's start to its pixel (0, 0)
+  std::ptrdiff_t pitch, plane;
   std::shared_ptr<float[]> memory;
-  float* start = nullptr;
+  float* first = nullptr;  // pixel (0, 0) of plane 0
 
   Buffer(int channels, int height, int width, int pad, bool compact);
-  float* pixel(int channel) const { return start + channel * plane + origin; }
+  float* pixel(int channel) const { return first + channel * plane; }
+  std::size_t size() const { return static_cast<std::size_t>(channels) * height * width; }
   std::ptrdiff_t span() const { return (height - 1) * pitch + width; }  // from the first pixel to behind the last
 };
 
@@ -54,6 +56,8 @@ class Engine {
   void set_threads(int threads);
 
   int buffer(int channels, int height, int width, int pad, bool compact);
+  // The first `channels` planes of the same memory as another buffer's; for a value that comes when the other's is dead.
+  int reuse(int buffer, int channels);
   // Steps; each returns its number. A `residual` of -1 is none.
   int convolve(int in, int out, int residual, bool depthwise, const Geometry&, Blocks, Clamp);
   int multiply(int in, int out, int residual, Blocks, Clamp);
@@ -64,8 +68,9 @@ class Engine {
   int pool(int in, int out, bool largest, const Geometry&);
   int pick(int in, int out, int stride, int first_channel);
 
-  void write(int buffer, const float* from);
-  void read(int buffer, float* to) const;
+  // `size`: floats at `from` or `to`; std::invalid_argument unless the buffer has as many pixels.
+  void write(int buffer, const float* from, std::size_t size);
+  void read(int buffer, float* to, std::size_t size) const;
   void run(int first, int last);  // steps first..last-1; may be called from several threads, one runs at a time
 
  private:

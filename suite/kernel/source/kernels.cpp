@@ -14,6 +14,8 @@ typedef int32_t Bits __attribute__((vector_size(lanes * 4)));
 typedef int32_t UnalignedBits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+// Minus zero, not plus: x - 0 is x also for x = -0, so the compiler may drop it and broadcast straight from memory.
+inline Vector splat(float x) { return x - Vector{}; }
 inline void store(float* to, Vector what) { *reinterpret_cast<Unaligned*>(to) = what; }
 
 // Comparisons are written so that a NaN stays a NaN.
@@ -31,7 +33,7 @@ __attribute__((noinline)) void tile(const Tile& job) {
 #pragma GCC unroll 16
   for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) sum[n][v] = Vector{} + job.bias[n];
+    for (int v = 0; v < V; ++v) sum[n][v] = splat(job.bias[n]);
   }
   const char* const input = job.input;
   const int32_t* offset = job.offset;
@@ -45,25 +47,31 @@ __attribute__((noinline)) void tile(const Tile& job) {
     for (int v = 0; v < V; ++v) x[v] = load(pixels + v * lanes);
 #pragma GCC unroll 16
     for (int n = 0; n < N; ++n) {
-      const Vector weight = Vector{} + value[n];
+      const Vector weight = splat(value[n]);
 #pragma GCC unroll 16
       for (int v = 0; v < V; ++v) sum[n][v] += weight * x[v];
     }
   }
-  const Vector low = Vector{} + job.low;
-  const Vector high = Vector{} + job.high;
+  const Vector low = splat(job.low);
+  const Vector high = splat(job.high);
+  const float* residual = job.residual;
+  float* output = job.output;
+  const int32_t* const mask = job.mask;
+  const std::ptrdiff_t plane = job.plane;
+  const int rows = job.rows;
 #pragma GCC unroll 16
-  for (int n = 0; n < N; ++n) {
-    if (n >= job.rows) return;
-    float* output = job.output + n * job.plane;
-    const float* residual = job.residual + n * job.plane;
+  for (int n = 0; n < N; ++n, output += plane) {
+    if (n >= rows) return;
+    if (residual) {
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sum[n][v] += load(residual + v * lanes);
+      residual += plane;
+    }
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
-      Vector y = sum[n][v];
-      if (job.residual) y += load(residual + v * lanes);
-      y = clamped(y, low, high);
-      const Bits mask = *reinterpret_cast<const UnalignedBits*>(job.mask + v * lanes);
-      store(output + v * lanes, reinterpret_cast<Vector>(reinterpret_cast<Bits>(y) & mask));
+      const Vector y = clamped(sum[n][v], low, high);
+      const Bits bits = *reinterpret_cast<const UnalignedBits*>(mask + v * lanes);
+      store(output + v * lanes, reinterpret_cast<Vector>(reinterpret_cast<Bits>(y) & bits));
     }
   }
 }
@@ -199,7 +207,7 @@ constexpr Kernels make(const char* name) {
   constexpr int vectors[widths] = {14, 8, 6, 3};
   fill<8, vectors[3]>(table.tile[3]);
 #else
-  constexpr int vectors[widths] = {10, 5, lanes > 4 ? 3 : 2, 0};
+  constexpr int vectors[widths] = {10, 4, lanes > 4 ? 3 : 2, 0};
 #endif
   fill<1, vectors[0]>(table.tile[0]);
   fill<2, vectors[1]>(table.tile[1]);

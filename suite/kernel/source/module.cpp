@@ -42,6 +42,7 @@ NB_MODULE(_kernel, m) {
       .def_prop_ro("simd", &Engine::simd)
       .def_prop_rw("threads", &Engine::threads, &Engine::set_threads)
       .def("buffer", &Engine::buffer)
+      .def("reuse", &Engine::reuse)
       .def("convolve", [](Engine& self, int in, int out, int residual, bool depthwise, const Geometry& geometry,
                           const Blocks& weight, float low, float high) {
         return self.convolve(in, out, residual, depthwise, geometry, weight, Clamp{low, high});
@@ -61,11 +62,11 @@ NB_MODULE(_kernel, m) {
       .def("pick", &Engine::pick)
       .def("write", [](Engine& self, int buffer, const Volume& from) {
         nb::gil_scoped_release release;
-        self.write(buffer, from.data());
+        self.write(buffer, from.data(), from.size());
       })
       .def("read", [](const Engine& self, int buffer, const Output& to) {
         nb::gil_scoped_release release;
-        self.read(buffer, to.data());
+        self.read(buffer, to.data(), to.size());
       })
       .def("run", &Engine::run, nb::call_guard<nb::gil_scoped_release>());
 }

@@ -12,7 +12,7 @@ inline void pause() {
 }
 
 void await(const std::atomic<uint32_t>& word, uint32_t old) {
-  constexpr int spins = 1000, yields = 20;
+  constexpr int spins = 100, yields = 200;
   for (int i = 0; i < spins; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;
     pause();

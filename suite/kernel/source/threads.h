@@ -1,6 +1,6 @@
 // A small team of threads that runs one job together and meets at barriers.
 //
-// A waiting thread spins for some tens of microseconds, then yields, then sleeps in the kernel: a busy neighbour on the
+// A waiting thread spins for a few microseconds, then yields for a hundred, then sleeps: a busy neighbour on the
 // same core costs a time slice now and then, never a frozen barrier.
 #pragma once
 
