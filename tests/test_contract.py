@@ -28,13 +28,16 @@ def test_method_declarations(name):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_method_keeps_the_contract_on_cifar10(method, suite_home):
-    spec, record = contract.fit_once("cifar10", method)
+def test_method_keeps_the_contract_on_the_first_task_it_fits(method, suite_home):
+    task = next(task for task in TASKS if contract.fits(task, method))
+    spec, record = contract.fit_once(task, method)
     contract.check_record(spec, record)
     contract.check_saved(spec)
     contract.check_repeats(spec)
-    assert record["profile"]["kernel"]["macs_share"] == 1.0
-    assert record["profile"]["kernel"]["relative_error"] < 1e-4
+    if record["profile"] and record["profile"]["kernel"]:
+        assert record["profile"]["kernel"]["relative_error"] < 1e-4
+    if task == "cifar10":
+        assert record["profile"]["kernel"]["macs_share"] == 1.0
 
 
 @pytest.mark.parametrize("task, method", [("cifar100", "plain"), ("imagenet", "plain"), ("imagenet", "one_by_n")])

@@ -175,11 +175,12 @@ def _pairs(own: dict[Any, list[plugins.Found]]) -> list[tuple[str, str]]:
     tasks = [item.name for item in own["tasks"]]
     pairs = [(task, plugins.load("tasks", task).reference) for task in tasks]
     for item in own["baselines"]:
-        fitting = [task for task in plugins.find("tasks") if _fits(task, item.name)]
+        fitting = [task for task in plugins.find("tasks") if fits(task, item.name)]
         pairs += [(task, item.name) for task in ([task for task in fitting if task in tasks] or fitting[:1])]
     return list(dict.fromkeys(pairs))
 
 
-def _fits(task: str, method: str) -> bool:
+def fits(task: str, method: str) -> bool:
+    """Whether the method takes what the task offers and gives what it accepts."""
     judge, plugin = plugins.load("tasks", task), plugins.load("baselines", method)
     return plugin.gives in judge.accepts and offers(judge) in plugin.takes

@@ -17,7 +17,7 @@ DIGESTS = {
     "cifar10": "837058c8c496b24bbe96f06cbdfd85059ed3d920a42b7b35b7d848e651192272",
     "cifar100": "7113f4acbf9a765c27df74db7b562d6c429ff81654d66f6fcdc4dc60aa0042d3",
 }
-PHOTOGRAPHS = "a431f024be488e825a778b9b0536c6c102a431d624a6a346a26421b97d7bd7c5"
+PHOTOGRAPHS = "a43a8177ee1ff0c57e57783a01ab671ca9f1fa396f45af4d4a1ced13638db312"
 
 
 def pixels(embedded: Source, split: str) -> tuple[np.ndarray, np.ndarray]:
