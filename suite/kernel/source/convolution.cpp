@@ -27,9 +27,12 @@ struct Phases {
     for (int py = 0; py < phases_y; ++py)
       for (int px = 0; px < phases_x; ++px, to += plane) {
         const int present = std::min((input->width - px + geometry.stride_x - 1) / geometry.stride_x, columns);
-        for (int y = 0; y < rows - before_y && py + y * geometry.stride_y < input->height; ++y)
-          kernels->pick(pixels + (py + y * geometry.stride_y) * input->pitch + px, geometry.stride_x,
-                        to + origin() + y * pitch, present);
+        for (int y = 0; y < rows - before_y && py + y * geometry.stride_y < input->height; ++y) {
+          const float* from = pixels + (py + y * geometry.stride_y) * input->pitch + px;
+          float* row = to + origin() + y * pitch;
+          if (geometry.stride_x == 2) kernels->halve(from, row, present);
+          else kernels->pick(from, geometry.stride_x, row, present);
+        }
       }
   }
 };
@@ -158,7 +161,7 @@ int Engine::convolve(int in, int out, int residual, bool depthwise, const Geomet
     if (g.left % g.stride_x || g.dilation_x > 1) phases->phases_x = g.stride_x;
     phases->rows = output.height + phases->before_y + std::max(0, floor_divide(last_y, g.stride_y));
     phases->pitch = source_pitch = output.pitch;
-    phases->plane = source_plane = plane_distance(phases->rows * source_pitch + before_x);
+    phases->plane = source_plane = plane_distance(phases->rows * source_pitch + before_x + line);
     job->per_channel = phases->per_channel();
     if (depthwise) {
       job->phases = phases;

@@ -144,9 +144,7 @@ int Engine::mean(int in, int out) {
     const Buffer &x = at(in), &z = at(out);
     const auto [begin, end] = share(z.channels, thread, threads);
     for (auto c = begin; c < end; ++c) {
-      float sum = 0;
-      for (int row = 0; row < x.height; ++row) sum += kernels_->sum(x.pixel(c) + row * x.pitch, x.width);
-      *z.pixel(c) = sum / static_cast<float>(x.height * x.width);
+      *z.pixel(c) = kernels_->sum(x.pixel(c), x.span()) / static_cast<float>(x.height * x.width);  // the padding is zero
     }
   });
 }
@@ -154,7 +152,7 @@ int Engine::mean(int in, int out) {
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   return append([this, in, out, largest, g](int thread, int threads) {
     const Buffer &x = at(in), &z = at(out);
-    std::vector<float> scratch(x.width);
+    std::vector<float> scratch((z.width - 1) * g.stride_x + g.kernel_x + line);
     const auto [begin, end] = share(z.channels, thread, threads);
     for (auto c = begin; c < end; ++c) {
       const Window window{x.pixel(c), z.pixel(c), scratch.data(), x.pitch, z.pitch, x.height, x.width, z.height, z.width,

@@ -149,16 +149,27 @@ float sum(const float* in, std::ptrdiff_t size) {
 void pick(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size) {
   if (stride == 1) {
     for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[i];
-  } else if (stride == 2) {  // a constant stride becomes two loads and a shuffle
-    for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[2 * i];
   } else {
     for (std::ptrdiff_t i = 0; i < size; ++i) out[i] = in[stride * i];
   }
 }
 
+void halve(const float* in, float* out, std::ptrdiff_t size) {
+  for (std::ptrdiff_t i = 0; i < size; i += lanes) {
+    float even[lanes];  // becomes two loads and a shuffle
+    for (int lane = 0; lane < lanes; ++lane) even[lane] = in[2 * (i + lane)];
+    Vector taken = load(even);
+    if (i + lanes > size) {
+      for (int lane = 0; lane < lanes; ++lane) even[lane] = i + lane < size ? 1.0f : 0.0f;
+      taken = load(even) != Vector{} ? taken : Vector{};
+    }
+    store(out + i, taken);
+  }
+}
+
 struct Larger {
   static constexpr float start = -__builtin_inff();
-  static float join(float a, float b) { return b > a || b != b ? b : a; }
+  static float join(float a, float b) { return (b > a) | (b != b) ? b : a; }
 };
 
 struct Sum {
@@ -166,25 +177,33 @@ struct Sum {
   static float join(float a, float b) { return a + b; }
 };
 
-// Folds the rows of a window into `scratch` first: contiguous, and shared by all windows of the output row.
+template <class Fold>
+inline void fold_row(const float* in, std::ptrdiff_t stride, float* out, int size) {
+  for (int x = 0; x < size; ++x) out[x] = Fold::join(out[x], in[x * stride]);
+}
+
+// Folds the rows of a window into `scratch` first: contiguous, and shared by all windows of the output row. What lies left
+// and right of the plane stays at the fold's neutral value there.
 template <class Fold>
 void pool(const Window& job, float factor) {
+  const int width = (job.out_width - 1) * job.stride_x + job.kernel_x;
+  const int first = job.left;
+  const int inside = job.width < width - first ? job.width : width - first;
   for (int y = 0; y < job.out_height; ++y) {
     float* out = job.output + y * job.output_pitch;
-    for (int x = 0; x < job.width; ++x) job.scratch[x] = Fold::start;
+    for (int x = 0; x < width; ++x) job.scratch[x] = Fold::start;
     for (int ky = 0; ky < job.kernel_y; ++ky) {
       const int row = y * job.stride_y - job.top + ky;
-      if (row < 0 || row >= job.height) continue;
-      const float* in = job.input + row * job.input_pitch;
-      for (int x = 0; x < job.width; ++x) job.scratch[x] = Fold::join(job.scratch[x], in[x]);
+      if (row >= 0 && row < job.height) fold_row<Fold>(job.input + row * job.input_pitch, 1, job.scratch + first, inside);
     }
-    for (int x = 0; x < job.out_width; ++x) {
-      const int begin = x * job.stride_x - job.left;
-      float y_x = Fold::start;
-      for (int kx = begin < 0 ? -begin : 0; kx < job.kernel_x && begin + kx < job.width; ++kx) {
-        y_x = Fold::join(y_x, job.scratch[begin + kx]);
-      }
-      out[x] = y_x * factor;
+    for (int x = 0; x < job.out_width; ++x) out[x] = Fold::start;
+    for (int kx = 0; kx < job.kernel_x; ++kx) {
+      if (job.stride_x == 1) fold_row<Fold>(job.scratch + kx, 1, out, job.out_width);
+      else if (job.stride_x == 2) fold_row<Fold>(job.scratch + kx, 2, out, job.out_width);  // a constant stride is vectorised
+      else fold_row<Fold>(job.scratch + kx, job.stride_x, out, job.out_width);
+    }
+    if (factor != 1) {
+      for (int x = 0; x < job.out_width; ++x) out[x] *= factor;
     }
   }
 }
@@ -226,6 +245,7 @@ constexpr Kernels make(const char* name) {
   table.scale = scale;
   table.sum = sum;
   table.pick = pick;
+  table.halve = halve;
   table.max_pool = max_pool;
   table.mean_pool = mean_pool;
   return table;

@@ -39,7 +39,7 @@ struct Product {
   float low, high;
 };
 
-// Pooling of one plane. `scratch` holds one input row.
+// Pooling of one plane. `scratch` holds (out_width - 1) * stride_x + kernel_x floats and a vector more.
 struct Window {
   const float* input;
   float* output;
@@ -68,6 +68,9 @@ struct Kernels {
   void (*scale)(const float* in, float factor, float* out, std::ptrdiff_t size);
   float (*sum)(const float* in, std::ptrdiff_t size);
   void (*pick)(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size);  // out[i] = in[i * stride]
+  // The same for a stride of 2 in whole vectors: up to 2 vectors behind the data may be read, and zeros are written up to
+  // the end of the last vector.
+  void (*halve)(const float* in, float* out, std::ptrdiff_t size);
   void (*max_pool)(const Window&);
   void (*mean_pool)(const Window&);
 };
