@@ -99,8 +99,8 @@ class Emitter:
         self.program.append(Call(function, variable))
 
     def layer(self, name: str, module: Any, source: Slot, shape: tuple[int, ...], residual: Slot | None,
-              clamp: Clamp) -> Slot:
-        """A convolution or linear layer, a residual and a clamp fused into its store."""
+              clamp: Clamp, over: bool = False) -> Slot:
+        """A convolution or linear layer, a residual and a clamp fused into its store; `over` the residual, if it may be lost."""
         weight, bias = module.weight.detach(), module.bias
         channels = weight.shape[0]
         if isinstance(module, nn.Linear) and not source.tokens:
@@ -111,8 +111,9 @@ class Emitter:
             planes = (channels, shape[2], shape[3])
             if source.planes[1:] == planes[1:] == (1, 1) and module.kernel_size == (1, 1) and module.groups == 1:
                 return self._product(name, "conv 1x1", weight.flatten(1), bias, self.flatten(source), planes, residual, clamp)
-        slot = self._buffer(planes, False, source.tokens)
         fits = residual is not None and not residual.compact
+        over = over and fits and residual.buffer in self.used  # type: ignore[union-attr]
+        slot = residual if over else self._buffer(planes, False, source.tokens)
         before = -1 if residual is None or not fits else residual.buffer
         filters = self._filter(name, module, planes, clamp if residual is None or fits else (-INFINITE, INFINITE))
         self._did(self.engine.convolve(source.buffer, slot.buffer, before, filters), slot)

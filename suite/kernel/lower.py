@@ -84,13 +84,13 @@ class _Lowering:
         self.emit = Emitter(made, dense, self._padding())
         self.slots: dict[fx.Node, Slot] = {}
         self.variables: set[fx.Node] = set()
+        self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
 
     def plan(self, shape: torch.Size) -> Plan:
         inputs = output = None
         outside = []
-        order = {node: index for index, node in enumerate(self.graph.graph.nodes)}
-        last_use = {node: max((order[user] for user in node.users), default=0) for node in order}
-        for node, index in order.items():
+        last_use = {node: max((self.order[user] for user in node.users), default=0) for node in self.order}
+        for node, index in self.order.items():
             if node in self.slots:  # fused into an earlier step
                 pass
             elif node.op == "placeholder":
@@ -180,7 +180,8 @@ class _Lowering:
                 slot = self.emit.pair((str(node.target), str(second.target)), modules, source, planes, (clamp, last_clamp))
                 self.slots |= dict.fromkeys(fused + rest, slot)
                 return True
-        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp)
+        last = residual is not None and self._unused(residual, node, fused)
+        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp, last)
         self.slots |= dict.fromkeys(fused, slot)
         return True
 
@@ -209,6 +210,11 @@ class _Lowering:
             return None
         near = source.planes[0] * source.planes[1] * source.planes[2] <= _NEAR  # it is read again for every few channels
         return user if module.groups > 1 and self._takes(module) and self.modules[str(node.target)].groups == 1 and near else None
+
+    def _unused(self, slot: Slot, node: fx.Node, fused: list[fx.Node]) -> bool:
+        """Whether nobody but `fused` needs the value of a slot once the step at `node` runs."""
+        holders = [holder for holder, held in self.slots.items() if held.buffer == slot.buffer]
+        return all(user in fused or self.order[user] < self.order[node] for holder in holders for user in holder.users)
 
     def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
         """The slot of the other operand of a sum, if it is computed already and has the same shape."""

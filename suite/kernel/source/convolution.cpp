@@ -61,31 +61,32 @@ struct Convolution {
   ChannelFunction by_channel;  // for a depthwise layer of a usual shape, else null
   int height, columns;         // of the output
   std::ptrdiff_t input_pitch, pitch;
-  int width, log_width, vectors, tiles;
-  int chunk;                  // tiles whose input stays near while all groups pass over it
+  int width, log_width;
+  int vectors, longest;        // in a plane, and in a tile
+  int chunk;                   // vectors whose input stays near while all groups pass over it
+  bool light;                  // the weights are no burden if every thread reads them all
   std::vector<int64_t> cost;  // cumulative kept blocks by group
   std::shared_ptr<Phases> phases;                        // of a depthwise layer: made channel by channel,
   std::vector<std::shared_ptr<Buffer>> of_each_thread;  // each thread having planes for one
 
-  // One tile of a group: `input` is pixel (0, 0) of the source, `to` that of the group's first output plane.
-  void tile(int64_t group, int number, const float* input, float* to) const {
-    const int lanes = kernels->lanes;
-    const int first = vectors * number / tiles, last = vectors * (number + 1) / tiles;
+  // A group's tile of vectors first..last: `input` is pixel (0, 0) of the source, `to` that of the group's first output plane.
+  void tile(int64_t group, int first, int last, const float* input, float* to) const {
+    const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(first) * kernels->lanes;
     const int64_t begin = blocks.pointer[group];
     for (int part = 0; part < blocks.n; part += width) {
       const int64_t row = group * blocks.n + part;
       if (row >= blocks.rows) return;
       Tile job;
-      job.input = reinterpret_cast<const char*>(input + first * lanes);
+      job.input = reinterpret_cast<const char*>(input + place);
       job.offset = offset.data() + begin;
       job.value = blocks.value.data() + begin * blocks.n + part;
       job.step = blocks.n;
       job.count = blocks.pointer[group + 1] - begin;
       job.bias = blocks.bias.data() + row;
-      job.output = to + part * plane + first * lanes;
-      job.residual = residual ? residual + row * plane + first * lanes : nullptr;
+      job.output = to + part * plane + place;
+      job.residual = residual ? residual + row * plane + place : nullptr;
       job.plane = plane;
-      job.mask = mask + first * lanes;
+      job.mask = mask + place;
       job.rows = static_cast<int>(std::min<int64_t>(width, blocks.rows - row));
       job.low = clamp.low;
       job.high = clamp.high;
@@ -94,11 +95,13 @@ struct Convolution {
   }
 
   // Tile by tile a group writes its planes as long streams, but reads the input once per group; hence chunks.
-  void part(int64_t first_group, int64_t last_group, int first_tile, int last_tile, const float* input, float* to) const {
-    for (int start = first_tile; start < last_tile; start += chunk)
+  void part(int64_t first_group, int64_t last_group, int first, int last, const float* input, float* to) const {
+    for (int start = first; start < last; start += chunk) {
+      const int size = std::min(chunk, last - start), tiles = (size + longest - 1) / longest;
       for (int64_t g = first_group; g < last_group; ++g)
-        for (int t = start; t < std::min(start + chunk, last_tile); ++t)
-          tile(g, t, input, to + (g - first_group) * blocks.n * plane);
+        for (int t = 0; t < tiles; ++t)
+          tile(g, start + size * t / tiles, start + size * (t + 1) / tiles, input, to + (g - first_group) * blocks.n * plane);
+    }
   }
 
   // One channel of a depthwise layer, from its pixel (0, 0).
@@ -115,19 +118,20 @@ struct Convolution {
       phases->channel(pixels, mine->first);
       pixels = mine->first + phases->origin();
     }
-    part(number, number + 1, 0, tiles, pixels, to);
+    part(number, number + 1, 0, vectors, pixels, to);
   }
 
+  // Threads share the pixels: what a thread reads it then has mostly written itself, in its own cache. Where there are too
+  // few pixels, or too many weights, they share the groups.
   void run(int thread, int threads) {
     const int64_t groups = static_cast<int64_t>(blocks.pointer.size()) - 1;
-    const bool even = tiles % threads == 0 || tiles >= 8 * threads;
-    if (!depthwise && (even || groups < 2 * threads)) {
-      const auto [begin, end] = share(tiles, thread, threads);
+    if (!depthwise && ((light && vectors >= 2 * threads) || groups < 2 * threads)) {
+      const auto [begin, end] = share(vectors, thread, threads);
       part(0, groups, static_cast<int>(begin), static_cast<int>(end), source, output);
       return;
     }
     const auto begin = cut(cost, threads);
-    if (!depthwise) part(begin[thread], begin[thread + 1], 0, tiles, source, output + begin[thread] * blocks.n * plane);
+    if (!depthwise) part(begin[thread], begin[thread + 1], 0, vectors, source, output + begin[thread] * blocks.n * plane);
     else for (int64_t c = begin[thread]; c < begin[thread + 1]; ++c) channel(c, source + c * per_channel, thread);
   }
 };
@@ -150,7 +154,7 @@ struct Pair {
     const auto begin = cut(cost, threads);
     for (int64_t g = begin[thread]; g < begin[thread + 1]; g += step) {
       const int64_t end = std::min(g + step, begin[thread + 1]);
-      one->part(g, end, 0, one->tiles, one->source, mine->first);
+      one->part(g, end, 0, one->vectors, one->source, mine->first);
       for (int64_t c = g * n; c < std::min<int64_t>(end * n, one->blocks.rows); ++c)
         two->channel(c, mine->pixel(static_cast<int>(c - g * n)), thread);
     }
@@ -236,10 +240,11 @@ std::shared_ptr<Convolution> prepare(const Kernels* kernels, const Buffer& input
   while (kernels->vectors[__builtin_ctz(job->width)] == 0) job->width /= 2;
   job->log_width = __builtin_ctz(job->width);
   job->vectors = static_cast<int>((output.span() + kernels->lanes - 1) / kernels->lanes);
-  const int longest = kernels->vectors[job->log_width];
-  job->tiles = (job->vectors + longest - 1) / longest;
-  const std::ptrdiff_t per_tile = static_cast<std::ptrdiff_t>(filter.depthwise ? 1 : input.channels) * longest * kernels->lanes;
-  job->chunk = static_cast<int>(std::clamp<std::ptrdiff_t>(near_memory / per_tile, 1, job->tiles));
+  job->longest = kernels->vectors[job->log_width];
+  const int planes = filter.depthwise ? 1 : job->phases ? input.channels * job->phases->phases_y * job->phases->phases_x : input.channels;
+  const int near = static_cast<int>(near_memory / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes));
+  job->chunk = std::max(1, near / job->longest) * job->longest;
+  job->light = blocks.value.size() <= 4 * static_cast<std::size_t>(planes * input.plane);  // a cache of another core is slow
   job->cost.assign(1, 0);
   for (std::size_t group = 0; group + 1 < blocks.pointer.size(); ++group)
     job->cost.push_back(job->cost.back() + blocks.pointer[group + 1] - blocks.pointer[group] + 2);

@@ -35,7 +35,9 @@ const Kernels* choose(const std::string& simd) {
 Buffer::Buffer(int channels, int height, int width, int pad, bool compact)
     : channels(channels), height(height), width(width), pad(compact ? 0 : pad), compact(compact) {
   pitch = width + this->pad;
-  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance((height + this->pad) * pitch);
+  // A kernel that writes row by row may write whole vectors; those of the last row, too, have to end within the plane.
+  const std::ptrdiff_t whole = std::max((height + this->pad) * pitch, (height - 1) * pitch + rounded(width));
+  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance(whole);
   // In front of the first plane its upper and left edge; behind the last one what the last vector of a tile reads too much.
   const std::ptrdiff_t edge = rounded(this->pad * pitch + this->pad);
   const std::size_t size = rounded(edge + channels * plane + edge + 2 * line) * sizeof(float);
@@ -152,7 +154,7 @@ int Engine::mean(int in, int out) {
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   return append([this, in, out, largest, g](int thread, int threads) {
     const Buffer &x = at(in), &z = at(out);
-    std::vector<float> scratch((z.width - 1) * g.stride_x + g.kernel_x + line);
+    std::vector<float> scratch(rounded(z.width) * g.stride_x + g.kernel_x + line);
     const auto [begin, end] = share(z.channels, thread, threads);
     for (auto c = begin; c < end; ++c) {
       const Window window{x.pixel(c), z.pixel(c), scratch.data(), x.pitch, z.pitch, x.height, x.width, z.height, z.width,

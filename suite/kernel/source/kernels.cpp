@@ -258,17 +258,20 @@ void channel(const Channel& job) {
 
 struct Larger {
   static constexpr float start = -__builtin_inff();
-  static float join(float a, float b) { return (b > a) | (b != b) ? b : a; }
+  static Vector join(Vector a, Vector b) { return (b > a) | (b != b) ? b : a; }
 };
 
 struct Sum {
   static constexpr float start = 0;
-  static float join(float a, float b) { return a + b; }
+  static Vector join(Vector a, Vector b) { return a + b; }
 };
 
-template <class Fold>
-inline void fold_row(const float* in, std::ptrdiff_t stride, float* out, int size) {
-  for (int x = 0; x < size; ++x) out[x] = Fold::join(out[x], in[x * stride]);
+inline Vector strided(const float* from, std::ptrdiff_t stride) {
+  if (stride == 1) return load(from);
+  if (stride == 2) return every_second(from);
+  float picked[lanes];
+  for (int lane = 0; lane < lanes; ++lane) picked[lane] = from[lane * stride];
+  return load(picked);
 }
 
 // Folds the rows of a window into `scratch` first: contiguous, and shared by all windows of the output row. What lies left
@@ -276,23 +279,22 @@ inline void fold_row(const float* in, std::ptrdiff_t stride, float* out, int siz
 template <class Fold>
 void pool(const Window& job, float factor) {
   const int width = (job.out_width - 1) * job.stride_x + job.kernel_x;
-  const int first = job.left;
-  const int inside = job.width < width - first ? job.width : width - first;
+  const int inside = job.width < width - job.left ? job.width : width - job.left;
+  float* const middle = job.scratch + job.left;
+  for (int x = 0; x < job.left; ++x) job.scratch[x] = Fold::start;
   for (int y = 0; y < job.out_height; ++y) {
-    float* out = job.output + y * job.output_pitch;
-    for (int x = 0; x < width; ++x) job.scratch[x] = Fold::start;
-    for (int ky = 0; ky < job.kernel_y; ++ky) {
-      const int row = y * job.stride_y - job.top + ky;
-      if (row >= 0 && row < job.height) fold_row<Fold>(job.input + row * job.input_pitch, 1, job.scratch + first, inside);
+    const int top = y * job.stride_y - job.top;
+    const int first = top < 0 ? 0 : top, last = top + job.kernel_y < job.height ? top + job.kernel_y : job.height;
+    for (int x = 0; x < inside; x += lanes) {
+      Vector all = splat(Fold::start);
+      for (int row = first; row < last; ++row) all = Fold::join(all, load(job.input + row * job.input_pitch + x));
+      store(middle + x, all);
     }
-    for (int x = 0; x < job.out_width; ++x) out[x] = Fold::start;
-    for (int kx = 0; kx < job.kernel_x; ++kx) {
-      if (job.stride_x == 1) fold_row<Fold>(job.scratch + kx, 1, out, job.out_width);
-      else if (job.stride_x == 2) fold_row<Fold>(job.scratch + kx, 2, out, job.out_width);  // a constant stride is vectorised
-      else fold_row<Fold>(job.scratch + kx, job.stride_x, out, job.out_width);
-    }
-    if (factor != 1) {
-      for (int x = 0; x < job.out_width; ++x) out[x] *= factor;
+    for (int x = inside; x < width - job.left; ++x) middle[x] = Fold::start;
+    for (int x = 0; x < job.out_width; x += lanes) {
+      Vector all = splat(Fold::start);
+      for (int kx = 0; kx < job.kernel_x; ++kx) all = Fold::join(all, strided(job.scratch + x * job.stride_x + kx, job.stride_x));
+      store(job.output + y * job.output_pitch + x, masked(all * factor, first_lanes(job.out_width - x)));
     }
   }
 }

@@ -39,7 +39,8 @@ struct Product {
   float low, high;
 };
 
-// Pooling of one plane. `scratch` holds (out_width - 1) * stride_x + kernel_x floats and a vector more.
+// Pooling of one plane. `scratch` holds stride_x * out_width + kernel_x floats, out_width rounded up to whole vectors, and one
+// vector more. Rows are written in whole vectors with zeros behind their end.
 struct Window {
   const float* input;
   float* output;
