@@ -175,6 +175,21 @@ int Engine::pick(int in, int out, int stride, int first_channel) {
   });
 }
 
+int Engine::repeat(int in, int out) {
+  const Buffer &from = at(in), &to = at(out);
+  if (to.height % from.height || to.width % from.width) throw std::invalid_argument("pixels repeat a whole number of times");
+  return append([&from, &to](int thread, int threads) {
+    const int down = to.height / from.height, right = to.width / from.width;
+    const auto [begin, end] = share(to.channels, thread, threads);
+    for (auto c = begin; c < end; ++c)
+      for (int y = 0; y < to.height; ++y) {
+        const float* pixels = from.pixel(c) + y / down * from.pitch;
+        float* row = to.pixel(c) + y * to.pitch;
+        for (int x = 0; x < from.width; ++x, row += right) std::fill_n(row, right, pixels[x]);
+      }
+  });
+}
+
 void Engine::write(int number, const float* from, std::size_t size) {
   const Buffer& to = at(number);
   if (size != to.size()) throw std::invalid_argument("an array of another size than its buffer");

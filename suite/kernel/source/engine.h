@@ -78,6 +78,7 @@ class Engine {
   int mean(int in, int out);
   int pool(int in, int out, bool largest, const Geometry&);
   int pick(int in, int out, int stride, int first_channel);
+  int repeat(int in, int out);  // every pixel, to the right and below
 
   // `size`: floats at `from` or `to`; std::invalid_argument unless the buffer has as many pixels.
   void write(int buffer, const float* from, std::size_t size);

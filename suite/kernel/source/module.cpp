@@ -62,6 +62,7 @@ NB_MODULE(_kernel, m) {
       .def("mean", &Engine::mean)
       .def("pool", &Engine::pool)
       .def("pick", &Engine::pick)
+      .def("repeat", &Engine::repeat)
       .def("write", [](Engine& self, int buffer, const Volume& from) {
         nb::gil_scoped_release release;
         self.write(buffer, from.data(), from.size());
