@@ -112,7 +112,7 @@ class Emitter:
             if source.planes[1:] == planes[1:] == (1, 1) and module.kernel_size == (1, 1) and module.groups == 1:
                 return self._product(name, "conv 1x1", weight.flatten(1), bias, self.flatten(source), planes, residual, clamp)
         if residual is not None and residual.compact:
-            return self.add(self.layer(name, module, source, shape, None, (-INFINITE, INFINITE)), residual, clamp)
+            return self.combine(self.layer(name, module, source, shape, None, (-INFINITE, INFINITE)), residual, "add", clamp)
         if residual is not None and over and residual.buffer in self.used:
             slot = residual
         else:
@@ -179,9 +179,10 @@ class Emitter:
         channels, height, width = slot.planes
         return Slot(slot.buffer, (channels, height, width), True)
 
-    def add(self, one: Slot, other: Slot, clamp: Clamp = (-INFINITE, INFINITE)) -> Slot:
+    def combine(self, one: Slot, other: Slot, kind: str = "add", clamp: Clamp = (-INFINITE, INFINITE)) -> Slot:
+        """The clamped sum (``subtract``: difference, ``maximum``, ``minimum``) of two values of one shape."""
         slot = self._buffer(one.planes, one.compact)
-        return self._did(self.engine.add(one.buffer, other.buffer, slot.buffer, *clamp), slot)
+        return self._did(self.engine.combine(one.buffer, other.buffer, slot.buffer, kind, *clamp), slot)
 
     def activate(self, source: Slot, kind: str, low: float, high: float) -> Slot:
         slot = self._buffer(source.planes, source.compact, source.tokens)
@@ -203,9 +204,10 @@ class Emitter:
             first += part.planes[0]
         return slot
 
-    def repeat(self, source: Slot, shape: tuple[int, ...]) -> Slot:
+    def resize(self, source: Slot, shape: tuple[int, ...], bilinear: bool) -> Slot:
         slot = self._buffer((shape[1], shape[2], shape[3]), False)
-        return self._did(self.engine.repeat(source.buffer, slot.buffer), slot)
+        step = (self.engine.interpolate if bilinear else self.engine.repeat)(source.buffer, slot.buffer)
+        return self._did(step, slot)
 
     def pool(self, source: Slot, module: Any, shape: tuple[int, ...], largest: bool) -> Slot:
         slot = self._buffer((shape[1], shape[2], shape[3]), False)

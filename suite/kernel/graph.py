@@ -47,15 +47,21 @@ def averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:
     return plain and isinstance(axes, (tuple, list)) and sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]
 
 
-def repeats(node: fx.Node, kind: Any, module: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a node repeats every pixel 1, 2, 4, 8 or 16 times to the right and below (others torch may round otherwise)."""
-    if kind is functional.interpolate:
-        nearest = len(node.args) <= 3 and node.kwargs.get("mode", "nearest") == "nearest"
+def resizing(node: fx.Node, kind: Any, module: Any) -> str:
+    """How a node resizes maps: "nearest" by 1, 2, 4, 8 or 16 (torch may round otherwise for others), "bilinear", or not ("")."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or len(shape_of(source)) != 4 or kind not in (nn.Upsample, functional.interpolate):
+        return ""
+    if kind is nn.Upsample:
+        how, corners, scale = module.mode, module.align_corners, module.scale_factor
     else:
-        nearest = kind is nn.Upsample and module.mode == "nearest"
-    if not nearest or len(shape) != 4:
-        return False
-    return {new / old for old, new in zip(shape[2:], shape_of(node)[2:], strict=True)} <= {1, 2, 4, 8, 16}
+        how, corners = node.kwargs.get("mode", "nearest"), node.kwargs.get("align_corners")
+        scale = node.args[2] if len(node.args) > 2 else node.kwargs.get("scale_factor")
+    unusual = len(node.args) > 3 or corners or node.kwargs.get("antialias") or node.kwargs.get("recompute_scale_factor")
+    factors = {new / old for old, new in zip(shape_of(source)[2:], shape_of(node)[2:], strict=True)}
+    if unusual or (scale is not None and not factors <= {1, 2, 4, 8, 16}):
+        return ""
+    return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
 
 
 def overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:

@@ -12,12 +12,14 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from suite.kernel.emit import Emitter, Slot, is_depthwise
-from suite.kernel.graph import averages_maps, operation, overhang, pair, repeats, shape_of, traced
+from suite.kernel.graph import averages_maps, operation, overhang, pair, resizing, shape_of, traced
 from suite.kernel.plan import Call, Plan, engine
 from suite.nn import PadShortcut, evaluating
 from suite.profile.cost import count
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),
+             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
 _MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 _RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
 _CLAMPS: dict[Any, tuple[float, float]] = {
@@ -117,17 +119,20 @@ class _Lowering:
             self.slots[node] = self.emit.activate(source, "clamp", *_CLAMPS[kind])
         elif kind in _SMOOTH:
             self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
+        elif kind in (nn.LeakyReLU, functional.leaky_relu):
+            slope = module.negative_slope if module else node.args[1] if len(node.args) > 1 else 0.01
+            self.slots[node] = self.emit.activate(source, "leaky_relu", float(node.kwargs.get("negative_slope", slope)), 0.0)  # type: ignore[arg-type]
         elif kind is PadShortcut:
             self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
-        elif kind in _ADD or kind in _MULTIPLY:
-            return self._binary(node, first, kind in _ADD)
+        elif kind in _COMBINED or kind in _MULTIPLY:
+            return self._binary(node, first, _COMBINED.get(kind))
         elif kind is nn.MaxPool2d and not module.ceil_mode and pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
             self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=True)
         elif kind is nn.AvgPool2d and not (module.ceil_mode or module.divisor_override) and (  # type: ignore[union-attr]
                 module.count_include_pad or pair(module.padding) == (0, 0)):  # type: ignore[union-attr]
             self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=False)
-        elif repeats(node, kind, module, shape_of(first)):
-            self.slots[node] = self.emit.repeat(source, shape_of(node))
+        elif way := resizing(node, kind, module):
+            self.slots[node] = self.emit.resize(source, shape_of(node), way == "bilinear")
         elif kind in (nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d):
             return self._average(node, first, shape_of(node)[2:])
         elif kind in ("mean", torch.mean) and averages_maps(node, shape_of(first)):
@@ -214,16 +219,18 @@ class _Lowering:
             return None
         return self.slots.get(others[0]) if shape_of(others[0]) == shape_of(one) == shape_of(node) else None
 
-    def _binary(self, node: fx.Node, first: fx.Node, adds: bool) -> bool:
+    def _binary(self, node: fx.Node, first: fx.Node, combined: str | None) -> bool:
+        """Two values of one shape `combined`, or (None) a product of planes with one number for each."""
         second = node.args[1] if len(node.args) == 2 and not node.kwargs else None
         if not isinstance(second, fx.Node) or second not in self.slots:
             return False
         shapes = shape_of(first), shape_of(second)
-        if adds and shapes[0] == shapes[1]:
-            self.slots[node] = self.emit.add(self.slots[first], self.slots[second])
-            return True
+        if combined:
+            if shapes[0] == shapes[1]:
+                self.slots[node] = self.emit.combine(self.slots[first], self.slots[second], combined)
+            return shapes[0] == shapes[1]
         gates = [item for item in (first, second) if shape_of(item)[2:] == (1, 1)]
-        if adds or len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
+        if len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
             return False
         other = second if gates[0] is first else first
         self.slots[node] = self.emit.scale(self.slots[other], self.slots[gates[0]])

@@ -201,6 +201,14 @@ def tokens(images):
     lambda net, images: functional.interpolate(net.one(images), size=(14, 27), mode="nearest"),
     lambda net, images: functional.interpolate(net.one(images), size=(14, 20), mode="nearest"),
     lambda net, images: functional.interpolate(net.one(images), scale_factor=2, mode="bilinear"),
+    lambda net, images: functional.interpolate(net.one(images), size=(3, 31), mode="bilinear", align_corners=False),
+    lambda net, images: functional.interpolate(net.one(images), size=(20, 19), mode="bilinear", align_corners=True),
+    lambda net, images: functional.interpolate(net.one(images), scale_factor=1.5, mode="bilinear"),
+    lambda net, images: net.one(images) - net.other(images),
+    lambda net, images: torch.maximum(net.one(images), net.other(images)) - torch.minimum(net.one(images), net.other(images)),
+    lambda net, images: torch.relu(1 - net.one(images)),
+    lambda net, images: functional.leaky_relu(net.one(images), 0.1) * functional.leaky_relu(net.other(images)),
+    lambda net, images: functional.leaky_relu(net.one(images), negative_slope=0.3),
 ))
 def test_whatever_surrounds_a_layer_the_plan_agrees_with_torch(function):
     torch.manual_seed(0)
