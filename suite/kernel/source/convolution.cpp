@@ -9,7 +9,7 @@ namespace suite {
 namespace {
 
 constexpr std::ptrdiff_t near_memory = std::ptrdiff_t{1} << 18;  // floats of input that stay in half of a usual L2 cache
-constexpr std::ptrdiff_t near_chunk = near_memory / 2;           // floats between the layers of a pair
+constexpr std::ptrdiff_t near_chunk = std::ptrdiff_t{1} << 13;   // floats between the layers of a pair: in most of an L1 cache
 
 }  // namespace
 
@@ -27,7 +27,7 @@ struct Convolution {
   Clamp clamp;
   bool depthwise;
   ChannelFunction by_channel;  // for a depthwise layer of a usual shape, else null
-  int height, columns;         // of the output
+  int stride, height, columns;  // the latter of the output
   std::ptrdiff_t input_pitch, pitch;
   int width, log_width;
   int vectors, longest;        // in a plane, and in a tile
@@ -74,19 +74,22 @@ struct Convolution {
 
   // One channel of a depthwise layer, from its pixel (0, 0).
   void channel(int64_t number, const float* pixels, int thread) {
-    float* to = output + number * plane;
-    if (by_channel) {
-      by_channel({pixels - input_pitch - 1, blocks.value.data() + 9 * number, to, residual ? residual + number * plane : nullptr,
-                  input_pitch, pitch, height, columns, blocks.bias[number], clamp.low, clamp.high});
-      return;
-    }
+    if (by_channel) return rows(number, pixels, 0, height);
     if (phases) {
       auto& mine = of_each_thread[thread];
       if (!mine) mine = std::make_shared<Buffer>(phases->planes(1));
       phases->channel(pixels, mine->first);
       pixels = mine->first + phases->origin();
     }
-    part(number, number + 1, 0, vectors, pixels, to);
+    part(number, number + 1, 0, vectors, pixels, output + number * plane);
+  }
+
+  // Rows of a channel, where there is a kernel for it. Its last vector may spoil the row behind them: they come downwards.
+  void rows(int64_t number, const float* pixels, int first, int last) const {
+    const std::ptrdiff_t to = number * plane + first * pitch;
+    by_channel({pixels + (first * stride - 1) * input_pitch - 1, blocks.value.data() + 9 * number, output + to,
+                residual ? residual + to : nullptr, input_pitch, pitch, last - first, columns, blocks.bias[number], clamp.low,
+                clamp.high});
   }
 
   // Threads share the pixels: what a thread reads it then has mostly written itself, in its own cache. Where there are too
@@ -106,8 +109,8 @@ struct Convolution {
 
 namespace {
 
-// A convolution and the depthwise one that reads it, a few channels at a time: what lies between them never leaves the
-// cache, and nobody waits between them.
+// A convolution and the depthwise one that reads it, a few channels and rows at a time: what lies between them never leaves
+// the cache, and nobody waits between them.
 struct Pair {
   std::shared_ptr<Convolution> one, two;
   Buffer between;                                        // of the first thread, and the layout of all
@@ -117,14 +120,32 @@ struct Pair {
   void run(int thread, int threads) {
     auto& mine = of_each_thread[thread];
     if (!mine) mine = std::make_shared<Buffer>(between.channels, between.height, between.width, between.pad, false);
-    const int n = one->blocks.n;
-    const int64_t step = between.channels / n;
+    const int64_t step = between.channels / one->blocks.n;
     const auto begin = cut(cost, threads);
     for (int64_t g = begin[thread]; g < begin[thread + 1]; g += step) {
       const int64_t end = std::min(g + step, begin[thread + 1]);
-      one->part(g, end, 0, one->vectors, one->source, mine->first);
-      for (int64_t c = g * n; c < std::min<int64_t>(end * n, one->blocks.rows); ++c)
-        two->channel(c, mine->pixel(static_cast<int>(c - g * n)), thread);
+      const int64_t first = g * one->blocks.n, last = std::min<int64_t>(end * one->blocks.n, one->blocks.rows);
+      if (two->by_channel) {
+        bands(g, end, first, last, *mine);
+      } else {
+        one->part(g, end, 0, one->vectors, one->source, mine->first);
+        for (int64_t c = first; c < last; ++c) two->channel(c, mine->pixel(static_cast<int>(c - first)), thread);
+      }
+    }
+  }
+
+  // Groups g..end, channels first..last: as many rows of the second layer at a time as leave the first one's near.
+  void bands(int64_t g, int64_t end, int64_t first, int64_t last, const Buffer& mine) const {
+    const auto size = near_chunk / ((last - first) * mine.pitch * two->stride);
+    const int band = std::max(7, static_cast<int>(size / 7 * 7));  // by_channel likes seven rows best
+    int done = 0;                                                  // vectors of the first layer
+    for (int row = 0; row < two->height; row += band) {
+      const int stop = std::min(row + band, two->height);
+      const auto needed = (two->stride * (stop - 1) + 2) * mine.pitch / one->kernels->lanes + 1;
+      const int until = static_cast<int>(std::min<std::ptrdiff_t>(needed, one->vectors));
+      if (until > done) one->part(g, end, done, until, one->source, mine.first);
+      done = std::max(done, until);
+      for (int64_t c = first; c < last; ++c) two->rows(c, mine.pixel(static_cast<int>(c - first)), row, stop);
     }
   }
 };
@@ -160,6 +181,7 @@ std::shared_ptr<Convolution> prepare(const Kernels* kernels, const Buffer& input
                      output.height == (input.height - 1) / g.stride_y + 1 && output.width == (input.width - 1) / g.stride_x + 1;
   if (filter.depthwise && usual && blocks.tap.size() == 9 * static_cast<std::size_t>(blocks.rows))
     job->by_channel = kernels->channel[g.stride_x - 1];
+  job->stride = g.stride_y;
   job->height = output.height;
   job->columns = output.width;
   job->input_pitch = input.pitch;
