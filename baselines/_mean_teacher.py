@@ -48,7 +48,7 @@ class TeacherMethod(Method):
     gives: ClassVar[str] = "Network"
     standins: ClassVar[tuple[str, ...]] = (
         "Plain batch normalisation instead of weight normalisation with mean-only batch normalisation and data-dependent "
-        "initialisation; the teacher's running statistics are copied from the student.",
+        "initialisation; the teacher keeps running statistics of its own activations.",
         "The ramps are the paper's shares of the whole training instead of numbers of steps.",
     )
     # The average must forget within the steps there are: 0.999 remembers the last thousand.
@@ -63,13 +63,17 @@ class TeacherMethod(Method):
     rate: float = option(0.003, "peak learning rate of Adam", bounds=(0, 1))
     decay: float = option(0.999, "of the teacher's running average, per step", bounds=(0, 1))
     consistency: float = option(100.0, "weight of the consistency if all windows were labelled", bounds=(0, 1e6))
-    noise: float = option(0.15, "deviation of the noise on the normalised inputs, the student's and the teacher's apart", bounds=(0, 10))
+    noise: float = option(0.15, "deviation of the noise on normalised inputs, drawn anew for the teacher", bounds=(0, 10))
     rampup: float = option(10_000 / 37_500, "share of the steps in which rate and consistency rise", bounds=(0, 1))
     rampdown: float = option(6_250 / 37_500, "share of the steps in which the rate falls", bounds=(0, 1))
 
     def draw(self, setting: SemiSupervised, generator: Generator) -> Drawn:
         """A batch of `batch` windows. Called at every step with a generator of the step's own."""
         raise NotImplementedError
+
+    def share(self, setting: SemiSupervised) -> float:
+        """The part of labelled windows in the pool, where they are with a label and without; it scales `consistency`."""
+        return len(setting.labelled) / (len(setting.unlabelled) + len(setting.labelled))
 
     def fit(self, setting: SemiSupervised, run: Run) -> Network:
         torch.manual_seed(run.seed("weights"))
@@ -85,10 +89,9 @@ def train_pair(method: TeacherMethod, student: nn.Module, teacher: nn.Module, se
     All randomness of a step is derived from the run's seed and its number, so a killed run goes on to the same weights.
     """
     steps = run.budget.left // method.batch
-    known = len(setting.labelled)
-    most = method.consistency * known / (len(setting.unlabelled) + known)  # labelled windows are in the pool twice
+    most = method.consistency * method.share(setting)
     kind = precision(run.device)
-    run.note(precision=str(kind).removeprefix("torch."), labelled=known, unlabelled=len(setting.unlabelled))
+    run.note(precision=str(kind).removeprefix("torch."), labelled=len(setting.labelled), unlabelled=len(setting.unlabelled))
     for network in (student, teacher):
         network.to(device=run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(student.parameters(), lr=method.rate)
@@ -138,12 +141,14 @@ def losses(logits: Tensor, wanted: Tensor, targets: Tensor) -> tuple[Tensor, Ten
 
 
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """One step of the average: weights = decay * weights + (1 - decay) * the student's; its statistics are copied."""
+    """One step of the average: weights = decay * weights + (1 - decay) * the student's.
+
+    Batch normalisation's statistics are left alone: the teacher sees every batch in training mode and so has those of its
+    own activations. The student's would not fit its weights while these lag behind (half the macro-F1 on embedded data).
+    """
     with torch.no_grad():
         for mine, other in zip(teacher.parameters(), student.parameters(), strict=True):
             mine.lerp_(other, 1 - decay)
-        for mine, other in zip(teacher.buffers(), student.buffers(), strict=True):
-            mine.copy_(other)
 
 
 def rise(step: int, length: float) -> float:

@@ -26,6 +26,10 @@ class MeanTeacher(TeacherMethod):
 
     labelled: int = option(0, "labelled windows in each batch; 0 draws from all windows alike, as the paper", bounds=(0, 65536))
 
+    def share(self, setting: SemiSupervised) -> float:
+        """Of the labelled windows in a batch."""
+        return min(1.0, self.labelled / self.batch) if self.labelled else super().share(setting)
+
     def draw(self, setting: SemiSupervised, generator: Generator) -> Drawn:
         few, many = setting.labelled, setting.unlabelled
         if self.labelled:

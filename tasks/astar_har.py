@@ -31,7 +31,7 @@ class AstarHarTask(Task):
     title = "A*HAR activity recognition"
     data = "astar_har"
     version = 1
-    metrics = tuple(Metric(name) for name in ("macro_f1", "accuracy", "tail_recall", "majority_macro_f1", "majority_accuracy"))
+    metrics = tuple(Metric(name) for name in ("macro_f1", "accuracy", "tail_recall"))
     accepts = ("Network",)
     reference = "supervised_cnn"
     scales: ClassVar[Mapping[str, Scale]] = {
@@ -41,15 +41,15 @@ class AstarHarTask(Task):
         "full": Scale(scratch=3_750_000, extra=3_750_000, options={"label_share": 288 / 17_383}),  # 37,500 steps of 100
     }
 
-    label_share: float = option(0.05, "share of the training windows with labels; the paper's: 0.0166, 0.0345, 0.069, 1", bounds=(0, 1))
+    label_share: float = option(0.05, "share of the windows with labels; the paper's: 0.0166, 0.0345, 0.069, 1", bounds=(0, 1))
     label_choice: Literal["balanced", "proportional"] = option("balanced", "labels for all classes alike, or as they are frequent")
-    imbalance: float = option(0, "thin the windows to this ratio of the most frequent class to the rarest; 0: none", bounds=(0, 1000))
+    imbalance: float = option(0, "most frequent class to rarest, windows beyond are left out; 0: all stay", bounds=(0, 1000))
 
     def __post_init__(self) -> None:
         if not self.label_share:
             raise UserError("label_share=0 leaves no label to learn from; give a share above 0, for example task.label_share=0.05.")
         if 0 < self.imbalance < 1:
-            raise UserError(f"imbalance={self.imbalance:g} is no ratio; give 1 for balanced classes, more for a tail, 0 for all windows.")
+            raise UserError(f"imbalance={self.imbalance:g} is no ratio; give 1 for equal classes, more for a tail, 0 for all.")
 
     def dataset(self) -> AstarHar:
         return AstarHar()
@@ -75,7 +75,7 @@ class AstarHarTask(Task):
         return {
             "macro_f1": macro_f1(matrix), "accuracy": _accuracy(matrix),
             "tail_recall": recall_by_class(matrix)[rarest].mean().item(),
-            "majority_macro_f1": macro_f1(guess), "majority_accuracy": _accuracy(guess),
+            "trivial_macro_f1": macro_f1(guess), "trivial_accuracy": _accuracy(guess),
             **{f"f1_class_{label:02d}": score for label, score in enumerate(f1_by_class(matrix).tolist())},
         }
 
