@@ -122,4 +122,4 @@ class AstarHarTask(Task):
 
 
 def _accuracy(matrix: Tensor) -> float:
-    return 100.0 * float(matrix.trace() / matrix.sum())
+    return 100.0 * matrix.trace().item() / matrix.sum().item()
