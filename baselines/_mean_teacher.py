@@ -54,7 +54,8 @@ class TeacherMethod(Method):
     # The average must forget within the steps there are: 0.999 remembers the last thousand.
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"width": 4, "batch": 32, "decay": 0.8},
-        "short": {"width": 32, "decay": 0.99},
+        "short": {"width": 16, "decay": 0.99},
+        "long": {"width": 64},
     }
 
     width: int = option(128, "channels of the first block", bounds=(1, 1024))

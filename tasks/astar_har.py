@@ -36,7 +36,7 @@ class AstarHarTask(Task):
     reference = "supervised_cnn"
     scales: ClassVar[Mapping[str, Scale]] = {
         "smoke": Scale(scratch=256, extra=256),
-        "short": Scale(scratch=50_000, extra=25_000),
+        "short": Scale(scratch=80_000, extra=40_000),
         "long": Scale(scratch=600_000, extra=300_000),
         "full": Scale(scratch=3_750_000, extra=3_750_000, options={"label_share": 288 / 17_383}),  # 37,500 steps of 100
     }
