@@ -87,6 +87,7 @@ class Claim:
     held_equal: tuple[tuple[str, float], ...] = ()  # e.g. (("total", 0.01),): relative tolerance, else inconclusive
     least_scale: str = "short"
     options: Mapping[str, Any] = field(default_factory=dict)  # common to all sides
+    task_options: Mapping[str, Any] = field(default_factory=dict)
     rival_value: str = ""  # where the rival's value lies elsewhere than ours
 
 
@@ -134,7 +135,10 @@ class Task:
         raise NotImplementedError
 
     def evaluate(self, artifact: Artifact, run: Run) -> dict[str, float]:
-        """Scores by metric name, on data the method never saw. Called once per artifact that ``fit`` gives."""
+        """Scores by metric name, on data the method never saw. Called once per artifact that ``fit`` gives.
+
+        Further names are kept too; tables show ``trivial_<metric>``, what a predictor that looks at nothing scores.
+        """
         raise NotImplementedError
 
     def summarise(self, steps: list[dict[str, float]]) -> dict[str, float]:

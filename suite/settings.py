@@ -60,4 +60,20 @@ class Classification:
         return replace(self, train=self.train.subset(order[cut:])), self.train.subset(order[:cut])
 
 
-Setting = Classification  # a union, as further kinds arrive
+@dataclass(frozen=True)
+class SemiSupervised:
+    """Few labelled samples beside many without labels; `val` (labelled) is for selection, the test samples are never here.
+
+    `unlabelled` is the whole training pool with all labels -1, the samples of `labelled` among it. `normalise` turns what
+    ``batch`` gives into a network's float32 inputs of `shape` (C, H, W).
+    """
+
+    labelled: Images
+    unlabelled: Images
+    val: Images
+    classes: int
+    shape: tuple[int, int, int]
+    normalise: Callable[[Tensor], Tensor]
+
+
+Setting = Classification | SemiSupervised

@@ -64,7 +64,7 @@ def make(task: str, to: Path | None) -> None:
             source.make(dataset, to)
             folder = source.found_in(dataset, to)
     counts = ", ".join(f"{count} {split}" for split, count in dataset.counts(folder).items())
-    click.echo(f"{dataset.title}, embedded, version {dataset.version}: {counts} images in '{folder}'")
+    click.echo(f"{dataset.title}, embedded, version {dataset.version}: {counts} in '{folder}'")
 
 
 def _busy(what: str) -> Status:
