@@ -87,6 +87,7 @@ class Claim:
     held_equal: tuple[tuple[str, float], ...] = ()  # e.g. (("total", 0.01),): relative tolerance, else inconclusive
     least_scale: str = "short"
     options: Mapping[str, Any] = field(default_factory=dict)  # common to all sides
+    task_options: Mapping[str, Any] = field(default_factory=dict)
     rival_value: str = ""  # where the rival's value lies elsewhere than ours
 
 
@@ -171,7 +172,10 @@ class Method:
     starts: Literal["scratch", "reference"] = "scratch"
 
     def references(self) -> tuple[str, ...]:
-        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
+        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first.
+
+        ``"task/arch"`` is another task's reference, trained on its embedded data: a pre-trained backbone.
+        """
         return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
 
     def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:

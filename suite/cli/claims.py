@@ -53,7 +53,7 @@ def _specs(claim: Any, side: Any, scale: str, seeds: int | None, data: Path | No
     from suite import plan
 
     chosen = [(side.method, {**claim.options, **side.options})]
-    return plan.specs(claim.task, chosen, range(seeds or claim.seeds), scale, data)
+    return plan.specs(claim.task, chosen, range(seeds or claim.seeds), scale, data, claim.task_options)
 
 
 def _by_seed(part: Any, records: dict[str, Any]) -> dict[int, Any]:
