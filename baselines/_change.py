@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -24,8 +25,6 @@ from suite.nn.pyramid import Pyramid
 from suite.run import Run
 from suite.settings import ChangePairs
 from suite.train import Batch, Recipe, train
-
-from dataclasses import dataclass
 
 BACKBONES = ("resnet18", "resnet50", "mobilenet_v2", "resnet8", "resnet20", "resnet32", "resnet56", "cifar_vgg16")
 
@@ -55,7 +54,7 @@ class Segmenter(nn.Module):
         return resized(self.head(self.spatial(merged)), pairs)
 
     def train(self, mode: bool = True) -> Segmenter:
-        """The backbone's batch normalisation keeps its statistics, in training too: batches are small (its scale and shift learn)."""
+        """The backbone's batch normalisation keeps its statistics in training, for small batches; its scale and shift learn."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -100,7 +99,7 @@ class ChangeMethod(Method):
     }
 
     arch: str = option("resnet18", "the backbone", choices=BACKBONES)
-    pretrained: str = option("imagenet", "the task whose recorded reference the backbone is taken from, trained on its embedded data",
+    pretrained: str = option("imagenet", "the task on whose embedded data the backbone is trained first, a recorded reference",
                              choices=("imagenet", "cifar10"))
     weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
     levels: int = option(4, "how many of the backbone's last maps are used", bounds=(1, 5))

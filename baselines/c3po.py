@@ -31,29 +31,25 @@ class C3poMethod(ChangeMethod):
         "times the learning rate: few steps on small pictures.",
         "Warm-up for a twentieth of the steps (5 of 100 epochs); ResNet-50 without dilation.",
     )
-    published = (
-        Published("change_detection", "f1_image", 77.6, "README image (paper table 5), VL-CMU-CD, last", {"arch": "resnet18", "mode": "id"}),
-        Published("change_detection", "f1_image", 81.2, "README image (paper table 6), PCD average, last",
-                  {"arch": "resnet18", "mode": "iade"}),
-        Published("change_detection", "f1_image", 79.6, "README image (paper table 5), VL-CMU-CD, last", {"arch": "vgg16_bn", "mode": "id"}),
-        Published("change_detection", "f1_image", 81.2, "README image (paper table 6), PCD average, last",
-                  {"arch": "vgg16_bn", "mode": "iade"}),
+    published = tuple(
+        Published("change_detection", "f1_image", value, f"README image (paper {place}, last", {"arch": arch, "mode": mode})
+        for arch, mode, value, place in (
+            ("resnet18", "id", 77.6, "table 5), VL-CMU-CD"), ("resnet18", "iade", 81.2, "table 6), PCD average"),
+            ("vgg16_bn", "id", 79.6, "table 5), VL-CMU-CD"), ("vgg16_bn", "iade", 81.2, "table 6), PCD average"))
     )
-    claims = (
-        Claim("beats early concatenation", "Merging features by kinds of change beats concatenating the pictures.", "change_detection",
-              "f1_image", "above", (Side("c3po", {"mode": "iade"}), Side("plain_change", {"merge": "early"})),
-              held_equal=(("total", 0.01),)),
-        Claim("beats feature concatenation", "Merging features by kinds of change beats concatenating the features.",
-              "change_detection", "f1_image", "above",
-              (Side("c3po", {"mode": "iade"}), Side("plain_change", {"merge": "concatenation"})), held_equal=(("total", 0.01),)),
-        Claim("disappear: fewer branches suffice", "Where objects only disappear, the branches for information and disappearing are "
-              "no worse than all.", "change_detection", "f1_image", "above",
-              (Side("c3po", {"mode": "id"}), Side("c3po", {"mode": "iade"})), margin=-1.0, held_equal=(("total", 0.01),),
-              task_options={"kinds": "disappear"}),
-        Claim("appear: the branch means what it says", "Where objects only appear, the branch for disappearing is worse than the one "
-              "for appearing.", "change_detection", "f1_image", "above",
-              (Side("c3po", {"mode": "ia"}), Side("c3po", {"mode": "id"})), margin=2.0, held_equal=(("total", 0.01),),
-              task_options={"kinds": "appear"}),
+    claims = tuple(
+        Claim(name, sentence, "change_detection", "f1_image", "above", sides, margin=margin, held_equal=(("total", 0.01),),
+              task_options={"kinds": kinds})
+        for name, sentence, sides, margin, kinds in (
+            ("beats early concatenation", "Merging features by kinds of change beats concatenating the pictures.",
+             (Side("c3po", {"mode": "iade"}), Side("plain_change", {"merge": "early"})), 0.0, "all"),
+            ("beats feature concatenation", "Merging features by kinds of change beats concatenating the features.",
+             (Side("c3po", {"mode": "iade"}), Side("plain_change", {"merge": "concatenation"})), 0.0, "all"),
+            ("disappear alone", "Where objects only disappear, information and that branch are no worse than all branches.",
+             (Side("c3po", {"mode": "id"}), Side("c3po", {"mode": "iade"})), -1.0, "disappear"),
+            ("appear needs its branch", "Where objects only appear, the branch for disappearing falls behind that for appearing.",
+             (Side("c3po", {"mode": "ia"}), Side("c3po", {"mode": "id"})), 2.0, "appear"),
+        )
     )
 
     mode: str = option("iade", "branches: i information, a appear, d disappear, e exchange", choices=MODES)

@@ -135,7 +135,10 @@ class Task:
         raise NotImplementedError
 
     def evaluate(self, artifact: Artifact, run: Run) -> dict[str, float]:
-        """Scores by metric name, on data the method never saw. Called once per artifact that ``fit`` gives."""
+        """Scores by metric name, on data the method never saw. Called once per artifact that ``fit`` gives.
+
+        Further names are kept too; tables show ``trivial_<metric>``, what a predictor that looks at nothing scores.
+        """
         raise NotImplementedError
 
     def summarise(self, steps: list[dict[str, float]]) -> dict[str, float]:

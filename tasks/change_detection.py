@@ -35,7 +35,8 @@ class ChangeDetectionTask(Task):
     data = "change_street"
     metrics = (
         Metric("f1_image"), Metric("f1_global"), Metric("iou_image"), Metric("iou_global"), Metric("precision_image"),
-        Metric("precision_global"), Metric("recall_image"), Metric("recall_global"), Metric("miou_global"), Metric("accuracy_global"),
+        Metric("precision_global"), Metric("recall_image"), Metric("recall_global"), Metric("miou_global"),
+        Metric("accuracy_global"),
     )
     accepts = ("ChangeSegmenter",)
     reference = "plain_change"
@@ -47,7 +48,7 @@ class ChangeDetectionTask(Task):
     }
 
     layout: str = option("street", "how the data lies on disk", choices=LAYOUTS)
-    change: str = option("layout", "the grey that is change in a mask: white, black, all between (classes), or the layout's usual one",
+    change: str = option("layout", "the grey that is change: white, black, all between (classes), or as usual in the layout",
                          choices=CHANGES)
     ignore: tuple[int, ...] = option((), "greys of a mask that count neither way, such as 170 or 85:170", bounds=(0, 255))
     fold: int = option(0, "the fifth of a pcd set that is tested", bounds=(0, 4))
@@ -80,9 +81,8 @@ class ChangeDetectionTask(Task):
         pairs = self.dataset().read(run.data, "test")
         counts = torch.cat([confusion(guess, mask) for _, guess, mask in self._judged(artifact, pairs, range(len(pairs)), run)])
         artifact.spare["counts"] = counts
-        nothing = torch.stack([counts[:, 0] * 0, counts[:, 1] * 0, counts[:, 0] + counts[:, 2], counts[:, 1] + counts[:, 3]], 1)
-        trivial = {f"no_change_{name}": score for name, score in (per_image(nothing) | over_all(nothing)).items()}
-        return per_image(counts) | over_all(counts) | {name: trivial[name] for name in ("no_change_f1_image", "no_change_accuracy_global")}
+        trivial = scores(without_change(counts))
+        return scores(counts) | {f"trivial_{name}": trivial[name] for name in ("f1_image", "miou_global", "accuracy_global")}
 
     def _judged(
         self, artifact: ChangeSegmenter, pairs: PairImages, rows: Iterable[int], run: Run
@@ -113,8 +113,19 @@ class ChangeDetectionTask(Task):
 
     def probe(self, artifact: ChangeSegmenter, run: Run) -> Probe:
         pairs = self.dataset().read(run.data, "test")
-        chosen = [normalise(pairs.batch(torch.tensor([row]), False, run.generator("probe"))[:, :6]) for row in range(min(4, len(pairs)))]
-        return Probe(artifact.module, tuple(item for item in chosen if item.shape == chosen[0].shape))
+        pixels = [pairs.batch(torch.tensor([row]), False, run.generator("probe")) for row in range(min(4, len(pairs)))]
+        return Probe(artifact.module, tuple(normalise(item[:, :6]) for item in pixels if item.shape == pixels[0].shape))
+
+
+def scores(counts: Tensor) -> dict[str, float]:
+    """Both averages of `counts` (N, 4), by metric name."""
+    return per_image(counts) | over_all(counts)
+
+
+def without_change(counts: Tensor) -> Tensor:
+    """The counts (N, 4) of a predictor that sees no change anywhere: all changed pixels are missed."""
+    tp, fp, fn, tn = counts.unbind(1)
+    return torch.stack([tp * 0, fp * 0, tp + fn, fp + tn], 1)
 
 
 def normalise(pictures: Tensor) -> Tensor:

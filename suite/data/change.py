@@ -98,7 +98,7 @@ class ChangeData(Dataset):
             where = folder / split if self.style == "street" else folder
             for role in roles:
                 (where / role).mkdir(parents=True, exist_ok=True)
-            names = []
+            names: list[str] = []
             for chunk in scenes.scenes(split, self.kinds):
                 for first, second, mask in zip(*chunk, strict=True):
                     names.append(f"{self._numbered(split, len(names))}.png")
@@ -144,7 +144,7 @@ class ChangeData(Dataset):
 
     def digest(self, folder: Path) -> str:
         """Over the files' contents; over names and sizes where there are more than `MANY`."""
-        files = {}
+        files: dict[str, Path] = {}
         for split in self.splits(folder):
             for pair in self.pairs(folder, split):
                 files |= {f"{split}/{path.relative_to(folder).as_posix()}": path for path in pair[1:]}
@@ -198,8 +198,8 @@ class ChangeData(Dataset):
         for pair in pairs:
             for file in pair[1:]:
                 if not file.is_file():
-                    raise UserError(f"'{folder.name}/{file.parent.name}/{file.name}' is missing, but list/{split}.txt names it; copy "
-                                    "it again, or take it off the list.")
+                    raise UserError(f"'{folder.name}/{file.parent.name}/{file.name}' is missing, but list/{split}.txt names it; "
+                                    "copy it again, or take it off the list.")
         return pairs
 
     def _matched(self, where: Path, shown: str) -> list[Pair]:
@@ -210,7 +210,8 @@ class ChangeData(Dataset):
             for role, files in zip(roles, folders, strict=True):
                 if stem not in files:
                     other = next(name for name, there in zip(roles, folders, strict=True) if stem in there)
-                    raise UserError(f"'{shown}/{role}' has no '{stem}', which is in '{other}'; copy it again, or delete the others.")
+                    raise UserError(f"'{shown}/{role}' has no '{stem}', which is in '{other}'; copy it again, or delete the "
+                                    "others.")
         return [Pair(stem, *(files[stem] for files in folders)) for stem in sorted(folders[0])]
 
 

@@ -39,8 +39,8 @@ class Greys(NamedTuple):
         other = ~ignored & (grey % 255 != 0)
         if self.change != "classes" and other.any():
             found, times = grey[other][0], int((grey == grey[other][0]).sum())
-            raise UserError(f"The mask '{shown}' has the grey {found} in {times} pixels, expected 0 and 255 alone; leave such pixels "
-                            f"out with task.ignore={found}, or count every grey between as change with task.change=classes.")
+            raise UserError(f"The mask '{shown}' has the grey {found} in {times} pixels, expected 0 and 255 alone; leave such "
+                            f"pixels out with task.ignore={found}, or count every grey between as change: task.change=classes.")
         return np.where(ignored, NOT_COUNTED, changed).astype(np.uint8)
 
 
@@ -120,8 +120,8 @@ class PairImages:
         for path, pixels in ((pair.second, second), (pair.mask, grey)):
             if pixels.shape[:2] != first.shape[:2]:
                 sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (pixels, first)]
-                raise UserError(f"'{_shown(path)}' has {sizes[0]} pixels and '{_shown(pair.first)}' has {sizes[1]}; the pictures and the "
-                                "mask of a pair must have one size, so copy the pair again.")
+                raise UserError(f"'{_shown(path)}' has {sizes[0]} pixels and '{_shown(pair.first)}' has {sizes[1]}; the pictures "
+                                "and the mask of a pair must have one size, so copy the pair again.")
         mask = self.greys.read(grey, _shown(pair.mask))
         pixels = np.concatenate([first, second, mask[..., None]], 2).transpose(2, 0, 1)
         whole = torch.from_numpy(np.ascontiguousarray(pixels))

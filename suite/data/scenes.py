@@ -92,7 +92,7 @@ def _chunk(count: int, kinds: tuple[str, ...], draw: Draw) -> Scenes:
                 hidden = inside > np.float32(0.5)
                 masks[number] = np.where(hidden, changes[:, None, None], masks[number])
     pictures = [_photographed(canvas, view, draw) for canvas, view in zip(canvases, views, strict=True)]
-    return Scenes(*pictures, (masks[0] | masks[1]).astype(np.uint8) * np.uint8(255))
+    return Scenes(pictures[0], pictures[1], (masks[0] | masks[1]).astype(np.uint8) * np.uint8(255))
 
 
 def _as(chosen: np.ndarray, like: np.ndarray) -> np.ndarray:

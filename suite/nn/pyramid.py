@@ -39,9 +39,8 @@ def _parts(network: nn.Module) -> list[nn.Module]:
     if not all(name.startswith("features.") for name in names):
         raise ValueError(f"the stages of a '{type(network).__name__}' do not follow one another, so it has no pyramid")
     ends = [int(name.partition(".")[2]) + 1 for name in names]
-    features = network.features
-    starts = [0, *ends[:-1]]
-    return [features[start:end] for start, end in zip(starts, ends, strict=True)]  # type: ignore[index]
+    features = list(network.get_submodule("features").children())
+    return [nn.Sequential(*features[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _sizes(parts: nn.ModuleList) -> tuple[list[int], list[int]]:

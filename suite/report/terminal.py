@@ -36,7 +36,9 @@ def caption(group: Group) -> str:
     facts = group.facts
     data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}[facts["source"]]
     numbers = seeds([flat["seed"] for row in group.rows for flat in row.seeds])
-    return f"{data}, scale {facts['scale']}, seeds {numbers}, {facts['cpu']} ({facts['cores']} cores)"
+    trivial = facts.get(f"score.trivial_{facts['metric']}")
+    beside = "" if trivial is None else f", a trivial predictor scores {trivial:.2f}"
+    return f"{data}, scale {facts['scale']}, seeds {numbers}{beside}, {facts['cpu']} ({facts['cores']} cores)"
 
 
 def name(row: Row) -> str:
