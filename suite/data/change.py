@@ -64,6 +64,10 @@ class ChangeData(Dataset):
     )
     roles: ClassVar[Mapping[str, Roles]] = {
         "street": Roles("t0", "t1", "mask"), "levir": Roles("A", "B", "label"), "pcd": Roles("t0", "t1", "mask")}
+    official: ClassVar[Mapping[str, Sequence[Mapping[str, int]]]] = {
+        "levir": ({"train": 445, "val": 64, "test": 128}, {"train": 7120, "val": 1024, "test": 2048}),  # whole; in 16 squares each
+        "street": ({"train": 98, "test": 54},), "pcd": (),
+    }
     layouts: ClassVar[Mapping[str, str]] = {
         "street": "the folders train and test with t0, t1 and mask in each",
         "levir": "the folders A, B and label with list/train.txt, or train and test with A, B and label in each",
@@ -136,8 +140,17 @@ class ChangeData(Dataset):
         return lines
 
     def classify(self, folder: Path) -> Kind:
-        """Embedded by its mark; a set whose authors publish no checksums is otherwise called a subset, complete or not."""
-        return "embedded" if (folder / MARK).is_file() else "subset"
+        """Embedded by its mark, official by the numbers of pairs (LEVIR-CD) or sequences (VL-CMU-CD), a subset otherwise.
+
+        The authors publish no checksums; of PCD no count is known for certain.
+        """
+        if _embedded(folder):
+            return "embedded"
+        if self.style == "street":
+            found = {split: len({pair.name.partition("_")[0] for pair in self.pairs(folder, split)}) for split in ("train", "test")}
+        else:
+            found = self.counts(folder)
+        return "official" if found in self.official[self.style] else "subset"
 
     def counts(self, folder: Path) -> dict[str, int]:
         return {split: len(self.pairs(folder, split)) for split in self.splits(folder)}
@@ -154,10 +167,10 @@ class ChangeData(Dataset):
         """The pairs of a split, sorted by name (in the order of a list)."""
         from suite.data.pairs import Greys, PairImages
 
-        if self.classify(folder) == "embedded" and self.change != self.usual:
+        if _embedded(folder) and self.change != self.usual:
             raise UserError(f"The embedded '{self.name}' masks have {self.usual} as change, not '{self.change}'; leave task.change "
                             "out, or name your own data with --data.")
-        if self.classify(folder) != "embedded" and self.kinds != scenes.KINDS:
+        if not _embedded(folder) and self.kinds != scenes.KINDS:
             raise UserError(f"Only the embedded scenes can be limited to {' and '.join(self.kinds)}; leave task.kinds out for "
                             f"'{folder.name}'.")
         return PairImages(self.pairs(folder, split), Greys(self.change, self.ignore))
@@ -213,6 +226,10 @@ class ChangeData(Dataset):
                     raise UserError(f"'{shown}/{role}' has no '{stem}', which is in '{other}'; copy it again, or delete the "
                                     "others.")
         return [Pair(stem, *(files[stem] for files in folders)) for stem in sorted(folders[0])]
+
+
+def _embedded(folder: Path) -> bool:
+    return (folder / MARK).is_file()
 
 
 def _pictures(folder: Path, shown: str) -> dict[str, Path]:

@@ -106,6 +106,18 @@ def test_pcd_folds_and_black_masks(tmp_path: Path) -> None:
     assert masks(ChangeData("pcd", change="white"), folder)[:, :, 6:].all()
 
 
+def test_the_official_set_is_known_by_its_sequences(street: Path) -> None:
+    for split, numbers in (("train", range(98)), ("test", range(100, 154))):
+        for role in ("t0", "t1", "mask"):
+            shutil.rmtree(street / split / role)
+            for number in numbers:
+                picture(street / split / role / f"{number:03d}_00_0.png", 0, (1, 1))
+    assert ChangeData("street").classify(street) == "official"
+    for role in ("t0", "t1", "mask"):
+        (street / "test" / role / "153_00_0.png").unlink()
+    assert ChangeData("street").classify(street) == "subset"
+
+
 @pytest.mark.parametrize("change, ignore, wanted", [
     ("classes", (), {0: 0, 3: 1, 255: 0}), ("classes", (255,), {0: 0, 3: 1, 255: 255}), ("white", (3,), {0: 0, 3: 255, 255: 1}),
     ("black", (3,), {0: 1, 3: 255, 255: 0}), ("black", (3, 0), {0: 255, 3: 255, 255: 0})])
