@@ -23,7 +23,15 @@ class Network:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network  # a union, as further kinds arrive
+@dataclass
+class ChangeSegmenter:
+    """`module` maps normalised pairs (N, 6, H, W) float32, the earlier picture first, to logits (N, 2, H, W): same, changed."""
+
+    module: nn.Module
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+Artifact = Network | ChangeSegmenter
 
 
 class Figure(NamedTuple):

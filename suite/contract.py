@@ -175,7 +175,10 @@ class Method:
     starts: Literal["scratch", "reference"] = "scratch"
 
     def references(self) -> tuple[str, ...]:
-        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
+        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first.
+
+        ``"task/arch"`` is another task's reference, trained on its embedded data: a pre-trained backbone.
+        """
         return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
 
     def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from suite import plugins, record
 from suite.contract import Method, Task, offers, options_of
-from suite.data.source import Source, locate
+from suite.data.source import Source, embedded, locate, of
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder, run_folder
@@ -131,10 +131,34 @@ def _spec(task_name: str, task: Task, name: str, options: Mapping[str, Any], sou
     def again(**chosen: Any) -> Spec:
         return _spec(task_name, task, task.reference, chosen, source, scale, seed)
 
-    references = {arch: again(arch=arch) for arch in method.references()}
+    references = {arch: _elsewhere(arch, scale, seed) if "/" in arch else again(arch=arch) for arch in method.references()}
     beside = method.starts == "reference" and name != task.reference and len(references) == 1
     return Spec(task_name, task, name, method, plugins.digest(plugins.find("baselines")[name].path), source, scale, seed,
                 references, again(arch=next(iter(references)), starts="reference") if beside else None)
+
+
+def _elsewhere(name: str, scale: str, seed: int) -> Spec:
+    """The reference of another task, named ``task/arch``, on that task's embedded data: everybody's backbone is the same."""
+    task, _, arch = name.partition("/")
+    task_class = plugins.load("tasks", task)
+    judge = build(task_class, task, {}, scale, {})
+    dataset = judge.dataset()
+    return _spec(task, judge, judge.reference, {"arch": arch}, of(dataset, embedded(dataset, cache_folder())), scale, seed)
+
+
+def spec_of(found: record.Record, data: Path | None = None) -> Spec:
+    """The spec that a record was made from. UserError where its data is elsewhere or its code's options have changed."""
+    method, task = found["method"], found["task"]
+
+    def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: tuple(item) if isinstance(item, list) else item for key, item in options.items()}
+
+    made = specs(task["name"], [(method["name"], chosen(method["options"]))], [found["seed"]], found["scale"], data,
+                 chosen(task["options"]))
+    spec = made.wanted[0]
+    if spec.id != found["id"]:
+        raise UserError(f"'{found['id']}' was made on other data ({task['source']['kind']}); name its data with --data.")
+    return spec
 
 
 def _require(spec: Spec, plan: Plan, again: bool) -> None:

@@ -102,7 +102,8 @@ class Run:
         self.notes.update(values)
 
     def reference(self, arch: str) -> Artifact:
-        """The trained reference of this architecture: same task, same seed, its own recorded run and budget."""
+        """The trained reference of this architecture: same task (unless it says ``task/arch``), same seed, its own recorded
+        run and budget."""
         if arch not in self.parents:
             raise KeyError(f"fit asks for reference '{arch}', but references() of the method named {sorted(self.parents)}")
         return load(self.parents[arch])

@@ -122,9 +122,7 @@ class _Execution:
         save(last, spec.artifact)
         self.result |= {"scores": spec.task.summarise(steps), "steps": steps if len(steps) > 1 else []}
         with self._timed("evaluate"):
-            for name, figure in spec.task.show(last, run):
-                (run.folder / "figures").mkdir(exist_ok=True)
-                figure.savefig(run.folder / "figures" / f"{name}.png", dpi=120)
+            draw(spec, last, run)
         with self._timed("profile"):
             self.result["profile"] = profile(spec, last, run, self.say)
 
@@ -202,6 +200,13 @@ def _checked(scores: dict[str, float], spec: Spec) -> dict[str, float]:
     return {name: float(item) for name, item in scores.items()}
 
 
+def draw(spec: Spec, artifact: Any, run: Run) -> None:
+    """What the task has to show of an artifact, as PNG files in the run's folder of the cache: never beside the records."""
+    for name, figure in spec.task.show(artifact, run):
+        (run.folder / "figures").mkdir(exist_ok=True)
+        figure.savefig(run.folder / "figures" / f"{name}.png", dpi=120)
+
+
 def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | None:
     """Cost and latency of an artifact as the record keeps them; None where the task has no probe."""
     from suite.profile import count, network_latency
@@ -227,6 +232,12 @@ def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | N
     layers = kernel.pop("layers", [])
     record.write_text(run.folder / "layers.json", json.dumps(layers, indent=1))
     return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}
+
+
+def draw_again(found: Record, spec: Spec) -> None:
+    """Draw the pictures of a recorded artifact anew, without training."""
+    run = Run(found["seed"], found["scale"], Budget(0), spec.artifact.parent, spec.source.folder)
+    draw(spec, load(spec.artifact), run)
 
 
 def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Record:

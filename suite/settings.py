@@ -76,4 +76,40 @@ class SemiSupervised:
     normalise: Callable[[Tensor], Tensor]
 
 
-Setting = Classification | SemiSupervised
+class Pairs(Protocol):
+    """Indexable pairs of pictures of one place, with the mask of what has changed between them."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
+        """uint8 (B, 7, H, W) for int64 `index` (B,): first picture, second picture, mask (0 same, 1 changed, 255 not counted).
+
+        For training, crops drawn from `generator`.
+        """
+        ...
+
+    def changed(self) -> float:
+        """The share of counted pixels that have changed, 0..1."""
+        ...
+
+
+#: Turns a batch of `Pairs` into normalised float32 pictures (B, 6, H, W) and int64 targets (B, H, W).
+PairAugment = Callable[["Tensor", "Generator"], tuple["Tensor", "Tensor"]]
+
+
+@dataclass(frozen=True)
+class ChangePairs:
+    """Supervised change detection. `val` is for selection; the test pairs are never here.
+
+    `augment` is the task's training augmentation, `normalise` turns uint8 pictures (B, 6, H, W), the first three channels
+    the earlier one, into float32. `shape` is (6, H, W) of a training crop.
+    """
+
+    train: Pairs
+    val: Pairs
+    shape: tuple[int, int, int]
+    augment: PairAugment
+    normalise: Callable[[Tensor], Tensor]
+
+
+Setting = Classification | SemiSupervised | ChangePairs

@@ -93,12 +93,7 @@ def _ms(timing: dict[str, Any]) -> str:
 def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
     from suite import plan, runner
 
-    method, task = found["method"], found["task"]
-    chosen = {key: tuple(item) if isinstance(item, list) else item for key, item in method["options"].items()}
-    made = plan.specs(task["name"], [(method["name"], chosen)], [found["seed"]], found["scale"], data, task["options"])
-    spec = made.wanted[0]
-    if spec.id != found["id"]:
-        raise UserError(f"'{found['id']}' was made on other data ({task['source']['kind']}); name its data with --data.")
+    spec = plan.spec_of(found, data)
     if not spec.artifact.exists():
         raise UserError(f"The network of '{spec.id}' is not in the cache; train it again with: {found['command']} --again")
     return runner.profile_again(found, spec.artifact.parent, spec, lambda sentence: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,23 +13,39 @@ COST = ("params", "params_nonzero", "macs", "macs_effective", "bytes_packed")
 @click.command()
 @click.argument("name", metavar="RECORD")
 @click.option("--command", "only_command", is_flag=True, help="Only the line that repeats the run.")
-@click.option("--pictures", is_flag=True, help="Only the files of its figures.")
-def command(name: str, only_command: bool, pictures: bool) -> None:
+@click.option("--pictures", is_flag=True, help="Only the files of its pictures, drawn anew where they are gone.")
+@click.option("--data", type=click.Path(path_type=Path), help="For --pictures: the data the record was made on.")
+def command(name: str, only_command: bool, pictures: bool, data: Path | None) -> None:
     """Show RECORD, an id, a path, or the beginning of one: what was measured, on what, and how to repeat it."""
     from suite import record
-    from suite.paths import run_folder
 
     found = record.find(name)
     if only_command:
         click.echo(found["command"])
     elif pictures:
-        files = sorted((run_folder(found["id"]) / "figures").glob("*"))
-        click.echo("\n".join(map(str, files)) or f"No pictures in the cache; make them with: {found['command']} --again")
+        files = _pictures(found, data)
+        click.echo("\n".join(map(str, files)) or f"The task '{found['task']['name']}' has no pictures to show.")
     else:
         for heading, lines in _sections(found).items():
             click.echo(heading)
             for key, item in lines.items():
                 click.echo(f"  {key:<24} {item}")
+
+
+def _pictures(found: dict[str, Any], data: Path | None) -> list[Path]:
+    """The picture files in the cache. Where there are none, the task draws the cached artifact."""
+    from suite.errors import UserError
+    from suite.paths import run_folder
+
+    folder = run_folder(found["id"]) / "figures"
+    if not any(folder.glob("*.png")):
+        from suite import plan, runner
+
+        spec = plan.spec_of(found, data)
+        if not spec.artifact.exists():
+            raise UserError(f"The artifact of '{spec.id}' is not in the cache; make it again with: {found['command']} --again")
+        runner.draw_again(found, spec)
+    return sorted(folder.glob("*.png"))
 
 
 def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from suite.errors import UserError
-from suite.settings import Images
+from suite.settings import Images, Pairs
 
 Kind = Literal["embedded", "subset", "official"]
 Split = Literal["train", "test"]
@@ -59,7 +59,7 @@ class Dataset(Protocol):
         """SHA-256 over the contents (over names and sizes where there are very many files), in hex."""
         ...
 
-    def read(self, folder: Path, split: Split) -> Images:
+    def read(self, folder: Path, split: Split) -> Images | Pairs:
         """The images of a split; UserError where the data cannot be read."""
         ...
 

@@ -163,9 +163,10 @@ class Emitter:
         padded = np.zeros((len(packed.pointer) - 1) * n, np.float32)
         if bias is not None:
             padded[: len(weight)] = bias.detach().float().numpy()
+        known = any(layer.name == name for layer in self.layers)  # a shared layer works twice and is stored once
         self.layers.append(Layer(
             name, kind, n, packed.value.size / (len(padded) * weight[0].numel()), weight.numel() * positions,
-            int(torch.count_nonzero(weight)) * positions, packed.bytes,
+            int(torch.count_nonzero(weight)) * positions, 0 if known else packed.bytes,
         ))
         first = np.repeat(np.arange(len(packed.pointer) - 1), np.diff(packed.pointer)) * n // rows * weight.shape[1]
         index = packed.index if groups == 1 else (packed.index + first).astype(np.int32)

@@ -17,13 +17,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from suite.run import Run, load, save
-from suite.settings import Augment, Images
+from suite.settings import Augment, Images, PairAugment, Pairs
 
 CHECKPOINT_SECONDS = 20.0
 
 
 class Batch(NamedTuple):
-    """inputs float32 (B, C, H, W) normalised, targets int64 (B,), index int64 (B,) into the data."""
+    """inputs float32 (B, C, H, W) normalised, targets int64 (B,) or (B, H, W), index int64 (B,) into the data."""
 
     inputs: Tensor
     targets: Tensor
@@ -32,7 +32,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum; the rate rises linearly to `rate` for `warmup` of all steps and falls to 0 by a cosine."""
+    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both).
+
+    The rate rises linearly to `rate` for `warmup` of all steps and falls to 0 by a cosine.
+    """
 
     rate: float = 0.1
     batch: int = 128
@@ -40,6 +43,15 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     smoothing: float = 0.0  # of the labels, 0..1
+    adam: bool = False
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """A fresh optimizer of the network's parameters."""
+        if self.adam:
+            return torch.optim.Adam(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            network.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=True
+        )
 
     def rate_at(self, progress: float) -> float:
         """The learning rate at `progress` 0..1 of the run."""
@@ -48,12 +60,17 @@ class Recipe:
         return self.rate * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
 
 
-def batches(data: Images, size: int, augment: Augment, generator: Generator) -> Iterator[Batch]:
-    """One epoch in random order, whole batches only (one short batch if `data` is smaller than `size`)."""
+def batches(data: Images | Pairs, size: int, augment: Augment | PairAugment, generator: Generator) -> Iterator[Batch]:
+    """One epoch in random order, whole batches only (one short batch if `data` is smaller than `size`).
+
+    Where targets move with the pixels, `augment` gives both.
+    """
     order = torch.randperm(len(data), generator=generator)
     for index in order.split(size):
         if len(index) == size or len(order) < size:
-            yield Batch(augment(data.batch(index, True, generator), generator), data.labels[index], index)
+            drawn = augment(data.batch(index, True, generator), generator)
+            inputs, targets = drawn if isinstance(drawn, tuple) else (drawn, data.labels[index])  # type: ignore[union-attr]
+            yield Batch(inputs, targets, index)
 
 
 def precision(device: torch.device | str) -> torch.dtype:
@@ -65,10 +82,10 @@ def precision(device: torch.device | str) -> torch.dtype:
 
 def train(
     network: nn.Module,
-    data: Images,
+    data: Images | Pairs,
     run: Run,
     *,
-    augment: Augment,
+    augment: Augment | PairAugment,
     recipe: Recipe,
     loss: Callable[[Tensor, Batch], Tensor] | None = None,
     samples: int | None = None,
@@ -83,9 +100,7 @@ def train(
     kind = precision(run.device)
     run.note(precision=str(kind).removeprefix("torch."))
     network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-    )
+    optimizer = recipe.optimizer(network)
     loss = loss or (lambda logits, batch: functional.cross_entropy(logits, batch.targets, label_smoothing=recipe.smoothing))
     path = run.folder / f"{name}.checkpoint.pt"
     step, epoch, steps = 0, 0, (run.budget.left if samples is None else samples) // size

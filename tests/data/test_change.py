@@ -1,0 +1,287 @@
+"""Pairs with change masks: the three layouts, their conventions, bad input, and the embedded scenes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from suite.data import scenes, source
+from suite.data.change import ChangeData
+from suite.data.png import png
+from suite.errors import UserError
+
+# Of version 1, over the pixels of both splits. Another digest means other data: raise scenes.VERSION with it.
+PIXELS = "92b2947e2805a6a511b473e015e67148c5969707827961065d7d8c4c206522a2"
+FILES = "2088ddce68a96bd1731b3b751108d3648d04ad9671cb6d119aa2891884c8fb08"  # what the reader makes of the files on disk
+
+ANY = torch.Generator()
+
+
+def picture(path: Path, grey: int | np.ndarray, size: tuple[int, int] = (12, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full(size[::-1], grey, np.uint8) if isinstance(grey, int) else grey
+    Image.fromarray(pixels).save(path)
+
+
+def half(change: int, other: int) -> np.ndarray:
+    """A mask (8, 12) whose left half is `change`."""
+    mask = np.full((8, 12), other, np.uint8)
+    mask[:, :6] = change
+    return mask
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """Three training pairs of two sequences and one test pair; earlier pictures 10, later ones 20, the left half changed."""
+    folder = tmp_path / "street"
+    for name in ("train/{}/000_00_0.png", "train/{}/000_01_0.png", "train/{}/001_00_0.png", "test/{}/002_00_0.png"):
+        picture(folder / name.format("t0"), 10)
+        picture(folder / name.format("t1"), 20)
+        picture(folder / name.format("mask"), half(255, 0))
+    return folder
+
+
+@pytest.fixture
+def levir(tmp_path: Path) -> Path:
+    """Two training pairs, one for validation and one for the test, by lists."""
+    folder = tmp_path / "levir"
+    (folder / "list").mkdir(parents=True)
+    for split, names in (("train", ["a.png", "b.png"]), ("val", ["c.png"]), ("test", ["d.png"])):
+        (folder / "list" / f"{split}.txt").write_text("\n".join(names) + "\n")
+        for name in names:
+            picture(folder / "A" / name, 10)
+            picture(folder / "B" / name, 20)
+            picture(folder / "label" / name, half(255, 0))
+    return folder
+
+
+def masks(dataset: ChangeData, folder: Path, split: str = "train") -> torch.Tensor:
+    images = dataset.read(folder, split)
+    return images.batch(torch.arange(len(images)), False, ANY)[:, 6]
+
+
+def test_street_view_pairs(street: Path) -> None:
+    dataset = ChangeData("street")
+    found = source.found_in(dataset, street.parent)
+    assert found == street and dataset.counts(street) == {"train": 3, "test": 1} and dataset.classify(street) == "subset"
+    pixels = dataset.read(street, "test").batch(torch.tensor([0]), False, ANY)
+    assert pixels.shape == (1, 7, 8, 12)
+    assert (pixels[:, :3] == 10).all() and (pixels[:, 3:6] == 20).all() and pixels[0, 6, :, :6].all() and not pixels[0, 6, :, 6:].any()
+    assert dataset.describe(street)["train"] == "3 pairs, 12x8, 50.0% of the pixels changed"
+    assert dataset.check(street) == []
+
+
+def test_levir_pairs_by_list_and_by_folder(levir: Path) -> None:
+    dataset = ChangeData("levir")
+    assert dataset.matches(levir) and not ChangeData("street").matches(levir) and not ChangeData("pcd").matches(levir)
+    assert dataset.counts(levir) == {"train": 2, "test": 1, "val": 1}
+    assert dataset.read(levir, "val").pairs[0].name == "c"
+    for split in ("train", "test"):  # as the authors give it out
+        for role in ("A", "B", "label"):
+            shutil.copytree(levir / role, levir.parent / "official" / split / role)
+    assert dataset.matches(levir.parent / "official") and dataset.counts(levir.parent / "official") == {"train": 4, "test": 4}
+
+
+def test_pcd_folds_and_black_masks(tmp_path: Path) -> None:
+    folder = tmp_path / "TSUNAMI"
+    for number in range(20):
+        picture(folder / "t0" / f"{number:05d}.jpg", 10)
+        picture(folder / "t1" / f"{number:05d}.jpg", 20)
+        picture(folder / "mask" / f"{number:05d}.png", half(0, 255))
+    tested = []
+    for fold in range(5):
+        dataset = ChangeData("pcd", fold=fold)
+        names = {split: {pair.name for pair in dataset.pairs(folder, split)} for split in ("train", "test")}
+        assert not names["train"] & names["test"] and len(names["train"]) == 16
+        tested += sorted(names["test"])
+    assert sorted(tested) == [f"{number:05d}" for number in range(20)]
+    assert {int(name) % 10 for name in tested[:4]} == {0, 1}  # fold 0
+    assert masks(ChangeData("pcd"), folder)[:, :, :6].all()  # black is change
+    assert masks(ChangeData("pcd", change="white"), folder)[:, :, 6:].all()
+
+
+def test_the_official_set_is_known_by_its_sequences(street: Path) -> None:
+    for split, numbers in (("train", range(98)), ("test", range(100, 154))):
+        for role in ("t0", "t1", "mask"):
+            shutil.rmtree(street / split / role)
+            for number in numbers:
+                picture(street / split / role / f"{number:03d}_00_0.png", 0, (1, 1))
+    assert ChangeData("street").classify(street) == "official"
+    for role in ("t0", "t1", "mask"):
+        (street / "test" / role / "153_00_0.png").unlink()
+    assert ChangeData("street").classify(street) == "subset"
+
+
+@pytest.mark.parametrize("change, ignore, wanted", [
+    ("classes", (), {0: 0, 3: 1, 255: 0}), ("classes", (255,), {0: 0, 3: 1, 255: 255}), ("white", (3,), {0: 0, 3: 255, 255: 1}),
+    ("black", (3,), {0: 1, 3: 255, 255: 0}), ("black", (3, 0), {0: 255, 3: 255, 255: 0})])
+def test_what_the_greys_mean(street: Path, change, ignore, wanted) -> None:
+    mask = np.zeros((8, 12), np.uint8)
+    mask[:, 4:8], mask[:, 8:] = 3, 255
+    for path in (street / "train" / "mask").glob("*"):
+        picture(path, mask)
+    read = masks(ChangeData("street", change, ignore), street)
+    assert {grey: int(read[0, 0, column]) for grey, column in ((0, 0), (3, 4), (255, 8))} == wanted
+
+
+def spoil_picture(street: Path) -> None:
+    (street / "train/t1/000_01_0.png").unlink()
+
+
+def spoil_size(street: Path) -> None:
+    picture(street / "train/mask/000_01_0.png", 0, (12, 9))
+
+
+def spoil_grey(street: Path) -> None:
+    picture(street / "train/mask/000_01_0.png", half(128, 0))
+
+
+def spoil_bytes(street: Path) -> None:
+    (street / "train/t0/000_01_0.png").write_bytes(b"\x89PNG no")
+
+
+def spoil_folder(street: Path) -> None:
+    shutil.rmtree(street / "test/mask")
+
+
+def spoil_all(street: Path) -> None:
+    for path in street.glob("train/*/*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("spoil, sentence", [
+    (spoil_picture, "'street/train/t1' has no '000_01_0', which is in 't0'"),
+    (spoil_size, "'train/mask/000_01_0.png' has 12x9 pixels and 'train/t0/000_01_0.png' has 12x8"),
+    (spoil_grey, "has the grey 128 in 48 pixels, expected 0 and 255 alone; leave such pixels out with task.ignore=128"),
+    (spoil_bytes, "'train/t0/000_01_0.png' is not a readable image"),
+    (spoil_folder, "The folder 'street/test/mask' is missing"),
+    (spoil_all, "The split 'train' of 'street' has no pairs"),
+])
+def test_bad_pairs_get_one_sentence(street: Path, spoil, sentence) -> None:
+    spoil(street)
+    (problem,) = ChangeData("street").check(street)
+    assert sentence in problem and problem.endswith(".") and "\n" not in problem
+
+
+def test_bad_lists_and_names_get_one_sentence(levir: Path, street: Path) -> None:
+    dataset = ChangeData("levir")
+    (levir / "B" / "a.png").unlink()
+    with pytest.raises(UserError, match=r"'levir/B/a.png' is missing, but list/train.txt names it"):
+        dataset.pairs(levir, "train")
+    (levir / "list" / "test.txt").unlink()
+    with pytest.raises(UserError, match=r"'levir/list/test.txt' is missing"):
+        dataset.pairs(levir, "test")
+    with pytest.raises(UserError, match=r"'levir' has no split 'trian'; did you mean 'train'"):
+        dataset.pairs(levir, "trian")
+    with pytest.raises(UserError, match=r"'t0/000_00_0.png' has no number|'000_00_0.png' has no number"):
+        ChangeData("pcd").pairs(street / "train", "train")
+    with pytest.raises(UserError, match="Only the embedded scenes can be limited to appear"):
+        ChangeData("street", kinds=("appear",)).read(street, "train")
+
+
+def test_pairs_of_different_sizes_train_on_crops(street: Path) -> None:
+    for role, grey in (("t0", 10), ("t1", 20), ("mask", 0)):
+        picture(street / "train" / role / "003_00_0.png", grey, (20, 16))
+    images = ChangeData("street").read(street, "train")
+    with pytest.raises(UserError, match=r"different sizes \(12x8 and 20x16 pixels\)"):
+        images.crops(0).batch(torch.arange(4), True, ANY)
+    crops = images.crops(4)
+    assert len(crops) == 4 * 6  # 12 x 8 pixels are six squares
+    assert crops.batch(torch.arange(24), True, ANY).shape == (24, 7, 4, 4)
+    whole = images.crops(400)
+    assert whole.batch(torch.tensor([0]), True, ANY).shape == (1, 7, 8, 12)
+
+
+def test_crops_cut_pictures_and_mask_at_one_place(street: Path) -> None:
+    ramp = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    for name in ("t0", "t1"):
+        picture(street / "train" / name / "001_00_0.png", np.repeat(ramp[..., None], 3, 2))
+    picture(street / "train/mask/001_00_0.png", np.where(ramp % 2, 255, 0).astype(np.uint8))
+    crops = ChangeData("street").read(street, "train").crops(3)
+    rows = torch.tensor([row for row in range(len(crops)) if crops.pairs[row % 3].name == "001_00_0"])
+    cut = crops.batch(rows, True, torch.Generator().manual_seed(0))
+    assert torch.equal(cut[:, 0], cut[:, 3]) and torch.equal(cut[:, 6], cut[:, 0] % 2)
+    assert len({item.numpy().tobytes() for item in cut}) > 3  # different places
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source.embedded(ChangeData("street"), tmp_path_factory.mktemp("cache"))
+
+
+def test_embedded_bytes_never_change_without_a_new_version(embedded: Path) -> None:
+    assert scenes.VERSION == 1
+    total = hashlib.sha256()
+    for split in ("train", "test"):
+        for chunk in scenes.scenes(split):
+            for part in chunk:
+                total.update(part.tobytes())
+    assert total.hexdigest() == PIXELS
+    assert ChangeData("street").digest(embedded) == FILES
+
+
+def test_embedded_pairs_are_complete_and_no_two_are_equal(embedded: Path) -> None:
+    dataset = ChangeData("street")
+    assert dataset.check(embedded) == [] and dataset.classify(embedded) == "embedded"
+    assert dataset.counts(embedded) == scenes.COUNT
+    seen = [path.read_bytes() for path in embedded.rglob("t?/*.png")]
+    assert len(set(seen)) == len(seen) == 2 * sum(scenes.COUNT.values())
+    with pytest.raises(UserError, match="leave task.change out"):
+        ChangeData("street", change="black").read(embedded, "train")
+
+
+@pytest.mark.parametrize("layout", ["levir", "pcd"])
+def test_embedded_pairs_are_the_same_in_every_layout(embedded: Path, tmp_path: Path, layout: str) -> None:
+    dataset = ChangeData(layout)
+    folder = source.embedded(dataset, tmp_path)
+    assert dataset.counts(folder) == scenes.COUNT
+    for split in scenes.COUNT:
+        here, there = dataset.read(folder, split), ChangeData("street").read(embedded, split)
+        index = torch.arange(0, len(here), 37)
+        assert torch.equal(here.batch(index, False, ANY), there.batch(index, False, ANY))
+
+
+def test_what_happens_in_the_scenes_is_what_was_asked_for() -> None:
+    """A changed object differs from its ground in the picture that has it: in the later one only, where objects appear."""
+    for kind, busy in (("appear", 1), ("disappear", 0)):
+        chunk = next(scenes.scenes("test", (kind,)))
+        changed = chunk.mask == 255
+        assert 0.005 < changed.mean() < 0.2
+        spread = [np.std(part[changed].astype(float)) for part in chunk[:2]]
+        assert spread[busy] > spread[1 - busy]
+
+
+def test_no_threshold_on_the_difference_of_the_pictures_is_enough(embedded: Path) -> None:
+    from suite.metrics.change import confusion, over_all
+
+    images = ChangeData("street").read(embedded, "test")
+    pixels = images.batch(torch.arange(len(images)), False, ANY)
+    difference = (pixels[:, :3].int() - pixels[:, 3:6].int()).abs().sum(1)
+    scores = [over_all(confusion((difference > at).long(), pixels[:, 6]))["f1_global"] for at in range(0, 760, 10)]
+    assert 10 < max(scores) < 40
+
+
+def test_png_files_are_plain_pngs(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 5), (150, 160, 3)):  # the last needs two stored blocks
+        pixels = draw.integers(0, 256, shape, dtype=np.uint8)
+        (tmp_path / "x.png").write_bytes(png(pixels))
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), pixels)
+
+
+@pytest.mark.parametrize("layout, counts", [("levir", {"train": 3, "test": 7, "val": 1}), ("street", {"train": 5, "test": 4})])
+def test_real_subsets(real_data: Path, layout: str, counts: dict[str, int]) -> None:
+    dataset = ChangeData(layout)
+    try:
+        folder = source.found_in(dataset, real_data / "change_detection")
+    except UserError as error:
+        pytest.skip(str(error))
+    assert dataset.check(folder) == [] and dataset.classify(folder) == "subset"
+    if folder.name in ("LEVIR-CD-256", "SBI-HallAndMonitor"):
+        assert dataset.counts(folder) == counts

@@ -1,0 +1,89 @@
+"""The task change_detection: splits, augmentation, overlays, and pictures drawn anew."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from suite import plugins
+from suite.cli import command
+from suite.data import source
+from suite.paths import cache_folder, run_folder
+from suite.run import Budget, Run
+from suite.testing.contract import fit_once
+
+TASK = plugins.load("tasks", "change_detection")
+module = importlib.import_module("suite.tasks.change_detection")
+
+
+def test_pictures_and_mask_are_mirrored_together():
+    pixels = torch.randint(0, 256, (64, 7, 4, 6), dtype=torch.uint8)
+    pixels[:, 6] = pixels[:, 0] % 2
+    inputs, targets = module.Mirror(lambda pictures: pictures)(pixels, torch.Generator().manual_seed(0))
+    assert torch.equal(targets, inputs[:, 0].long() % 2) and targets.dtype == torch.int64
+    mirrored = torch.tensor([torch.equal(one, other) for one, other in zip(inputs, pixels[:, :6].flip(3), strict=True)])
+    assert 16 < mirrored.sum() < 48 and torch.equal(inputs[~mirrored], pixels[~mirrored][:, :6])
+
+
+def test_pairs_of_one_sequence_stay_together(tmp_path):
+    for split, sequences in (("train", 12), ("test", 1)):
+        for number in range(sequences):
+            for view in range(3):
+                for role in ("t0", "t1", "mask"):
+                    path = tmp_path / "vl" / split / role / f"{number:03d}_{view:02d}_0.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    task = TASK(crop=4)
+    train, val = task._split(Run(0, "smoke", Budget(0), tmp_path, tmp_path / "vl"))
+    held = {pair.name[:3] for pair in val.pairs}
+    assert len(held) == 1 and len(val) == 3 and held.isdisjoint(pair.name[:3] for pair in train.pairs) and len(train) == 33
+    setting = task.setting(Run(0, "smoke", Budget(0), tmp_path, tmp_path / "vl"))
+    assert setting.shape == (6, 4, 4) and len(setting.train) == 33 * 4
+
+
+def test_the_overlay_tells_right_false_and_missed_apart():
+    picture = np.full((1, 5, 3), 100, np.uint8)
+    guess, mask = torch.tensor([[1, 1, 0, 0, 1]]), torch.tensor([[1, 0, 1, 0, 255]])
+    found = module.overlay(picture, guess, mask)[0].tolist()
+    assert found == [[40, 160, 40], [178, 40, 40], [40, 88, 193], [100, 100, 100], [116, 116, 116]]
+
+
+def test_no_change_beside_the_scores():
+    counts = torch.tensor([[2, 1, 3, 4], [0, 5, 0, 5]])
+    assert module.without_change(counts).tolist() == [[0, 0, 5, 5], [0, 0, 0, 10]]
+    trivial = module.scores(module.without_change(counts))
+    assert trivial["f1_global"] == trivial["f1_image"] == 0 and trivial["accuracy_global"] == pytest.approx(75)
+    assert trivial["miou_global"] == pytest.approx(100 * (0 + 15 / 20) / 2)
+
+
+def test_pictures_are_drawn_anew_from_the_cached_artifact(suite_home):
+    _, record = fit_once("change_detection", "plain_change")
+    picture = run_folder(record["id"]) / "figures" / "overlays.png"
+    picture.unlink()
+    shown = CliRunner().invoke(command, ["show", record["id"], "--pictures"])
+    assert shown.exit_code == 0 and shown.output.strip() == str(picture)
+    assert Image.open(picture).size[0] > 1000
+    assert cache_folder() in picture.parents  # and nowhere near the records
+    assert "trivial_f1_image" in CliRunner().invoke(command, ["show", record["id"]]).output
+
+
+@pytest.mark.parametrize("layout", ["levir", "street"])
+def test_real_subsets_are_judged_whole(real_data, layout, tmp_path):
+    from suite.artifacts import ChangeSegmenter
+
+    task = TASK(layout=layout, crop=32)
+    folder = source.found_in(task.dataset(), real_data / "change_detection")
+
+    class Nothing(torch.nn.Module):
+        def forward(self, pairs):
+            return torch.stack([pairs[:, 0] * 0 + 1, pairs[:, 0] * 0], 1)
+
+    run = Run(0, "smoke", Budget(0), tmp_path, folder)
+    scores = task.evaluate(ChangeSegmenter(Nothing()), run)
+    assert scores["f1_global"] == 0 and scores["accuracy_global"] == scores["trivial_accuracy_global"] > 50
+    assert len(task.setting(run).train) > 100
