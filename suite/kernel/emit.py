@@ -14,6 +14,8 @@ from suite.kernel.pack import block_width, pack
 from suite.kernel.plan import Call, Layer, Native, Read, Write, native
 
 INFINITE = float("inf")
+Clamp = tuple[float, float]
+Planes = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Slot:
     """A value on the engine: a buffer seen as `planes` (C, H, W); `compact` ones are flat vectors without padding."""
 
     buffer: int
-    planes: tuple[int, int, int]
+    planes: Planes
     compact: bool
     tokens: bool = False
 
@@ -45,7 +47,7 @@ class Emitter:
         self.used: dict[int, Memory] = {}  # by buffer
         self.free: list[Memory] = []
 
-    def _buffer(self, planes: tuple[int, int, int], compact: bool, tokens: bool = False) -> Slot:
+    def _buffer(self, planes: Planes, compact: bool, tokens: bool = False) -> Slot:
         """A buffer, in the memory of a dead value of the same layout where one is large enough.
 
         Sharing keeps a network's activations in the cache; it is safe because every step leaves the padding zero.
@@ -62,7 +64,7 @@ class Emitter:
         self.used[buffer] = memory
         return Slot(buffer, planes, compact, tokens)
 
-    def _own(self, planes: tuple[int, int, int], compact: bool) -> int:
+    def _own(self, planes: Planes, compact: bool) -> int:
         return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact)
 
     def recycle(self, alive: set[int]) -> None:
@@ -97,7 +99,7 @@ class Emitter:
         self.program.append(Call(function, variable))
 
     def layer(self, name: str, module: Any, source: Slot, shape: tuple[int, ...], residual: Slot | None,
-              clamp: tuple[float, float]) -> Slot:
+              clamp: Clamp) -> Slot:
         """A convolution or linear layer, a residual and a clamp fused into its store."""
         weight, bias = module.weight.detach(), module.bias
         channels = weight.shape[0]
@@ -105,26 +107,41 @@ class Emitter:
             return self._product(name, "linear", weight, bias, self.flatten(source), (channels, 1, 1), residual, clamp)
         if isinstance(module, nn.Linear):
             planes = (channels, 1, source.planes[2])
-            geometry, kind = native().Geometry(1, 1, 1, 1, 0, 0, 1, 1), "linear"
-            weight = weight[:, :, None, None]
         else:
             planes = (channels, shape[2], shape[3])
             if source.planes[1:] == planes[1:] == (1, 1) and module.kernel_size == (1, 1) and module.groups == 1:
                 return self._product(name, "conv 1x1", weight.flatten(1), bias, self.flatten(source), planes, residual, clamp)
-            geometry = native().Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
-            kind = "depthwise" if module.groups > 1 else f"conv {module.kernel_size[0]}x{module.kernel_size[1]}"
         slot = self._buffer(planes, False, source.tokens)
-        depthwise = kind == "depthwise"
-        blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2])
         fits = residual is not None and not residual.compact
         before = -1 if residual is None or not fits else residual.buffer
-        low, high = clamp if residual is None or fits else (-INFINITE, INFINITE)
-        step = self.engine.convolve(source.buffer, slot.buffer, before, depthwise, geometry, blocks, low, high)
-        self._did(step, slot)
+        filters = self._filter(name, module, planes, clamp if residual is None or fits else (-INFINITE, INFINITE))
+        self._did(self.engine.convolve(source.buffer, slot.buffer, before, filters), slot)
         return slot if residual is None or fits else self.add(slot, residual, clamp)
 
-    def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: tuple[int, int, int],
-                 residual: Slot | None, clamp: tuple[float, float]) -> Slot:
+    def pair(self, names: tuple[str, str], modules: tuple[nn.Conv2d, nn.Conv2d], source: Slot,
+             planes: tuple[Planes, Planes], clamps: tuple[Clamp, Clamp]) -> Slot:
+        """A convolution and the depthwise one that alone reads it, a few channels at a time; `planes` are their outputs."""
+        slot = self._buffer(planes[1], False)
+        _, height, width = planes[0]
+        filters = [self._filter(*layer) for layer in zip(names, modules, planes, clamps, strict=True)]
+        padding = self.padding.get((height, width), 0)
+        return self._did(self.engine.convolve_pair(source.buffer, height, width, padding, slot.buffer, *filters), slot)
+
+    def _filter(self, name: str, module: Any, planes: Planes, clamp: Clamp) -> Any:
+        """A convolution, or a linear layer over tokens, packed; `planes` are its outputs."""
+        weight, bias, depthwise = module.weight.detach(), module.bias, False
+        if isinstance(module, nn.Linear):
+            geometry, kind = native().Geometry(1, 1, 1, 1, 0, 0, 1, 1), "linear"
+            weight = weight[:, :, None, None]
+        else:
+            geometry = native().Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
+            depthwise = module.groups > 1
+            kind = "depthwise" if depthwise else f"conv {module.kernel_size[0]}x{module.kernel_size[1]}"
+        blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2])
+        return native().Filter(geometry, blocks, *clamp, depthwise)
+
+    def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: Planes,
+                 residual: Slot | None, clamp: Clamp) -> Slot:
         slot = self._buffer(planes, True)
         before = -1 if residual is None else self.flatten(residual).buffer
         blocks = self._pack(name, kind, weight, bias, 0, 1)
@@ -153,7 +170,7 @@ class Emitter:
         channels, height, width = slot.planes
         return Slot(slot.buffer, (channels, height, width), True)
 
-    def add(self, one: Slot, other: Slot, clamp: tuple[float, float] = (-INFINITE, INFINITE)) -> Slot:
+    def add(self, one: Slot, other: Slot, clamp: Clamp = (-INFINITE, INFINITE)) -> Slot:
         slot = self._buffer(one.planes, one.compact)
         return self._did(self.engine.add(one.buffer, other.buffer, slot.buffer, *clamp), slot)
 

@@ -24,6 +24,7 @@ _CLAMPS: dict[Any, tuple[float, float]] = {
     nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
 _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
            functional.hardsigmoid: "hard_sigmoid"}
+_NEAR = 2**18  # floats that stay in half of a usual L2 cache
 _NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
 
 
@@ -167,30 +168,47 @@ class _Lowering:
         return first in self.slots
 
     def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
-        """A convolution or linear layer with what can be fused behind it: a sum with a value that is there, an activation."""
-        last, residual, clamp = node, None, (-float("inf"), float("inf"))
-        fused = [node]
+        """A convolution or linear layer with all that can be fused behind it."""
         tokens = len(_shape(first)) == 3
-        while not tokens and len(last.users) == 1:
-            user = next(iter(last.users))
+        source = self._slot(first, tokens)
+        fused, residual, clamp = self._tail(node, tokens)
+        if second := self._depthwise(node, fused[-1], residual, source):
+            rest, added, last_clamp = self._tail(second, tokens)
+            if added is None:
+                modules = module, self.modules[str(second.target)]
+                planes = (_shape(node)[1:], _shape(second)[1:])
+                slot = self.emit.pair((str(node.target), str(second.target)), modules, source, planes, (clamp, last_clamp))
+                self.slots |= dict.fromkeys(fused + rest, slot)
+                return True
+        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp)
+        self.slots |= dict.fromkeys(fused, slot)
+        return True
+
+    def _tail(self, node: fx.Node, tokens: bool) -> tuple[list[fx.Node], Slot | None, tuple[float, float]]:
+        """A layer's node with those that its store can do too: a sum with a value that is there, and an activation."""
+        fused, residual, clamp = [node], None, (-float("inf"), float("inf"))
+        while not tokens and len(fused[-1].users) == 1:
+            user = next(iter(fused[-1].users))
             kind = _kind(user, self.modules) if user.op.startswith("call") else None
             if kind in _NOTHING:
                 pass
             elif kind in _CLAMPS:
-                clamp = _CLAMPS[kind]
-            elif kind in _ADD and residual is None and (other := self._other(user, last)) is not None:
+                return [*fused, user], residual, _CLAMPS[kind]
+            elif kind in _ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
                 residual = other
             else:
                 break
-            last = user
             fused.append(user)
-            if kind in _CLAMPS:
-                break
-        source = self._slot(first, tokens)
-        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp)
-        for item in fused:
-            self.slots[item] = slot
-        return True
+        return fused, residual, clamp
+
+    def _depthwise(self, node: fx.Node, last: fx.Node, residual: Slot | None, source: Slot) -> fx.Node | None:
+        """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
+        user = next(iter(last.users)) if len(last.users) == 1 else None
+        module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
+        if residual is not None or source.compact or source.tokens or len(_shape(node)) != 4 or not isinstance(module, nn.Conv2d):
+            return None
+        near = source.planes[0] * source.planes[1] * source.planes[2] <= _NEAR  # it is read again for every few channels
+        return user if module.groups > 1 and self._takes(module) and self.modules[str(node.target)].groups == 1 and near else None
 
     def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
         """The slot of the other operand of a sum, if it is computed already and has the same shape."""

@@ -86,6 +86,27 @@ def test_depthwise_convolutions_equal_float64(simd, threads):
     holds()
 
 
+@pytest.mark.parametrize("threads", (1, 2))
+def test_a_convolution_and_the_depthwise_one_behind_it_equal_float64(simd, threads):
+    @settings(max_examples=30, deadline=None)
+    @given(inputs=st.integers(1, 9), channels=st.integers(2, 40), first=st.sampled_from((1, 3)), first_stride=st.integers(1, 2),
+           kernel=st.sampled_from((1, 3, 5)), stride=st.integers(1, 2), padding=st.integers(0, 2), side=st.integers(9, 40),
+           n=st.sampled_from((1, 4, 8, 32)))
+    def holds(inputs, channels, first, first_stride, kernel, stride, padding, side, n):
+        pair = nn.Sequential(nn.Conv2d(inputs, channels, first, first_stride, first // 2), nn.ReLU6(),
+                             nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels), nn.ReLU())
+        pair[0].weight.data = sparse(pair[0].weight.data * 9, n, 0.5, torch.Generator().manual_seed(side))
+        images = torch.randn(1, inputs, side, side + 3)
+        plan = lower(pair, images, threads=threads)
+        assert [layer.kind for layer in plan.layers][1] == "depthwise" and plan.macs_share == 1.0
+        assert len(plan.program) == 3, "one native part between writing the images and reading the output"
+        wanted = pair.double()(images.double())
+        for _ in range(2):
+            assert torch.allclose(plan(images).double(), wanted, atol=1e-4)
+
+    holds()
+
+
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 70), columns=st.integers(1, 40), n=st.sampled_from((1, 2, 4, 8, 16, 32)), share=st.floats(0, 1))
 def test_linear_layers_equal_float64(rows, columns, n, share):

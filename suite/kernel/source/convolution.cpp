@@ -8,6 +8,7 @@ namespace suite {
 namespace {
 
 constexpr std::ptrdiff_t near_memory = std::ptrdiff_t{1} << 18;  // floats of input that stay in half of a usual L2 cache
+constexpr std::ptrdiff_t near_chunk = near_memory / 2;           // floats between the layers of a pair
 
 int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
@@ -24,18 +25,25 @@ struct Phases {
   std::ptrdiff_t origin() const { return before_y * pitch + before_x; }  // from a plane's start to its pixel (0, 0)
 
   void channel(const float* pixels, float* to) const {
-    for (int py = 0; py < phases_y; ++py)
-      for (int px = 0; px < phases_x; ++px, to += plane) {
-        const int present = std::min((input->width - px + geometry.stride_x - 1) / geometry.stride_x, columns);
-        for (int y = 0; y < rows - before_y && py + y * geometry.stride_y < input->height; ++y) {
-          const float* from = pixels + (py + y * geometry.stride_y) * input->pitch + px;
-          float* row = to + origin() + y * pitch;
-          if (geometry.stride_x == 2) kernels->halve(from, row, present);
-          else kernels->pick(from, geometry.stride_x, row, present);
-        }
+    for (int py = 0; py < phases_y; ++py) {
+      const int present = std::min(rows - before_y, (input->height - py + geometry.stride_y - 1) / geometry.stride_y);
+      const float* from = pixels + py * input->pitch;
+      const std::ptrdiff_t step = geometry.stride_y * input->pitch;
+      float* first = to + origin();
+      if (geometry.stride_x == 2) {
+        kernels->split({from, first, phases_x == 2 ? first + plane : nullptr, step, pitch, present, count(0), count(1)});
+      } else {
+        for (int px = 0; px < phases_x; ++px)
+          for (int y = 0; y < present; ++y)
+            kernels->pick(from + px + y * step, geometry.stride_x, first + px * plane + y * pitch, count(px));
       }
+      to += phases_x * plane;
+    }
   }
+  int count(int px) const { return std::min((input->width - px + geometry.stride_x - 1) / geometry.stride_x, columns); }
 };
+
+}  // namespace
 
 // A convolution over planes whose pitch is that of the output: the input itself, or its stride phases copied apart.
 struct Convolution {
@@ -50,13 +58,17 @@ struct Convolution {
   std::vector<int32_t> offset;
   Clamp clamp;
   bool depthwise;
+  ChannelFunction by_channel;  // for a depthwise layer of a usual shape, else null
+  int height, columns;         // of the output
+  std::ptrdiff_t input_pitch, pitch;
   int width, log_width, vectors, tiles;
   int chunk;                  // tiles whose input stays near while all groups pass over it
   std::vector<int64_t> cost;  // cumulative kept blocks by group
   std::shared_ptr<Phases> phases;                        // of a depthwise layer: made channel by channel,
   std::vector<std::shared_ptr<Buffer>> of_each_thread;  // each thread having planes for one
 
-  void tile(int64_t group, int number, const float* input) const {
+  // One tile of a group: `input` is pixel (0, 0) of the source, `to` that of the group's first output plane.
+  void tile(int64_t group, int number, const float* input, float* to) const {
     const int lanes = kernels->lanes;
     const int first = vectors * number / tiles, last = vectors * (number + 1) / tiles;
     const int64_t begin = blocks.pointer[group];
@@ -70,7 +82,7 @@ struct Convolution {
       job.step = blocks.n;
       job.count = blocks.pointer[group + 1] - begin;
       job.bias = blocks.bias.data() + row;
-      job.output = output + row * plane + first * lanes;
+      job.output = to + part * plane + first * lanes;
       job.residual = residual ? residual + row * plane + first * lanes : nullptr;
       job.plane = plane;
       job.mask = mask + first * lanes;
@@ -82,10 +94,28 @@ struct Convolution {
   }
 
   // Tile by tile a group writes its planes as long streams, but reads the input once per group; hence chunks.
-  void part(int64_t first_group, int64_t last_group, int first_tile, int last_tile, const float* input) const {
+  void part(int64_t first_group, int64_t last_group, int first_tile, int last_tile, const float* input, float* to) const {
     for (int start = first_tile; start < last_tile; start += chunk)
       for (int64_t g = first_group; g < last_group; ++g)
-        for (int t = start; t < std::min(start + chunk, last_tile); ++t) tile(g, t, input);
+        for (int t = start; t < std::min(start + chunk, last_tile); ++t)
+          tile(g, t, input, to + (g - first_group) * blocks.n * plane);
+  }
+
+  // One channel of a depthwise layer, from its pixel (0, 0).
+  void channel(int64_t number, const float* pixels, int thread) {
+    float* to = output + number * plane;
+    if (by_channel) {
+      by_channel({pixels - input_pitch - 1, blocks.value.data() + 9 * number, to, residual ? residual + number * plane : nullptr,
+                  input_pitch, pitch, height, columns, blocks.bias[number], clamp.low, clamp.high});
+      return;
+    }
+    if (phases) {
+      auto& mine = of_each_thread[thread];
+      if (!mine) mine = std::make_shared<Buffer>(phases->planes(1));
+      phases->channel(pixels, mine->first);
+      pixels = mine->first + phases->origin();
+    }
+    part(number, number + 1, 0, tiles, pixels, to);
   }
 
   void run(int thread, int threads) {
@@ -93,63 +123,84 @@ struct Convolution {
     const bool even = tiles % threads == 0 || tiles >= 8 * threads;
     if (!depthwise && (even || groups < 2 * threads)) {
       const auto [begin, end] = share(tiles, thread, threads);
-      part(0, groups, static_cast<int>(begin), static_cast<int>(end), source);
+      part(0, groups, static_cast<int>(begin), static_cast<int>(end), source, output);
       return;
     }
     const auto begin = cut(cost, threads);
-    if (!depthwise) part(begin[thread], begin[thread + 1], 0, tiles, source);
-    else if (!phases)
-      for (int64_t g = begin[thread]; g < begin[thread + 1]; ++g) part(g, g + 1, 0, tiles, source + g * per_channel);
-    else {
-      auto& mine = of_each_thread[thread];
-      if (!mine) mine = std::make_shared<Buffer>(phases->planes(1));
-      for (int64_t g = begin[thread]; g < begin[thread + 1]; ++g) {
-        phases->channel(phases->input->pixel(static_cast<int>(g)), mine->first);
-        part(g, g + 1, 0, tiles, mine->first + phases->origin());
-      }
+    if (!depthwise) part(begin[thread], begin[thread + 1], 0, tiles, source, output + begin[thread] * blocks.n * plane);
+    else for (int64_t c = begin[thread]; c < begin[thread + 1]; ++c) channel(c, source + c * per_channel, thread);
+  }
+};
+
+namespace {
+
+// A convolution and the depthwise one that reads it, a few channels at a time: what lies between them never leaves the
+// cache, and nobody waits between them.
+struct Pair {
+  std::shared_ptr<Convolution> one, two;
+  Buffer between;                                        // of the first thread, and the layout of all
+  std::vector<std::shared_ptr<Buffer>> of_each_thread;
+  std::vector<int64_t> cost;                             // cumulative, by group of the first
+
+  void run(int thread, int threads) {
+    auto& mine = of_each_thread[thread];
+    if (!mine) mine = std::make_shared<Buffer>(between.channels, between.height, between.width, between.pad, false);
+    const int n = one->blocks.n;
+    const int64_t step = between.channels / n;
+    const auto begin = cut(cost, threads);
+    for (int64_t g = begin[thread]; g < begin[thread + 1]; g += step) {
+      const int64_t end = std::min(g + step, begin[thread + 1]);
+      one->part(g, end, 0, one->tiles, one->source, mine->first);
+      for (int64_t c = g * n; c < std::min<int64_t>(end * n, one->blocks.rows); ++c)
+        two->channel(c, mine->pixel(static_cast<int>(c - g * n)), thread);
     }
   }
 };
 
-}  // namespace
-
-int Engine::convolve(int in, int out, int residual, bool depthwise, const Geometry& g, Blocks blocks, Clamp clamp) {
-  const Buffer& input = at(in);
-  const Buffer& output = at(out);
+// Works out where every block finds its pixels in `input`. Where that is no plain distance the job has `phases`, and the
+// caller has to copy them for it, unless it is depthwise.
+std::shared_ptr<Convolution> prepare(const Kernels* kernels, const Buffer& input, const Buffer& output, const int32_t* mask,
+                                     Filter filter) {
+  const Geometry& g = filter.geometry;
+  Blocks& blocks = filter.blocks;
   if (output.compact) throw std::invalid_argument("a convolution cannot write a compact buffer");
-  if (residual >= 0 && (at(residual).pitch != output.pitch || at(residual).plane != output.plane || at(residual).compact))
-    throw std::invalid_argument("a residual must be laid out like the output");
   for (std::size_t e = 0; e < blocks.index.size(); ++e)
     if (blocks.index[e] < 0 || blocks.index[e] >= input.channels || blocks.tap[e] < 0 || blocks.tap[e] >= g.kernel_y * g.kernel_x)
       throw std::invalid_argument("a block lies outside the weight");
-  if (blocks.rows > output.channels || (depthwise && (blocks.n != 1 || blocks.rows > input.channels)))
-    throw std::invalid_argument("the weight has more output channels than the output");
+  if (filter.depthwise && blocks.n != 1) throw std::invalid_argument("a depthwise layer takes blocks of 1");
   auto job = std::make_shared<Convolution>();
-  job->kernels = kernels_;
+  job->kernels = kernels;
+  job->source = input.pixel(0);
+  job->per_channel = input.plane;
   job->output = output.pixel(0);
-  job->residual = residual >= 0 ? at(residual).pixel(0) : nullptr;
+  job->residual = nullptr;
   job->plane = output.plane;
-  job->mask = mask(output)->data();
-  job->depthwise = depthwise;
-  job->clamp = clamp;
+  job->mask = mask;
+  job->depthwise = filter.depthwise;
+  job->clamp = filter.clamp;
 
   const int last_y = (g.kernel_y - 1) * g.dilation_y - g.top, last_x = (g.kernel_x - 1) * g.dilation_x - g.left;
   const bool direct = g.stride_y == 1 && g.stride_x == 1 && !input.compact && input.pitch == output.pitch &&
                       std::max(g.top, last_y) <= input.pad && std::max(g.left, last_x) <= input.pad &&
                       input.height == output.height && input.width == output.width;
-  std::ptrdiff_t source_plane, source_pitch;
-  const auto phases = std::make_shared<Phases>();
-  if (direct) {
-    job->source = input.pixel(0);
-    job->per_channel = source_plane = input.plane;
-    source_pitch = input.pitch;
-  } else {
+  const bool usual = g.kernel_y == 3 && g.kernel_x == 3 && g.top == 1 && g.left == 1 && g.dilation_y == 1 && g.dilation_x == 1 &&
+                     g.stride_x == g.stride_y && g.stride_x <= 2 && !input.compact && input.pad >= 1 &&
+                     output.height == (input.height - 1) / g.stride_y + 1 && output.width == (input.width - 1) / g.stride_x + 1;
+  if (filter.depthwise && usual && blocks.tap.size() == 9 * static_cast<std::size_t>(blocks.rows))
+    job->by_channel = kernels->channel[g.stride_x - 1];
+  job->height = output.height;
+  job->columns = output.width;
+  job->input_pitch = input.pitch;
+  job->pitch = output.pitch;
+  std::ptrdiff_t between_inputs = input.plane;
+  if (!direct && !job->by_channel) {
     const int before_x = -floor_divide(-g.left, g.stride_x), after_x = std::max(0, floor_divide(last_x, g.stride_x));
     // A row's data must end before the next row's left overhang begins, and its right overhang before the next row's data.
     const int columns = std::min((input.width + g.stride_x - 1) / g.stride_x, output.width + after_x);
     if (output.pitch < std::max(output.width + after_x, columns + before_x))
       throw std::invalid_argument("the output of this convolution needs more padding columns");
-    phases->kernels = kernels_;
+    auto phases = std::make_shared<Phases>();
+    phases->kernels = kernels;
     phases->input = &input;
     phases->geometry = g;
     phases->before_y = -floor_divide(-g.top, g.stride_y);
@@ -160,50 +211,92 @@ int Engine::convolve(int in, int out, int residual, bool depthwise, const Geomet
     if (g.top % g.stride_y || g.dilation_y > 1) phases->phases_y = g.stride_y;
     if (g.left % g.stride_x || g.dilation_x > 1) phases->phases_x = g.stride_x;
     phases->rows = output.height + phases->before_y + std::max(0, floor_divide(last_y, g.stride_y));
-    phases->pitch = source_pitch = output.pitch;
-    phases->plane = source_plane = plane_distance(phases->rows * source_pitch + before_x + line);
-    job->per_channel = phases->per_channel();
-    if (depthwise) {
-      job->phases = phases;
-      job->of_each_thread.resize(most_threads);
-    } else {
-      const auto planes = std::make_shared<Buffer>(phases->planes(input.channels));
-      job->source = planes->first + phases->origin();
-      append([phases, planes](int thread, int threads) {
-        const auto [begin, end] = share(phases->input->channels, thread, threads);
-        for (auto channel = begin; channel < end; ++channel)
-          phases->channel(phases->input->pixel(static_cast<int>(channel)), planes->first + channel * phases->per_channel());
-      });
-    }
+    phases->pitch = output.pitch;
+    phases->plane = plane_distance(phases->rows * phases->pitch + before_x + line);
+    between_inputs = phases->per_channel();
+    job->phases = phases;
+    if (filter.depthwise) job->of_each_thread.resize(most_threads);
   }
   job->offset.resize(blocks.index.size());
   for (std::size_t e = 0; e < blocks.index.size(); ++e) {
     const int y = blocks.tap[e] / g.kernel_x * g.dilation_y - g.top, x = blocks.tap[e] % g.kernel_x * g.dilation_x - g.left;
-    std::ptrdiff_t place = depthwise ? 0 : blocks.index[e] * job->per_channel;
-    if (direct) {
-      place += y * source_pitch + x;
+    std::ptrdiff_t place = filter.depthwise ? 0 : blocks.index[e] * between_inputs;
+    if (direct || job->by_channel) {
+      place += y * input.pitch + x;
     } else {
       const int qy = floor_divide(y, g.stride_y), qx = floor_divide(x, g.stride_x);
       const int py = y - qy * g.stride_y, px = x - qx * g.stride_x;
-      place += (py * phases->phases_x + px) * source_plane + qy * source_pitch + qx;
+      place += (py * job->phases->phases_x + px) * job->phases->plane + qy * output.pitch + qx;
     }
     if (place > INT32_MAX / 4) throw std::invalid_argument("this layer is too large for 32-bit offsets");
     job->offset[e] = static_cast<int32_t>(place * 4);
   }
 
   job->width = std::min(blocks.n, 8);
-  while (kernels_->vectors[__builtin_ctz(job->width)] == 0) job->width /= 2;
+  while (kernels->vectors[__builtin_ctz(job->width)] == 0) job->width /= 2;
   job->log_width = __builtin_ctz(job->width);
-  job->vectors = static_cast<int>((output.span() + kernels_->lanes - 1) / kernels_->lanes);
-  const int longest = kernels_->vectors[job->log_width];
+  job->vectors = static_cast<int>((output.span() + kernels->lanes - 1) / kernels->lanes);
+  const int longest = kernels->vectors[job->log_width];
   job->tiles = (job->vectors + longest - 1) / longest;
-  const std::ptrdiff_t per_tile = static_cast<std::ptrdiff_t>(depthwise ? 1 : input.channels) * longest * kernels_->lanes;
+  const std::ptrdiff_t per_tile = static_cast<std::ptrdiff_t>(filter.depthwise ? 1 : input.channels) * longest * kernels->lanes;
   job->chunk = static_cast<int>(std::clamp<std::ptrdiff_t>(near_memory / per_tile, 1, job->tiles));
   job->cost.assign(1, 0);
   for (std::size_t group = 0; group + 1 < blocks.pointer.size(); ++group)
     job->cost.push_back(job->cost.back() + blocks.pointer[group + 1] - blocks.pointer[group] + 2);
   job->blocks = std::move(blocks);
+  return job;
+}
+
+}  // namespace
+
+const float* Engine::residual(int number, const Buffer& output) const {
+  if (number < 0) return nullptr;
+  const Buffer& added = at(number);
+  if (added.pitch != output.pitch || added.plane != output.plane || added.compact || added.channels < output.channels)
+    throw std::invalid_argument("a residual must be laid out like the output");
+  return added.pixel(0);
+}
+
+// Copies the stride phases of a job's input in a step of their own, shared by all its groups.
+void Engine::spread(Convolution& job, const Buffer& input) {
+  if (!job.phases || job.depthwise) return;
+  const auto phases = job.phases;
+  const auto planes = std::make_shared<Buffer>(phases->planes(input.channels));
+  job.source = planes->first + phases->origin();
+  append([phases, planes](int thread, int threads) {
+    const auto [begin, end] = share(phases->input->channels, thread, threads);
+    for (auto channel = begin; channel < end; ++channel)
+      phases->channel(phases->input->pixel(static_cast<int>(channel)), planes->first + channel * phases->per_channel());
+  });
+}
+
+int Engine::convolve(int in, int out, int added, Filter filter) {
+  const Buffer &input = at(in), &output = at(out);
+  if (filter.blocks.rows > output.channels || (filter.depthwise && filter.blocks.rows > input.channels))
+    throw std::invalid_argument("the weight has more output channels than the output");
+  const auto job = prepare(kernels_, input, output, mask(output)->data(), std::move(filter));
+  job->residual = residual(added, output);
+  spread(*job, input);
   return append([job](int thread, int threads) { job->run(thread, threads); });
+}
+
+int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filter first, Filter second) {
+  const Buffer &input = at(in), &output = at(out);
+  if (first.depthwise || !second.depthwise || first.blocks.rows != second.blocks.rows || second.blocks.rows > output.channels)
+    throw std::invalid_argument("a pair is a convolution and the depthwise one of its outputs");
+  const int n = first.blocks.n;
+  const auto plane = Buffer(0, height, width, pad, false).plane;
+  const auto groups = std::clamp<std::ptrdiff_t>(near_chunk / (n * plane), 1, (first.blocks.rows + n - 1) / n);
+  const auto pair = std::make_shared<Pair>(Pair{nullptr, nullptr, Buffer(static_cast<int>(groups) * n, height, width, pad, false), {}, {}});
+  const Buffer& between = pair->between;
+  pair->one = prepare(kernels_, input, between, mask(between)->data(), std::move(first));
+  pair->two = prepare(kernels_, between, output, mask(output)->data(), std::move(second));
+  pair->of_each_thread.resize(most_threads);
+  const auto& kept = pair->one->cost;
+  for (std::size_t group = 0; group < kept.size(); ++group)  // a depthwise channel costs about as much as 3 x 3 blocks of 1
+    pair->cost.push_back(kept[group] + static_cast<int64_t>(group) * (9 + 2 * n));
+  spread(*pair->one, input);
+  return append([pair](int thread, int threads) { pair->run(thread, threads); });
 }
 
 }  // namespace suite

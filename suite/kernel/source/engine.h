@@ -46,6 +46,15 @@ struct Clamp {
   float low, high;
 };
 
+struct Filter {
+  Geometry geometry;
+  Blocks blocks;
+  Clamp clamp;
+  bool depthwise;
+};
+
+struct Convolution;
+
 class Engine {
  public:
   // `simd`: "avx512", "avx2", "portable", or "" for the best that this CPU runs.
@@ -59,7 +68,9 @@ class Engine {
   // The first `channels` planes of the same memory as another buffer's; for a value that comes when the other's is dead.
   int reuse(int buffer, int channels);
   // Steps; each returns its number. A `residual` of -1 is none.
-  int convolve(int in, int out, int residual, bool depthwise, const Geometry&, Blocks, Clamp);
+  int convolve(int in, int out, int residual, Filter);
+  // A convolution, and a depthwise one of its outputs, which have no buffer: planes of height x width pixels, padded by pad.
+  int convolve_pair(int in, int height, int width, int pad, int out, Filter first, Filter second);
   int multiply(int in, int out, int residual, Blocks, Clamp);
   int add(int a, int b, int out, Clamp);
   int activate(int in, int out, const std::string& kind, Clamp);
@@ -78,6 +89,8 @@ class Engine {
   int append(Step step);
   Buffer& at(int number) const { return *buffers_.at(number); }
   const std::vector<int32_t>* mask(const Buffer& of);
+  const float* residual(int number, const Buffer& output) const;
+  void spread(Convolution& job, const Buffer& input);
 
   const Kernels* kernels_;
   std::unique_ptr<Team> team_;

@@ -154,17 +154,106 @@ void pick(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t siz
   }
 }
 
-void halve(const float* in, float* out, std::ptrdiff_t size) {
-  for (std::ptrdiff_t i = 0; i < size; i += lanes) {
-    float even[lanes];  // becomes two loads and a shuffle
-    for (int lane = 0; lane < lanes; ++lane) even[lane] = in[2 * (i + lane)];
-    Vector taken = load(even);
-    if (i + lanes > size) {
-      for (int lane = 0; lane < lanes; ++lane) even[lane] = i + lane < size ? 1.0f : 0.0f;
-      taken = load(even) != Vector{} ? taken : Vector{};
-    }
-    store(out + i, taken);
+// -1 in the first `count` lanes.
+inline Bits first_lanes(int count) {
+  int32_t bits[lanes];
+  for (int lane = 0; lane < lanes; ++lane) bits[lane] = lane < count ? -1 : 0;
+  return *reinterpret_cast<const UnalignedBits*>(bits);
+}
+
+inline Vector masked(Vector x, Bits bits) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) & bits); }
+
+#if SUITE_LANES == 16
+#define SUITE_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#elif SUITE_LANES == 8
+#define SUITE_EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#else
+#define SUITE_EVENS 0, 2, 4, 6
+#endif
+
+inline Vector every_second(const float* from) {
+#ifdef __clang__
+  return __builtin_shufflevector(load(from), load(from + lanes), SUITE_EVENS);
+#else
+  return __builtin_shuffle(load(from), load(from + lanes), Bits{SUITE_EVENS});
+#endif
+}
+
+void split(const Split& job) {
+  const int whole = (job.evens + lanes - 1) / lanes - 1;
+  const Bits last_even = first_lanes(job.evens - whole * lanes), last_odd = first_lanes(job.odds - whole * lanes);
+  for (int y = 0; y < job.rows; ++y) {
+    const float* in = job.input + y * job.input_pitch;
+    const std::ptrdiff_t to = y * job.output_pitch;
+    for (int i = 0; i < whole; ++i) store(job.even + to + i * lanes, every_second(in + 2 * i * lanes));
+    store(job.even + to + whole * lanes, masked(every_second(in + 2 * whole * lanes), last_even));
+    if (!job.odd) continue;
+    for (int i = 0; i < whole; ++i) store(job.odd + to + i * lanes, every_second(in + 2 * i * lanes + 1));
+    store(job.odd + to + whole * lanes, masked(every_second(in + 2 * whole * lanes + 1), last_odd));
   }
+}
+
+// Has a loaded value stay in its register; g++ would load it anew for each use.
+inline void keep(Vector& x) {
+#if defined(__x86_64__)
+  asm("" : "+v"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+}
+
+// R output rows of one vector column with stride S: an input row is loaded once for the up to three rows that it counts in.
+template <int S, int R>
+inline void column(const Channel& job, const Vector (&weight)[9], const float* in, float* out, const float* residual, Bits bits) {
+  Vector sum[R];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) sum[r] = splat(job.bias);
+#pragma GCC unroll 16
+  for (int y = 0; y < S * (R - 1) + 3; ++y, in += job.input_pitch) {
+    Vector x[3];
+#pragma GCC unroll 3
+    for (int kx = 0; kx < 3; ++kx) {
+      x[kx] = S == 1 ? load(in + kx) : every_second(in + kx);
+      keep(x[kx]);
+    }
+#pragma GCC unroll 3
+    for (int ky = 0; ky < 3; ++ky) {
+      const int r = (y - ky) / S;
+      if (y < ky || (y - ky) % S || r >= R) continue;
+#pragma GCC unroll 3
+      for (int kx = 0; kx < 3; ++kx) sum[r] += weight[3 * ky + kx] * x[kx];
+    }
+  }
+  const Vector low = splat(job.low), high = splat(job.high);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r, out += job.output_pitch) {
+    if (residual) sum[r] += load(residual + r * job.output_pitch);
+    store(out, masked(clamped(sum[r], low, high), bits));
+  }
+}
+
+// A vector behind a row's end spoils the beginning of the next row; so columns come from right to left, rows downwards.
+template <int S, int R>
+__attribute__((noinline)) void band(const Channel& job, int y) {
+  Vector weight[9];
+#pragma GCC unroll 9
+  for (int i = 0; i < 9; ++i) weight[i] = splat(job.weight[i]);
+  int x = (job.width - 1) / lanes * lanes;
+  Bits bits = first_lanes(job.width - x);
+  for (; x >= 0; x -= lanes, bits = Bits{} - 1) {
+    const std::ptrdiff_t from = S * (y * job.input_pitch + x), to = y * job.output_pitch + x;
+    column<S, R>(job, weight, job.input + from, job.output + to, job.residual ? job.residual + to : nullptr, bits);
+  }
+}
+
+template <int S>
+void channel(const Channel& job) {
+  int y = 0;
+#ifdef SUITE_LARGE_REGISTERS
+  for (; y + 7 <= job.height; y += 7) band<S, 7>(job, y);
+#endif
+  for (; y + 4 <= job.height; y += 4) band<S, 4>(job, y);
+  for (; y < job.height; ++y) band<S, 1>(job, y);
 }
 
 struct Larger {
@@ -245,7 +334,9 @@ constexpr Kernels make(const char* name) {
   table.scale = scale;
   table.sum = sum;
   table.pick = pick;
-  table.halve = halve;
+  table.split = split;
+  table.channel[0] = channel<1>;
+  table.channel[1] = channel<2>;
   table.max_pool = max_pool;
   table.mean_pool = mean_pool;
   return table;

@@ -37,16 +37,18 @@ NB_MODULE(_kernel, m) {
       .def("__init__", [](Geometry* self, int ky, int kx, int sy, int sx, int top, int left, int dy, int dx) {
         new (self) Geometry{ky, kx, sy, sx, top, left, dy, dx};
       });
+  nb::class_<Filter>(m, "Filter")
+      .def("__init__", [](Filter* self, const Geometry& geometry, const Blocks& blocks, float low, float high, bool depthwise) {
+        new (self) Filter{geometry, blocks, Clamp{low, high}, depthwise};
+      });
   nb::class_<Engine>(m, "Engine")
       .def(nb::init<const std::string&, int>())
       .def_prop_ro("simd", &Engine::simd)
       .def_prop_rw("threads", &Engine::threads, &Engine::set_threads)
       .def("buffer", &Engine::buffer)
       .def("reuse", &Engine::reuse)
-      .def("convolve", [](Engine& self, int in, int out, int residual, bool depthwise, const Geometry& geometry,
-                          const Blocks& weight, float low, float high) {
-        return self.convolve(in, out, residual, depthwise, geometry, weight, Clamp{low, high});
-      })
+      .def("convolve", &Engine::convolve)
+      .def("convolve_pair", &Engine::convolve_pair)
       .def("multiply", [](Engine& self, int in, int out, int residual, const Blocks& weight, float low, float high) {
         return self.multiply(in, out, residual, weight, Clamp{low, high});
       })

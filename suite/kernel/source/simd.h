@@ -49,8 +49,31 @@ struct Window {
   int kernel_y, kernel_x, stride_y, stride_x, top, left;
 };
 
+// Every second pixel of each row, from the first (`even`) and from the second one (`odd`, or null). A row is written in
+// whole vectors with zeros behind its end, and up to two vectors behind it are read.
+struct Split {
+  const float* input;
+  float* even;
+  float* odd;
+  std::ptrdiff_t input_pitch, output_pitch;
+  int rows, evens, odds;
+};
+
+// A depthwise 3x3 convolution on one plane with padding of 1. Rows are written in whole vectors with zeros behind their end,
+// and up to two vectors behind an input row's end are read.
+struct Channel {
+  const float* input;     // the pixel above and left of pixel (0, 0)
+  const float* weight;    // 9
+  float* output;
+  const float* residual;  // or null
+  std::ptrdiff_t input_pitch, output_pitch;
+  int height, width;      // of the output
+  float bias, low, high;
+};
+
 using TileFunction = void (*)(const Tile&);
 using ProductFunction = void (*)(const Product&);
+using ChannelFunction = void (*)(const Channel&);
 
 constexpr int widths = 4;         // register blocks of 1, 2, 4 and 8 output channels
 constexpr int longest_tile = 16;  // bound of V
@@ -68,9 +91,8 @@ struct Kernels {
   void (*scale)(const float* in, float factor, float* out, std::ptrdiff_t size);
   float (*sum)(const float* in, std::ptrdiff_t size);
   void (*pick)(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size);  // out[i] = in[i * stride]
-  // The same for a stride of 2 in whole vectors: up to 2 vectors behind the data may be read, and zeros are written up to
-  // the end of the last vector.
-  void (*halve)(const float* in, float* out, std::ptrdiff_t size);
+  void (*split)(const Split&);
+  ChannelFunction channel[2];  // a depthwise 3x3 convolution, by stride - 1
   void (*max_pool)(const Window&);
   void (*mean_pool)(const Window&);
 };
