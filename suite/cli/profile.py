@@ -90,15 +90,16 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
 
 
 def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
-    """Race the first network's dense plan, every network's sparse plan and the peers; then its layers against OpenVINO's."""
+    """Race the first network's dense plan, every network's sparse plan and the peers; then the last one's layers."""
     from rich.console import Console
 
     from suite import kernel
     from suite.paths import timing_lock
     from suite.profile.latency import alone
+    from suite.profile.layers import layer_times, openvino_layers
     from suite.profile.machine import physical_cores
-    from suite.profile.peers import Model, race
-    from suite.report.race import race_table
+    from suite.profile.peers import OPENVINO, Model, race
+    from suite.report.race import layer_table, race_table
 
     first = next(iter(networks.values()))
     model = Model(first, example)
@@ -107,7 +108,11 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     with alone(timing_lock()):
         races = [race(model, plans, threads, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record()
                  for threads in sorted({1, physical_cores()})]
+        name, last = list(networks.items())[-1]
+        layers = layer_times(last, example)
+        theirs = {} if OPENVINO.missing() else openvino_layers(model)
     race_table(title, races, Console())
+    layer_table(f"layers of plan {name}", layers, theirs, Console())
 
 
 def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:

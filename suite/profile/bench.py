@@ -107,8 +107,7 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
     from suite.kernel import lower
     from suite.profile.cost import count
     from suite.profile.layers import layer_times, openvino_layers
-    from suite.profile.peers import Model, race
-    from suite.profile.peers.engines import PEERS
+    from suite.profile.peers import OPENVINO, PEERS, Model, race
     from suite.profile.pruned import pruned
 
     load = os.getloadavg()[0]
@@ -123,7 +122,6 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
     for share in SHARES:
         timed = layer_times(networks[contender(LAYER_WIDTH, share)], image, seconds=seconds / 2)
         layers[f"{share:.2f}"] = [dataclasses.asdict(item) for item in timed]
-    openvino = next(peer for peer in PEERS if peer.name == "openvino")
     return {
         "load": load, "calls": calls, "seconds": seconds,
         "macs": {name: count(item, image).macs_effective for name, item in networks.items()},
@@ -131,7 +129,7 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
         "bytes": {name: plan.bytes for name, (plan, _) in plans.items()},
         "races": {str(item["threads"]): item for item in races},
         "layers": layers,
-        "openvino_layers": {} if openvino.missing() else openvino_layers(model),
+        "openvino_layers": {} if OPENVINO.missing() else openvino_layers(model),
     }
 
 

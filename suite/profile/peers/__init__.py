@@ -5,6 +5,7 @@ plan, and with float32 arithmetic asked for by name; the one row of another prec
 torch's before it is timed. Peers are optional (``pip install 'suite[peers]'``) and imported where they are used.
 """
 
+from suite.profile.peers.engines import OPENVINO as OPENVINO
 from suite.profile.peers.engines import PEERS as PEERS
 from suite.profile.peers.engines import Model as Model
 from suite.profile.peers.engines import Peer as Peer

@@ -145,11 +145,12 @@ def _litert(model: Model, threads: int) -> Callable[[], Tensor]:
     return call
 
 
+OPENVINO = Peer("openvino", _openvino("f32"), ("openvino", "onnx", "onnxscript"), avx2=True)
 PEERS = (
     Peer("torch eager", _eager, avx2=True),
     Peer("torch.compile", _compiled, avx2=True),
     Peer("onnxruntime", _onnxruntime, ("onnxruntime", "onnx", "onnxscript")),
-    Peer("openvino", _openvino("f32"), ("openvino", "onnx", "onnxscript"), avx2=True),
+    OPENVINO,
     Peer("xnnpack", _litert, ("ai_edge_litert", "flatbuffers")),
     Peer("openvino bf16", _openvino("bf16"), ("openvino", "onnx", "onnxscript"), precision="bf16", tolerance=0.1),
 )
