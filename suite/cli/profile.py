@@ -98,7 +98,7 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     from suite.profile.latency import alone
     from suite.profile.layers import layer_times, openvino_layers
     from suite.profile.machine import physical_cores
-    from suite.profile.peers import OPENVINO, Model, race
+    from suite.profile.peers import OPENVINO, PEERS, Model, race
     from suite.report.race import layer_table, race_table
 
     first = next(iter(networks.values()))
@@ -106,7 +106,7 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     plans = {"plan dense": (kernel.lower(first, example, dense=True), first)}
     plans |= {f"plan {name}": (kernel.lower(network, example), network) for name, network in networks.items()}
     with alone(timing_lock()):
-        races = [race(model, plans, threads, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record()
+        races = [race(model, plans, threads, PEERS, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record()
                  for threads in sorted({1, physical_cores()})]
         name, last = list(networks.items())[-1]
         layers = layer_times(last, example)

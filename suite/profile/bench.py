@@ -115,8 +115,8 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
     networks = {contender(n, share): pruned(network, image, n, share) for n in WIDTHS for share in SHARES}
     plans = {name: (lower(item, image), item) for name, item in networks.items()}
     model = Model(networks["dense"], image)
-    peers = tuple(peer for peer in PEERS if peer.avx2 or not _limited())
-    races = [race(model, plans, number, peers=peers, calls=calls, seconds=seconds, say=say).record() for number in threads]
+    peers = [peer for peer in PEERS if peer.avx2 or not _limited()]
+    races = [race(model, plans, number, peers, calls=calls, seconds=seconds, say=say).record() for number in threads]
     say("timing layers")
     layers = {}
     for share in SHARES:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from suite.report.cells import MISSING, count, digits, times
+from suite.report.cells import MISSING, digits, times
 
 
 def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -45,13 +45,13 @@ def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console)
 def layer_table(title: str, layers: Sequence[Any], theirs: Mapping[str, float], console: Console) -> None:
     """Print `layers` (`suite.profile.layers.LayerTime`) beside OpenVINO's own milliseconds by layer name."""
     table = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    for heading, side in (("layer", "left"), ("kind", "left"), ("shape", "left"), ("kept", "right"), ("MACs ≠ 0", "right"),
-                          ("GFLOP/s", "right"), ("ms", "right"), ("openvino", "right"), ("over it", "right")):
+    for heading, side in (("layer", "left"), ("kind", "left"), ("shape", "left"), ("kept", "right"), ("GFLOP/s", "right"),
+                          ("ms", "right"), ("openvino", "right"), ("over it", "right")):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
     for item in layers:
         other = theirs.get(item.name)
         table.add_row(
-            escape(item.name), item.kind, item.shape, f"{item.kept:.0%}", count(item.effective),
+            escape(item.name), item.kind, item.shape, f"{item.kept:.0%}",
             f"{2 * item.effective / item.milliseconds / 1e6:.0f}", digits(item.milliseconds), digits(other),
             times(other / item.milliseconds if other else None),
         )

@@ -93,7 +93,7 @@ def test_absent_failing_and_wrong_peers_cost_only_their_own_row() -> None:
              Peer("right", call(1)), Peer("coarse", call(1.01), precision="bf16", tolerance=0.1))
     plan = lower(made.network, made.image)
     before = torch.get_num_threads()
-    found = race(made, {"plan": (plan, made.network)}, 1, peers=peers, **QUICK)
+    found = race(made, {"plan": (plan, made.network)}, 1, peers, **QUICK)
     assert torch.get_num_threads() == before
     assert set(found.timings) == {"plan", "right", "coarse"} and found.fastest() == "right", "another precision is no rival"
     assert found.absent["absent"] == "absent needs no_such_module, which is missing; type: pip install 'suite[peers]'"
@@ -104,7 +104,7 @@ def test_absent_failing_and_wrong_peers_cost_only_their_own_row() -> None:
 
 def test_a_wrong_plan_is_not_timed_either() -> None:
     made = model()
-    found = race(made, {"plan": (lower(made.network, made.image), build("resnet8", 10, 32).eval())}, 1, peers=(), **QUICK)
+    found = race(made, {"plan": (lower(made.network, made.image), build("resnet8", 10, 32).eval())}, 1, (), **QUICK)
     assert not found.timings and "plan was not timed" in found.absent["plan"] and found.fastest() == ""
 
 
