@@ -99,8 +99,8 @@ class Emitter:
         self.program.append(Call(function, variable))
 
     def layer(self, name: str, module: Any, source: Slot, shape: tuple[int, ...], residual: Slot | None,
-              clamp: Clamp) -> Slot:
-        """A convolution or linear layer, a residual and a clamp fused into its store."""
+              clamp: Clamp, over: bool = False) -> Slot:
+        """A convolution or linear layer, a residual and a clamp fused into its store; `over` the residual, if it may be lost."""
         weight, bias = module.weight.detach(), module.bias
         channels = weight.shape[0]
         if isinstance(module, nn.Linear) and not source.tokens:
@@ -111,16 +111,19 @@ class Emitter:
             planes = (channels, shape[2], shape[3])
             if source.planes[1:] == planes[1:] == (1, 1) and module.kernel_size == (1, 1) and module.groups == 1:
                 return self._product(name, "conv 1x1", weight.flatten(1), bias, self.flatten(source), planes, residual, clamp)
-        slot = self._buffer(planes, False, source.tokens)
-        fits = residual is not None and not residual.compact
-        before = -1 if residual is None or not fits else residual.buffer
-        filters = self._filter(name, module, planes, clamp if residual is None or fits else (-INFINITE, INFINITE))
-        self._did(self.engine.convolve(source.buffer, slot.buffer, before, filters), slot)
-        return slot if residual is None or fits else self.add(slot, residual, clamp)
+        if residual is not None and residual.compact:
+            return self.combine(self.layer(name, module, source, shape, None, (-INFINITE, INFINITE)), residual, "add", clamp)
+        if residual is not None and over and residual.buffer in self.used:
+            slot = residual
+        else:
+            slot = self._buffer(planes, False, source.tokens)
+        before = -1 if residual is None else residual.buffer
+        return self._did(self.engine.convolve(source.buffer, slot.buffer, before, self._filter(name, module, planes, clamp)), slot)
 
     def pair(self, names: tuple[str, str], modules: tuple[nn.Conv2d, nn.Conv2d], source: Slot,
-             planes: tuple[Planes, Planes], clamps: tuple[Clamp, Clamp]) -> Slot:
-        """A convolution and the depthwise one that alone reads it, a few channels at a time; `planes` are their outputs."""
+             shapes: tuple[tuple[int, ...], ...], clamps: tuple[Clamp, Clamp]) -> Slot:
+        """A convolution and the depthwise one that alone reads it, a few channels at a time; `shapes` are their outputs'."""
+        planes = [(channels, height, width) for _, channels, height, width in shapes]
         slot = self._buffer(planes[1], False)
         _, height, width = planes[0]
         filters = [self._filter(*layer) for layer in zip(names, modules, planes, clamps, strict=True)]
@@ -135,9 +138,10 @@ class Emitter:
             weight = weight[:, :, None, None]
         else:
             geometry = native().Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
-            depthwise = module.groups > 1
-            kind = "depthwise" if depthwise else f"conv {module.kernel_size[0]}x{module.kernel_size[1]}"
-        blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2])
+            depthwise, size = is_depthwise(module), f"{module.kernel_size[0]}x{module.kernel_size[1]}"
+            kind = "depthwise" if depthwise else f"grouped {size}" if module.groups > 1 else f"conv {size}"
+        groups = 1 if depthwise else getattr(module, "groups", 1)
+        blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2], groups)
         return native().Filter(geometry, blocks, *clamp, depthwise)
 
     def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: Planes,
@@ -147,10 +151,13 @@ class Emitter:
         blocks = self._pack(name, kind, weight, bias, 0, 1)
         return self._did(self.engine.multiply(source.buffer, slot.buffer, before, blocks, *clamp), slot)
 
-    def _pack(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, n: int, positions: int) -> Any:
-        """Pack a weight with its N (0: found from its zeros), and book the layer."""
-        n = n or (8 if self.dense else block_width(weight))
-        while n > 1 and n > len(weight):
+    def _pack(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, n: int, positions: int, groups: int = 1) -> Any:
+        """Pack a weight with its N (0: found from its zeros), and book the layer.
+
+        A convolution in groups is a block-sparse one: the blocks of an output read the input channels of its group alone.
+        """
+        n, rows = n or (8 if self.dense else block_width(weight)), len(weight) // groups
+        while n > 1 and (n > rows or (groups > 1 and rows % n)):
             n //= 2
         packed = pack(weight, n, self.dense)
         padded = np.zeros((len(packed.pointer) - 1) * n, np.float32)
@@ -160,7 +167,9 @@ class Emitter:
             name, kind, n, packed.value.size / (len(padded) * weight[0].numel()), weight.numel() * positions,
             int(torch.count_nonzero(weight)) * positions, packed.bytes,
         ))
-        return native().blocks(n, len(weight), packed.pointer, packed.index, packed.tap, packed.value.ravel(), padded)
+        first = np.repeat(np.arange(len(packed.pointer) - 1), np.diff(packed.pointer)) * n // rows * weight.shape[1]
+        index = packed.index if groups == 1 else (packed.index + first).astype(np.int32)
+        return native().blocks(n, len(weight), packed.pointer, index, packed.tap, packed.value.ravel(), padded)
 
     def flatten(self, slot: Slot) -> Slot:
         """The value as a flat vector (C * H * W); copied where it lies in padded planes."""
@@ -170,9 +179,10 @@ class Emitter:
         channels, height, width = slot.planes
         return Slot(slot.buffer, (channels, height, width), True)
 
-    def add(self, one: Slot, other: Slot, clamp: Clamp = (-INFINITE, INFINITE)) -> Slot:
+    def combine(self, one: Slot, other: Slot, kind: str = "add", clamp: Clamp = (-INFINITE, INFINITE)) -> Slot:
+        """The clamped sum (``subtract``: difference, ``maximum``, ``minimum``) of two values of one shape."""
         slot = self._buffer(one.planes, one.compact)
-        return self._did(self.engine.add(one.buffer, other.buffer, slot.buffer, *clamp), slot)
+        return self._did(self.engine.combine(one.buffer, other.buffer, slot.buffer, kind, *clamp), slot)
 
     def activate(self, source: Slot, kind: str, low: float, high: float) -> Slot:
         slot = self._buffer(source.planes, source.compact, source.tokens)
@@ -186,11 +196,24 @@ class Emitter:
         slot = self._buffer((source.planes[0], 1, 1), True)
         return self._did(self.engine.mean(source.buffer, slot.buffer), slot)
 
-    def pool(self, source: Slot, module: Any, shape: tuple[int, ...]) -> Slot:
+    def concatenate(self, parts: list[Slot]) -> Slot:
+        slot = self._buffer((sum(part.planes[0] for part in parts), *parts[0].planes[1:]), False)
+        first = 0
+        for part in parts:
+            self._did(self.engine.pick(part.buffer, slot.buffer, 1, first), slot)
+            first += part.planes[0]
+        return slot
+
+    def resize(self, source: Slot, shape: tuple[int, ...], bilinear: bool) -> Slot:
+        slot = self._buffer((shape[1], shape[2], shape[3]), False)
+        step = (self.engine.interpolate if bilinear else self.engine.repeat)(source.buffer, slot.buffer)
+        return self._did(step, slot)
+
+    def pool(self, source: Slot, module: Any, shape: tuple[int, ...], largest: bool) -> Slot:
         slot = self._buffer((shape[1], shape[2], shape[3]), False)
         kernel, stride, pad = (_pairwise(item) for item in (module.kernel_size, module.stride, module.padding))
         geometry = native().Geometry(*kernel, *stride, *pad, 1, 1)
-        return self._did(self.engine.pool(source.buffer, slot.buffer, True, geometry), slot)
+        return self._did(self.engine.pool(source.buffer, slot.buffer, largest, geometry), slot)
 
     def shortcut(self, source: Slot, extra: int, stride: int) -> Slot:
         """Option A: every `stride`-th pixel into the first channels of a buffer whose `extra` others stay zero.
@@ -201,6 +224,11 @@ class Emitter:
         planes = (channels + extra, -(-height // stride), -(-width // stride))
         slot = Slot(self._own(planes, False), planes, False)
         return self._did(self.engine.pick(source.buffer, slot.buffer, stride, 0), slot)
+
+
+def is_depthwise(module: nn.Conv2d) -> bool:
+    """Whether every output channel reads the input channel of its number."""
+    return module.groups > 1 and module.groups == module.in_channels == module.out_channels
 
 
 def _pairwise(value: Any) -> tuple[int, int]:

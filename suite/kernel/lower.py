@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
-from suite.kernel.attention import open_attention
-from suite.kernel.emit import Emitter, Slot
+from suite.kernel.emit import Emitter, Slot, is_depthwise
+from suite.kernel.graph import averages_maps, operation, overhang, pair, resizing, shape_of, traced
 from suite.kernel.plan import Call, Plan, engine
-from suite.nn import PadShortcut, evaluating, fold
+from suite.nn import PadShortcut, evaluating
 from suite.profile.cost import count
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),
+             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
 _MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 _RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
 _CLAMPS: dict[Any, tuple[float, float]] = {
@@ -26,11 +28,6 @@ _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Ha
            functional.hardsigmoid: "hard_sigmoid"}
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
 _NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, PadShortcut) or super().is_leaf_module(module, name)
 
 
 def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: int = 1) -> Plan:
@@ -42,7 +39,7 @@ def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: 
     with evaluating(network):
         total = count(network, example).macs
     try:
-        graph = _traced(network, example)
+        graph = traced(network, example)
     except Exception as error:
         frozen = copy.deepcopy(network).eval()
         whole = Call(lambda values: frozen(values["images"]), "output")
@@ -51,28 +48,6 @@ def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: 
     plan = _Lowering(graph, engine(threads), dense).plan(example.shape)
     plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0
     return plan
-
-
-def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
-    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output."""
-    folded = fold(network)
-    open_attention(folded)
-    graph = fx.GraphModule(folded, _Tracer().trace(folded))
-    output = next(node for node in graph.graph.nodes if node.op == "output")
-    if not isinstance(output.args[0], fx.Node):
-        raise TypeError(f"its output is a {type(output.args[0]).__name__} instead of a tensor")
-    with torch.inference_mode():
-        ShapeProp(graph).propagate(example)
-    return graph
-
-
-def _kind(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
-    """What a node does: a module's type, or the function or method name."""
-    return type(modules[str(node.target)]) if node.op == "call_module" else node.target
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    return tuple(node.meta["tensor_meta"].shape) if hasattr(node.meta.get("tensor_meta"), "shape") else ()
 
 
 class _Lowering:
@@ -84,13 +59,13 @@ class _Lowering:
         self.emit = Emitter(made, dense, self._padding())
         self.slots: dict[fx.Node, Slot] = {}
         self.variables: set[fx.Node] = set()
+        self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
 
     def plan(self, shape: torch.Size) -> Plan:
         inputs = output = None
         outside = []
-        order = {node: index for index, node in enumerate(self.graph.graph.nodes)}
-        last_use = {node: max((order[user] for user in node.users), default=0) for node in order}
-        for node, index in order.items():
+        last_use = {node: max((self.order[user] for user in node.users), default=0) for node in self.order}
+        for node, index in self.order.items():
             if node in self.slots:  # fused into an earlier step
                 pass
             elif node.op == "placeholder":
@@ -113,25 +88,27 @@ class _Lowering:
             module = self.modules.get(str(node.target)) if node.op == "call_module" else None
             if not isinstance(module, nn.Conv2d) or not self._takes(module):
                 continue
-            source, target = _shape(node.args[0])[2:], _shape(node)[2:]  # type: ignore[arg-type]
+            source, target = shape_of(node.args[0])[2:], shape_of(node)[2:]  # type: ignore[arg-type]
             for axis in (0, 1):
-                columns = _overhang(module, axis, source[axis], target[axis])
+                columns = overhang(module, axis, source[axis], target[axis])
                 for size in (source, target) if source == target else (target,):
                     needed[size] = max(needed.get(size, 0), columns)
         return needed  # type: ignore[return-value]
 
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""
-        kind = _kind(node, self.modules)
+        kind = operation(node, self.modules)
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
-        if first is None or not _shape(first) or not _shape(node) or _shape(first)[0] != 1:
+        if kind in (torch.cat, torch.concat):
+            return self._concatenation(node)
+        if first is None or not shape_of(first) or not shape_of(node) or shape_of(first)[0] != 1:
             return False
         if kind in _NOTHING:
             return self._alias(node, first)
         if kind is nn.Conv2d and self._takes(module):
             return self._layer(node, first, module)
-        if kind is nn.Linear and len(_shape(first)) in (2, 3):
+        if kind is nn.Linear and len(shape_of(first)) in (2, 3):
             return self._layer(node, first, module)
         if first not in self.slots:
             return False
@@ -142,15 +119,23 @@ class _Lowering:
             self.slots[node] = self.emit.activate(source, "clamp", *_CLAMPS[kind])
         elif kind in _SMOOTH:
             self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
+        elif kind in (nn.LeakyReLU, functional.leaky_relu):
+            slope = module.negative_slope if module else node.args[1] if len(node.args) > 1 else 0.01
+            self.slots[node] = self.emit.activate(source, "leaky_relu", float(node.kwargs.get("negative_slope", slope)), 0.0)  # type: ignore[arg-type]
         elif kind is PadShortcut:
             self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
-        elif kind in _ADD or kind in _MULTIPLY:
-            return self._binary(node, first, kind in _ADD)
-        elif kind is nn.MaxPool2d and not module.ceil_mode and _pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
-            self.slots[node] = self.emit.pool(source, module, _shape(node))
+        elif kind in _COMBINED or kind in _MULTIPLY:
+            return self._binary(node, first, _COMBINED.get(kind))
+        elif kind is nn.MaxPool2d and not module.ceil_mode and pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
+            self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=True)
+        elif kind is nn.AvgPool2d and not (module.ceil_mode or module.divisor_override) and (  # type: ignore[union-attr]
+                module.count_include_pad or pair(module.padding) == (0, 0)):  # type: ignore[union-attr]
+            self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=False)
+        elif way := resizing(node, kind, module):
+            self.slots[node] = self.emit.resize(source, shape_of(node), way == "bilinear")
         elif kind in (nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d):
-            return self._average(node, first, _shape(node)[2:])
-        elif kind in ("mean", torch.mean) and _averages_maps(node, _shape(first)):
+            return self._average(node, first, shape_of(node)[2:])
+        elif kind in ("mean", torch.mean) and averages_maps(node, shape_of(first)):
             self.slots[node] = self.emit.mean(source)
         elif (kind in (torch.flatten, "flatten") and node.args[1:] == (1,)) or kind is nn.Flatten:
             self.slots[node] = self.emit.flatten(source)
@@ -159,8 +144,17 @@ class _Lowering:
         return True
 
     def _takes(self, module: Any) -> bool:
-        depthwise = module.groups == module.in_channels == module.out_channels
-        return (module.groups == 1 or depthwise) and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+        return module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+
+    def _concatenation(self, node: fx.Node) -> bool:
+        """Channels behind channels, if all parts are on the engine."""
+        axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        parts = node.args[0] if node.args else None
+        held = [self.slots.get(part) for part in parts] if isinstance(parts, (list, tuple)) else []
+        if axis not in (1, -3) or len(shape_of(node)) != 4 or not held or any(slot is None or slot.compact for slot in held):
+            return False
+        self.slots[node] = self.emit.concatenate([slot for slot in held if slot is not None])
+        return True
 
     def _alias(self, node: fx.Node, first: fx.Node) -> bool:
         if first in self.slots:
@@ -169,18 +163,19 @@ class _Lowering:
 
     def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
         """A convolution or linear layer with all that can be fused behind it."""
-        tokens = len(_shape(first)) == 3
+        tokens = len(shape_of(first)) == 3
         source = self._slot(first, tokens)
         fused, residual, clamp = self._tail(node, tokens)
         if second := self._depthwise(node, fused[-1], residual, source):
             rest, added, last_clamp = self._tail(second, tokens)
             if added is None:
                 modules = module, self.modules[str(second.target)]
-                planes = (_shape(node)[1:], _shape(second)[1:])
-                slot = self.emit.pair((str(node.target), str(second.target)), modules, source, planes, (clamp, last_clamp))
+                shapes = shape_of(node), shape_of(second)
+                slot = self.emit.pair((str(node.target), str(second.target)), modules, source, shapes, (clamp, last_clamp))
                 self.slots |= dict.fromkeys(fused + rest, slot)
                 return True
-        slot = self.emit.layer(str(node.target), module, source, _shape(node), residual, clamp)
+        last = residual is not None and self._unused(residual, node, fused)
+        slot = self.emit.layer(str(node.target), module, source, shape_of(node), residual, clamp, last)
         self.slots |= dict.fromkeys(fused, slot)
         return True
 
@@ -189,7 +184,7 @@ class _Lowering:
         fused, residual, clamp = [node], None, (-float("inf"), float("inf"))
         while not tokens and len(fused[-1].users) == 1:
             user = next(iter(fused[-1].users))
-            kind = _kind(user, self.modules) if user.op.startswith("call") else None
+            kind = operation(user, self.modules) if user.op.startswith("call") else None
             if kind in _NOTHING:
                 pass
             elif kind in _CLAMPS:
@@ -205,35 +200,44 @@ class _Lowering:
         """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
         user = next(iter(last.users)) if len(last.users) == 1 else None
         module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
-        if residual is not None or source.compact or source.tokens or len(_shape(node)) != 4 or not isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d) or not is_depthwise(module) or not self._takes(module):
             return None
-        near = source.planes[0] * source.planes[1] * source.planes[2] <= _NEAR  # it is read again for every few channels
-        return user if module.groups > 1 and self._takes(module) and self.modules[str(node.target)].groups == 1 and near else None
+        first = self.modules[str(node.target)]
+        if residual is not None or source.compact or source.tokens or not isinstance(first, nn.Conv2d) or first.groups > 1:
+            return None
+        return user if math.prod(source.planes) <= _NEAR else None  # the source is read again for every few channels
+
+    def _unused(self, slot: Slot, node: fx.Node, fused: list[fx.Node]) -> bool:
+        """Whether nobody but `fused` needs the value of a slot once the step at `node` runs."""
+        holders = [holder for holder, held in self.slots.items() if held.buffer == slot.buffer]
+        return all(user in fused or self.order[user] < self.order[node] for holder in holders for user in holder.users)
 
     def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
         """The slot of the other operand of a sum, if it is computed already and has the same shape."""
         others = [item for item in node.args if item is not one]
         if len(others) != 1 or len(node.args) != 2 or node.kwargs or not isinstance(others[0], fx.Node):
             return None
-        return self.slots.get(others[0]) if _shape(others[0]) == _shape(one) == _shape(node) else None
+        return self.slots.get(others[0]) if shape_of(others[0]) == shape_of(one) == shape_of(node) else None
 
-    def _binary(self, node: fx.Node, first: fx.Node, adds: bool) -> bool:
+    def _binary(self, node: fx.Node, first: fx.Node, combined: str | None) -> bool:
+        """Two values of one shape `combined`, or (None) a product of planes with one number for each."""
         second = node.args[1] if len(node.args) == 2 and not node.kwargs else None
         if not isinstance(second, fx.Node) or second not in self.slots:
             return False
-        shapes = _shape(first), _shape(second)
-        if adds and shapes[0] == shapes[1]:
-            self.slots[node] = self.emit.add(self.slots[first], self.slots[second])
-            return True
-        gates = [item for item in (first, second) if _shape(item)[2:] == (1, 1)]
-        if adds or len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
+        shapes = shape_of(first), shape_of(second)
+        if combined:
+            if shapes[0] == shapes[1]:
+                self.slots[node] = self.emit.combine(self.slots[first], self.slots[second], combined)
+            return shapes[0] == shapes[1]
+        gates = [item for item in (first, second) if shape_of(item)[2:] == (1, 1)]
+        if len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
             return False
         other = second if gates[0] is first else first
         self.slots[node] = self.emit.scale(self.slots[other], self.slots[gates[0]])
         return True
 
     def _average(self, node: fx.Node, first: fx.Node, size: tuple[int, ...]) -> bool:
-        if size == _shape(first)[2:]:
+        if size == shape_of(first)[2:]:
             return self._alias(node, first)
         if size == (1, 1):
             self.slots[node] = self.emit.mean(self.slots[first])
@@ -242,13 +246,13 @@ class _Lowering:
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
         """The node's value on the engine, written there if it is a torch variable."""
         if node not in self.slots:
-            self.slots[node] = self.emit.write(node, _shape(node), tokens)
+            self.slots[node] = self.emit.write(node, shape_of(node), tokens)
         return self.slots[node]
 
     def _variable(self, node: fx.Node) -> None:
         """Make the node's value a torch variable too."""
         if node not in self.variables:
-            self.emit.read(self.slots[node], node, _shape(node))
+            self.emit.read(self.slots[node], node, shape_of(node))
             self.variables.add(node)
 
     def _torch(self, node: fx.Node) -> None:
@@ -273,26 +277,8 @@ class _Lowering:
         """Why a node with MACs is outside; empty for one that has none."""
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Conv2d):
-            return f"a convolution in {module.groups} groups" if module.groups > 1 else "an unusual convolution"
+            return "an unusual convolution"
         if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
             return f"{type(module).__name__} is not in the kernel yet"
         return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
                                                   functional.conv2d, functional.scaled_dot_product_attention) else ""
-
-
-def _averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:
-    """Whether a call of ``mean`` averages over height and width, and nothing else."""
-    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    plain = set(node.kwargs) <= {"dim", "keepdim"} and len(shape) == 4
-    return plain and isinstance(axes, (tuple, list)) and sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]
-
-
-def _overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:
-    """Zero columns that a convolution from `source` to `target` pixels needs between rows of the target's width."""
-    stride, before = module.stride[axis], -(-int(module.padding[axis]) // module.stride[axis])
-    after = max(0, ((module.kernel_size[axis] - 1) * module.dilation[axis] - int(module.padding[axis])) // stride)
-    return max(after, min(-(-source // stride), target + after) + before - target, before if stride == 1 else 0)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)

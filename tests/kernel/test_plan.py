@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from suite.errors import UserError
 from suite.kernel import Plan, check, lower, simd_path
@@ -107,6 +108,19 @@ def test_a_convolution_and_the_depthwise_one_behind_it_equal_float64(simd, threa
     holds()
 
 
+@settings(max_examples=40, deadline=None)
+@given(groups=st.integers(2, 4), inputs=st.integers(1, 5), outputs=st.integers(1, 20), kernel=st.sampled_from((1, 3)),
+       stride=st.integers(1, 2), n=st.sampled_from((1, 4, 8)), share=st.sampled_from((0.0, 0.5)), seed=st.integers(0, 99))
+def test_convolutions_in_groups_equal_float64(groups, inputs, outputs, kernel, stride, n, share, seed):
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Conv2d(groups * inputs, groups * outputs, kernel, stride, kernel // 2, groups=groups)
+    layer.weight.data = sparse(layer.weight.data, n, share, generator)
+    images = torch.randn(1, groups * inputs, 9, 7, generator=generator)
+    plan = lower(nn.Sequential(layer), images)
+    assert plan.macs_share == 1.0 and plan.outside == []
+    assert torch.allclose(plan(images).double(), layer.double()(images.double()), atol=1e-5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 70), columns=st.integers(1, 40), n=st.sampled_from((1, 2, 4, 8, 16, 32)), share=st.floats(0, 1))
 def test_linear_layers_equal_float64(rows, columns, n, share):
@@ -154,6 +168,7 @@ class Around(nn.Module):
         super().__init__()
         self.one, self.other = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1)
         self.left, self.right = nn.Linear(8, 12), nn.Linear(8, 12)
+        self.average = nn.AvgPool2d(3, 2, 1)
         self.function = function
 
     def forward(self, images):
@@ -178,6 +193,22 @@ def tokens(images):
     lambda net, images: torch.relu(net.left(tokens(net.one(images)))).flatten(1),
     lambda net, images: net.left(tokens(net.one(images))) * net.right(tokens(net.other(images))),
     lambda net, images: torch.cat([net.one(images), net.other(images)], 1)[:, ::2],
+    lambda net, images: torch.cat([net.one(images), images], dim=1),
+    lambda net, images: torch.cat([net.one(images), net.other(images)], -1),
+    lambda net, images: functional.interpolate(net.one(images), scale_factor=2),
+    lambda net, images: net.average(net.one(images)),
+    lambda net, images: functional.interpolate(net.one(images), None, 2, "bicubic"),
+    lambda net, images: functional.interpolate(net.one(images), size=(14, 27), mode="nearest"),
+    lambda net, images: functional.interpolate(net.one(images), size=(14, 20), mode="nearest"),
+    lambda net, images: functional.interpolate(net.one(images), scale_factor=2, mode="bilinear"),
+    lambda net, images: functional.interpolate(net.one(images), size=(3, 31), mode="bilinear", align_corners=False),
+    lambda net, images: functional.interpolate(net.one(images), size=(20, 19), mode="bilinear", align_corners=True),
+    lambda net, images: functional.interpolate(net.one(images), scale_factor=1.5, mode="bilinear"),
+    lambda net, images: net.one(images) - net.other(images),
+    lambda net, images: torch.maximum(net.one(images), net.other(images)) - torch.minimum(net.one(images), net.other(images)),
+    lambda net, images: torch.relu(1 - net.one(images)),
+    lambda net, images: functional.leaky_relu(net.one(images), 0.1) * functional.leaky_relu(net.other(images)),
+    lambda net, images: functional.leaky_relu(net.one(images), negative_slope=0.3),
 ))
 def test_whatever_surrounds_a_layer_the_plan_agrees_with_torch(function):
     torch.manual_seed(0)

@@ -3,45 +3,13 @@
 
 #include "engine.h"
 #include "parts.h"
+#include "phases.h"
 
 namespace suite {
 namespace {
 
 constexpr std::ptrdiff_t near_memory = std::ptrdiff_t{1} << 18;  // floats of input that stay in half of a usual L2 cache
-constexpr std::ptrdiff_t near_chunk = near_memory / 2;           // floats between the layers of a pair
-
-int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
-// Copies the stride phases that the taps of a convolution read into planes with the output's pitch.
-struct Phases {
-  const Kernels* kernels;
-  const Buffer* input;
-  Geometry geometry;
-  int before_y, before_x, phases_y, phases_x, rows, columns;
-  std::ptrdiff_t pitch, plane;
-
-  std::ptrdiff_t per_channel() const { return plane * phases_y * phases_x; }
-  Buffer planes(int channels) const { return {1, channels * phases_y * phases_x, static_cast<int>(plane), 0, true}; }
-  std::ptrdiff_t origin() const { return before_y * pitch + before_x; }  // from a plane's start to its pixel (0, 0)
-
-  void channel(const float* pixels, float* to) const {
-    for (int py = 0; py < phases_y; ++py) {
-      const int present = std::min(rows - before_y, (input->height - py + geometry.stride_y - 1) / geometry.stride_y);
-      const float* from = pixels + py * input->pitch;
-      const std::ptrdiff_t step = geometry.stride_y * input->pitch;
-      float* first = to + origin();
-      if (geometry.stride_x == 2) {
-        kernels->split({from, first, phases_x == 2 ? first + plane : nullptr, step, pitch, present, count(0), count(1)});
-      } else {
-        for (int px = 0; px < phases_x; ++px)
-          for (int y = 0; y < present; ++y)
-            kernels->pick(from + px + y * step, geometry.stride_x, first + px * plane + y * pitch, count(px));
-      }
-      to += phases_x * plane;
-    }
-  }
-  int count(int px) const { return std::min((input->width - px + geometry.stride_x - 1) / geometry.stride_x, columns); }
-};
+constexpr std::ptrdiff_t near_chunk = std::ptrdiff_t{1} << 13;   // floats between the layers of a pair: in most of an L1 cache
 
 }  // namespace
 
@@ -59,33 +27,34 @@ struct Convolution {
   Clamp clamp;
   bool depthwise;
   ChannelFunction by_channel;  // for a depthwise layer of a usual shape, else null
-  int height, columns;         // of the output
+  int stride, height, columns;  // the latter of the output
   std::ptrdiff_t input_pitch, pitch;
-  int width, log_width, vectors, tiles;
-  int chunk;                  // tiles whose input stays near while all groups pass over it
+  int width, log_width;
+  int vectors, longest;        // in a plane, and in a tile
+  int chunk;                   // vectors whose input stays near while all groups pass over it
+  bool light;                  // the weights are no burden if every thread reads them all
   std::vector<int64_t> cost;  // cumulative kept blocks by group
   std::shared_ptr<Phases> phases;                        // of a depthwise layer: made channel by channel,
   std::vector<std::shared_ptr<Buffer>> of_each_thread;  // each thread having planes for one
 
-  // One tile of a group: `input` is pixel (0, 0) of the source, `to` that of the group's first output plane.
-  void tile(int64_t group, int number, const float* input, float* to) const {
-    const int lanes = kernels->lanes;
-    const int first = vectors * number / tiles, last = vectors * (number + 1) / tiles;
+  // A group's tile of vectors first..last: `input` is pixel (0, 0) of the source, `to` that of the group's first output plane.
+  void tile(int64_t group, int first, int last, const float* input, float* to) const {
+    const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(first) * kernels->lanes;
     const int64_t begin = blocks.pointer[group];
     for (int part = 0; part < blocks.n; part += width) {
       const int64_t row = group * blocks.n + part;
       if (row >= blocks.rows) return;
       Tile job;
-      job.input = reinterpret_cast<const char*>(input + first * lanes);
+      job.input = reinterpret_cast<const char*>(input + place);
       job.offset = offset.data() + begin;
       job.value = blocks.value.data() + begin * blocks.n + part;
       job.step = blocks.n;
       job.count = blocks.pointer[group + 1] - begin;
       job.bias = blocks.bias.data() + row;
-      job.output = to + part * plane + first * lanes;
-      job.residual = residual ? residual + row * plane + first * lanes : nullptr;
+      job.output = to + part * plane + place;
+      job.residual = residual ? residual + row * plane + place : nullptr;
       job.plane = plane;
-      job.mask = mask + first * lanes;
+      job.mask = mask + place;
       job.rows = static_cast<int>(std::min<int64_t>(width, blocks.rows - row));
       job.low = clamp.low;
       job.high = clamp.high;
@@ -94,48 +63,54 @@ struct Convolution {
   }
 
   // Tile by tile a group writes its planes as long streams, but reads the input once per group; hence chunks.
-  void part(int64_t first_group, int64_t last_group, int first_tile, int last_tile, const float* input, float* to) const {
-    for (int start = first_tile; start < last_tile; start += chunk)
+  void part(int64_t first_group, int64_t last_group, int first, int last, const float* input, float* to) const {
+    for (int start = first; start < last; start += chunk) {
+      const int size = std::min(chunk, last - start), tiles = (size + longest - 1) / longest;
       for (int64_t g = first_group; g < last_group; ++g)
-        for (int t = start; t < std::min(start + chunk, last_tile); ++t)
-          tile(g, t, input, to + (g - first_group) * blocks.n * plane);
+        for (int t = 0; t < tiles; ++t)
+          tile(g, start + size * t / tiles, start + size * (t + 1) / tiles, input, to + (g - first_group) * blocks.n * plane);
+    }
   }
 
   // One channel of a depthwise layer, from its pixel (0, 0).
   void channel(int64_t number, const float* pixels, int thread) {
-    float* to = output + number * plane;
-    if (by_channel) {
-      by_channel({pixels - input_pitch - 1, blocks.value.data() + 9 * number, to, residual ? residual + number * plane : nullptr,
-                  input_pitch, pitch, height, columns, blocks.bias[number], clamp.low, clamp.high});
-      return;
-    }
+    if (by_channel) return rows(number, pixels, 0, height);
     if (phases) {
       auto& mine = of_each_thread[thread];
       if (!mine) mine = std::make_shared<Buffer>(phases->planes(1));
       phases->channel(pixels, mine->first);
       pixels = mine->first + phases->origin();
     }
-    part(number, number + 1, 0, tiles, pixels, to);
+    part(number, number + 1, 0, vectors, pixels, output + number * plane);
   }
 
+  // Rows of a channel, where there is a kernel for it. Its last vector may spoil the row behind them: they come downwards.
+  void rows(int64_t number, const float* pixels, int first, int last) const {
+    const std::ptrdiff_t to = number * plane + first * pitch;
+    by_channel({pixels + (first * stride - 1) * input_pitch - 1, blocks.value.data() + 9 * number, output + to,
+                residual ? residual + to : nullptr, input_pitch, pitch, last - first, columns, blocks.bias[number], clamp.low,
+                clamp.high});
+  }
+
+  // Threads share the pixels: what a thread reads it then has mostly written itself, in its own cache. Where there are too
+  // few pixels, or too many weights, they share the groups.
   void run(int thread, int threads) {
     const int64_t groups = static_cast<int64_t>(blocks.pointer.size()) - 1;
-    const bool even = tiles % threads == 0 || tiles >= 8 * threads;
-    if (!depthwise && (even || groups < 2 * threads)) {
-      const auto [begin, end] = share(tiles, thread, threads);
+    if (!depthwise && ((light && vectors >= 2 * threads) || groups < 2 * threads)) {
+      const auto [begin, end] = share(vectors, thread, threads);
       part(0, groups, static_cast<int>(begin), static_cast<int>(end), source, output);
       return;
     }
     const auto begin = cut(cost, threads);
-    if (!depthwise) part(begin[thread], begin[thread + 1], 0, tiles, source, output + begin[thread] * blocks.n * plane);
+    if (!depthwise) part(begin[thread], begin[thread + 1], 0, vectors, source, output + begin[thread] * blocks.n * plane);
     else for (int64_t c = begin[thread]; c < begin[thread + 1]; ++c) channel(c, source + c * per_channel, thread);
   }
 };
 
 namespace {
 
-// A convolution and the depthwise one that reads it, a few channels at a time: what lies between them never leaves the
-// cache, and nobody waits between them.
+// A convolution and the depthwise one that reads it, a few channels and rows at a time: what lies between them never leaves
+// the cache, and nobody waits between them.
 struct Pair {
   std::shared_ptr<Convolution> one, two;
   Buffer between;                                        // of the first thread, and the layout of all
@@ -145,14 +120,32 @@ struct Pair {
   void run(int thread, int threads) {
     auto& mine = of_each_thread[thread];
     if (!mine) mine = std::make_shared<Buffer>(between.channels, between.height, between.width, between.pad, false);
-    const int n = one->blocks.n;
-    const int64_t step = between.channels / n;
+    const int64_t step = between.channels / one->blocks.n;
     const auto begin = cut(cost, threads);
     for (int64_t g = begin[thread]; g < begin[thread + 1]; g += step) {
       const int64_t end = std::min(g + step, begin[thread + 1]);
-      one->part(g, end, 0, one->tiles, one->source, mine->first);
-      for (int64_t c = g * n; c < std::min<int64_t>(end * n, one->blocks.rows); ++c)
-        two->channel(c, mine->pixel(static_cast<int>(c - g * n)), thread);
+      const int64_t first = g * one->blocks.n, last = std::min<int64_t>(end * one->blocks.n, one->blocks.rows);
+      if (two->by_channel) {
+        bands(g, end, first, last, *mine);
+      } else {
+        one->part(g, end, 0, one->vectors, one->source, mine->first);
+        for (int64_t c = first; c < last; ++c) two->channel(c, mine->pixel(static_cast<int>(c - first)), thread);
+      }
+    }
+  }
+
+  // Groups g..end, channels first..last: as many rows of the second layer at a time as leave the first one's near.
+  void bands(int64_t g, int64_t end, int64_t first, int64_t last, const Buffer& mine) const {
+    const auto size = near_chunk / ((last - first) * mine.pitch * two->stride);
+    const int band = std::max(7, static_cast<int>(size / 7 * 7));  // by_channel likes seven rows best
+    int done = 0;                                                  // vectors of the first layer
+    for (int row = 0; row < two->height; row += band) {
+      const int stop = std::min(row + band, two->height);
+      const auto needed = (two->stride * (stop - 1) + 2) * mine.pitch / one->kernels->lanes + 1;
+      const int until = static_cast<int>(std::min<std::ptrdiff_t>(needed, one->vectors));
+      if (until > done) one->part(g, end, done, until, one->source, mine.first);
+      done = std::max(done, until);
+      for (int64_t c = first; c < last; ++c) two->rows(c, mine.pixel(static_cast<int>(c - first)), row, stop);
     }
   }
 };
@@ -188,6 +181,7 @@ std::shared_ptr<Convolution> prepare(const Kernels* kernels, const Buffer& input
                      output.height == (input.height - 1) / g.stride_y + 1 && output.width == (input.width - 1) / g.stride_x + 1;
   if (filter.depthwise && usual && blocks.tap.size() == 9 * static_cast<std::size_t>(blocks.rows))
     job->by_channel = kernels->channel[g.stride_x - 1];
+  job->stride = g.stride_y;
   job->height = output.height;
   job->columns = output.width;
   job->input_pitch = input.pitch;
@@ -236,10 +230,11 @@ std::shared_ptr<Convolution> prepare(const Kernels* kernels, const Buffer& input
   while (kernels->vectors[__builtin_ctz(job->width)] == 0) job->width /= 2;
   job->log_width = __builtin_ctz(job->width);
   job->vectors = static_cast<int>((output.span() + kernels->lanes - 1) / kernels->lanes);
-  const int longest = kernels->vectors[job->log_width];
-  job->tiles = (job->vectors + longest - 1) / longest;
-  const std::ptrdiff_t per_tile = static_cast<std::ptrdiff_t>(filter.depthwise ? 1 : input.channels) * longest * kernels->lanes;
-  job->chunk = static_cast<int>(std::clamp<std::ptrdiff_t>(near_memory / per_tile, 1, job->tiles));
+  job->longest = kernels->vectors[job->log_width];
+  const int planes = filter.depthwise ? 1 : job->phases ? input.channels * job->phases->phases_y * job->phases->phases_x : input.channels;
+  const int near = static_cast<int>(near_memory / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes));
+  job->chunk = std::max(1, near / job->longest) * job->longest;
+  job->light = blocks.value.size() <= 4 * static_cast<std::size_t>(planes * input.plane);  // a cache of another core is slow
   job->cost.assign(1, 0);
   for (std::size_t group = 0; group + 1 < blocks.pointer.size(); ++group)
     job->cost.push_back(job->cost.back() + blocks.pointer[group + 1] - blocks.pointer[group] + 2);

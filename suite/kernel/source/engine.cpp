@@ -30,12 +30,26 @@ const Kernels* choose(const std::string& simd) {
   throw std::invalid_argument("SUITE_SIMD is '" + simd + "'; it may be avx512, avx2 or portable");
 }
 
+// For each of `to` pixels the one of `from` pixels left of its centre, and the weight of the one right of it.
+std::pair<std::vector<int>, std::vector<float>> neighbours(int from, int to) {
+  std::vector<int> left(to);
+  std::vector<float> weight(to);
+  for (int i = 0; i < to; ++i) {
+    const double place = std::max(0.0, (i + 0.5) * from / to - 0.5);
+    left[i] = static_cast<int>(place);
+    weight[i] = static_cast<float>(place - left[i]);
+  }
+  return {left, weight};
+}
+
 }  // namespace
 
 Buffer::Buffer(int channels, int height, int width, int pad, bool compact)
     : channels(channels), height(height), width(width), pad(compact ? 0 : pad), compact(compact) {
   pitch = width + this->pad;
-  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance((height + this->pad) * pitch);
+  // A kernel that writes row by row may write whole vectors; those of the last row, too, have to end within the plane.
+  const std::ptrdiff_t whole = std::max((height + this->pad) * pitch, (height - 1) * pitch + rounded(width));
+  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance(whole);
   // In front of the first plane its upper and left edge; behind the last one what the last vector of a tile reads too much.
   const std::ptrdiff_t edge = rounded(this->pad * pitch + this->pad);
   const std::size_t size = rounded(edge + channels * plane + edge + 2 * line) * sizeof(float);
@@ -103,14 +117,18 @@ int Engine::multiply(int in, int out, int residual, Blocks blocks, Clamp clamp) 
   });
 }
 
-int Engine::add(int a, int b, int out, Clamp clamp) {
-  return append([this, a, b, out, clamp](int thread, int threads) {
+int Engine::combine(int a, int b, int out, const std::string& kind, Clamp clamp) {
+  const char* const kinds[] = {"add", "subtract", "maximum", "minimum"};
+  const auto found = std::find(std::begin(kinds), std::end(kinds), kind);
+  if (found == std::end(kinds)) throw std::invalid_argument("no such operation: " + kind);
+  const auto function = kernels_->combine[found - std::begin(kinds)];
+  return append([this, a, b, out, function, clamp](int thread, int threads) {
     const Buffer &x = at(a), &y = at(b), &z = at(out);
     const auto [begin, end] = share(z.channels, thread, threads);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < z.height; ++row)
-        kernels_->add(x.pixel(c) + row * x.pitch, y.pixel(c) + row * y.pitch, z.pixel(c) + row * z.pitch, z.width, clamp.low,
-                      clamp.high);
+        function(x.pixel(c) + row * x.pitch, y.pixel(c) + row * y.pitch, z.pixel(c) + row * z.pitch, z.width, clamp.low,
+                 clamp.high);
   });
 }
 
@@ -124,6 +142,7 @@ int Engine::activate(int in, int out, const std::string& kind, Clamp clamp) {
         float* to = z.pixel(c) + row * z.pitch;
         if (kind == "hard_swish") kernels_->hard_swish(from, to, z.width);
         else if (kind == "hard_sigmoid") kernels_->hard_sigmoid(from, to, z.width);
+        else if (kind == "leaky_relu") kernels_->leaky_relu(from, clamp.low, to, z.width);  // its slope
         else kernels_->clamp(from, to, z.width, clamp.low, clamp.high);
       }
   });
@@ -152,7 +171,7 @@ int Engine::mean(int in, int out) {
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   return append([this, in, out, largest, g](int thread, int threads) {
     const Buffer &x = at(in), &z = at(out);
-    std::vector<float> scratch((z.width - 1) * g.stride_x + g.kernel_x + line);
+    std::vector<float> scratch(rounded(z.width) * g.stride_x + g.kernel_x + line);
     const auto [begin, end] = share(z.channels, thread, threads);
     for (auto c = begin; c < end; ++c) {
       const Window window{x.pixel(c), z.pixel(c), scratch.data(), x.pitch, z.pitch, x.height, x.width, z.height, z.width,
@@ -170,6 +189,44 @@ int Engine::pick(int in, int out, int stride, int first_channel) {
       for (int row = 0; row * stride < x.height; ++row)
         kernels_->pick(x.pixel(c) + row * stride * x.pitch, stride, z.pixel(c + first_channel) + row * z.pitch,
                        (x.width + stride - 1) / stride);
+  });
+}
+
+int Engine::repeat(int in, int out) {
+  if (at(out).height % at(in).height || at(out).width % at(in).width)
+    throw std::invalid_argument("pixels repeat a whole number of times");
+  return append([this, in, out](int thread, int threads) {
+    const Buffer &x = at(in), &z = at(out);
+    const int down = z.height / x.height, right = z.width / x.width;
+    const auto [begin, end] = share(z.channels, thread, threads);
+    for (auto c = begin; c < end; ++c)
+      for (int row = 0; row < z.height; ++row) {
+        const float* from = x.pixel(c) + row / down * x.pitch;
+        float* to = z.pixel(c) + row * z.pitch;
+        for (int column = 0; column < x.width; ++column, to += right) std::fill_n(to, right, from[column]);
+      }
+  });
+}
+
+int Engine::interpolate(int in, int out) {
+  const auto [rows, row_weights] = neighbours(at(in).height, at(out).height);
+  const auto [columns, column_weights] = neighbours(at(in).width, at(out).width);
+  return append([=, this](int thread, int threads) {
+    const Buffer &x = at(in), &z = at(out);
+    std::vector<float> mixed(x.width + 1);  // the last pixel twice: it is its own right neighbour
+    const auto [begin, end] = share(z.channels, thread, threads);
+    for (auto c = begin; c < end; ++c)
+      for (int row = 0; row < z.height; ++row) {
+        const float* upper = x.pixel(c) + rows[row] * x.pitch;
+        const float* lower = upper + (rows[row] + 1 < x.height ? x.pitch : 0);
+        for (int i = 0; i < x.width; ++i) mixed[i] = upper[i] + row_weights[row] * (lower[i] - upper[i]);
+        mixed[x.width] = mixed[x.width - 1];
+        float* to = z.pixel(c) + row * z.pitch;
+        for (int i = 0; i < z.width; ++i) {
+          const float* left = mixed.data() + columns[i];
+          to[i] = left[0] + column_weights[i] * (left[1] - left[0]);
+        }
+      }
   });
 }
 

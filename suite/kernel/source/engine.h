@@ -72,12 +72,14 @@ class Engine {
   // A convolution, and a depthwise one of its outputs, which have no buffer: planes of height x width pixels, padded by pad.
   int convolve_pair(int in, int height, int width, int pad, int out, Filter first, Filter second);
   int multiply(int in, int out, int residual, Blocks, Clamp);
-  int add(int a, int b, int out, Clamp);
-  int activate(int in, int out, const std::string& kind, Clamp);
+  int combine(int a, int b, int out, const std::string& kind, Clamp);  // add, subtract, maximum or minimum
+  int activate(int in, int out, const std::string& kind, Clamp);  // of a leaky ReLU `low` is the slope
   int scale(int in, int gate, int out);
   int mean(int in, int out);
   int pool(int in, int out, bool largest, const Geometry&);
   int pick(int in, int out, int stride, int first_channel);
+  int repeat(int in, int out);       // every pixel, to the right and below
+  int interpolate(int in, int out);  // bilinear, pixels being areas (torch's align_corners=False)
 
   // `size`: floats at `from` or `to`; std::invalid_argument unless the buffer has as many pixels.
   void write(int buffer, const float* from, std::size_t size);

@@ -55,8 +55,8 @@ NB_MODULE(_kernel, m) {
       .def("multiply", [](Engine& self, int in, int out, int residual, const Blocks& weight, float low, float high) {
         return self.multiply(in, out, residual, weight, Clamp{low, high});
       })
-      .def("add", [](Engine& self, int a, int b, int out, float low, float high) {
-        return self.add(a, b, out, Clamp{low, high});
+      .def("combine", [](Engine& self, int a, int b, int out, const std::string& kind, float low, float high) {
+        return self.combine(a, b, out, kind, Clamp{low, high});
       })
       .def("activate", [](Engine& self, int in, int out, const std::string& kind, float low, float high) {
         return self.activate(in, out, kind, Clamp{low, high});
@@ -65,6 +65,8 @@ NB_MODULE(_kernel, m) {
       .def("mean", &Engine::mean)
       .def("pool", &Engine::pool)
       .def("pick", &Engine::pick)
+      .def("repeat", &Engine::repeat)
+      .def("interpolate", &Engine::interpolate)
       .def("write", [](Engine& self, int buffer, const Volume& from) {
         nb::gil_scoped_release release;
         self.write(buffer, from.data(), from.size());

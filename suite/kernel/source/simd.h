@@ -39,7 +39,8 @@ struct Product {
   float low, high;
 };
 
-// Pooling of one plane. `scratch` holds (out_width - 1) * stride_x + kernel_x floats and a vector more.
+// Pooling of one plane. `scratch` holds stride_x * out_width + kernel_x floats, out_width rounded up to whole vectors, and one
+// vector more. Rows are written in whole vectors with zeros behind their end.
 struct Window {
   const float* input;
   float* output;
@@ -73,6 +74,7 @@ struct Channel {
 
 using TileFunction = void (*)(const Tile&);
 using ProductFunction = void (*)(const Product&);
+using CombineFunction = void (*)(const float* a, const float* b, float* out, std::ptrdiff_t size, float low, float high);
 using ChannelFunction = void (*)(const Channel&);
 
 constexpr int widths = 4;         // register blocks of 1, 2, 4 and 8 output channels
@@ -84,10 +86,11 @@ struct Kernels {
   int vectors[widths];                          // the largest V per width, 0 where the width does not exist
   TileFunction tile[widths][longest_tile + 1];  // by log2(N) and V
   ProductFunction product[6];                   // by log2(N), N = 1..32
-  void (*add)(const float* a, const float* b, float* out, std::ptrdiff_t size, float low, float high);
+  CombineFunction combine[4];                   // sum, difference, maximum, minimum; then clamped
   void (*clamp)(const float* in, float* out, std::ptrdiff_t size, float low, float high);
   void (*hard_swish)(const float* in, float* out, std::ptrdiff_t size);
   void (*hard_sigmoid)(const float* in, float* out, std::ptrdiff_t size);
+  void (*leaky_relu)(const float* in, float slope, float* out, std::ptrdiff_t size);
   void (*scale)(const float* in, float factor, float* out, std::ptrdiff_t size);
   float (*sum)(const float* in, std::ptrdiff_t size);
   void (*pick)(const float* in, std::ptrdiff_t stride, float* out, std::ptrdiff_t size);  // out[i] = in[i * stride]

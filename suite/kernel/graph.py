@@ -1,0 +1,75 @@
+"""A network as a traced graph with the shape of every value, and what its nodes do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
+
+from suite.kernel.attention import open_attention
+from suite.nn import PadShortcut, fold
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, PadShortcut) or super().is_leaf_module(module, name)
+
+
+def traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
+    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output."""
+    folded = fold(network)
+    open_attention(folded)
+    graph = fx.GraphModule(folded, _Tracer().trace(folded))
+    output = next(node for node in graph.graph.nodes if node.op == "output")
+    if not isinstance(output.args[0], fx.Node):
+        raise TypeError(f"its output is a {type(output.args[0]).__name__} instead of a tensor")
+    with torch.inference_mode():
+        ShapeProp(graph).propagate(example)
+    return graph
+
+
+def operation(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
+    """What a node does: a module's type, or the function or method name."""
+    return type(modules[str(node.target)]) if node.op == "call_module" else node.target
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape) if hasattr(node.meta.get("tensor_meta"), "shape") else ()
+
+
+def averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:
+    """Whether a call of ``mean`` averages over height and width, and nothing else."""
+    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    plain = set(node.kwargs) <= {"dim", "keepdim"} and len(shape) == 4
+    return plain and isinstance(axes, (tuple, list)) and sorted(int(axis) % 4 for axis in axes) == [2, 3]  # type: ignore[arg-type]
+
+
+def resizing(node: fx.Node, kind: Any, module: Any) -> str:
+    """How a node resizes maps: "nearest" by 1, 2, 4, 8 or 16 (torch may round otherwise for others), "bilinear", or not ("")."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or len(shape_of(source)) != 4 or kind not in (nn.Upsample, functional.interpolate):
+        return ""
+    if kind is nn.Upsample:
+        how, corners, scale = module.mode, module.align_corners, module.scale_factor
+    else:
+        how, corners = node.kwargs.get("mode", "nearest"), node.kwargs.get("align_corners")
+        scale = node.args[2] if len(node.args) > 2 else node.kwargs.get("scale_factor")
+    unusual = len(node.args) > 3 or corners or node.kwargs.get("antialias") or node.kwargs.get("recompute_scale_factor")
+    factors = {new / old for old, new in zip(shape_of(source)[2:], shape_of(node)[2:], strict=True)}
+    if unusual or (scale is not None and not factors <= {1, 2, 4, 8, 16}):
+        return ""
+    return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
+
+
+def overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:
+    """Zero columns that a convolution from `source` to `target` pixels needs between rows of the target's width."""
+    stride, before = module.stride[axis], -(-int(module.padding[axis]) // module.stride[axis])
+    after = max(0, ((module.kernel_size[axis] - 1) * module.dilation[axis] - int(module.padding[axis])) // stride)
+    return max(after, min(-(-source // stride), target + after) + before - target, before if stride == 1 else 0)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
