@@ -45,12 +45,13 @@ Value zeros(int channels, int height, int width) {
   return {channels, height, width, std::vector<double>(static_cast<std::size_t>(channels) * height * width)};
 }
 
-enum Kind { convolution, depthwise, pair, max_pool, mean_pool, sum, relu, hard_swish };
-const char* const names[] = {"convolution", "depthwise", "pair", "max pool", "mean pool", "sum", "relu", "hard swish"};
+enum Kind { convolution, depthwise, pair, max_pool, mean_pool, add, subtract, maximum, relu, hard_swish };
+const char* const names[] = {"convolution", "depthwise", "pair", "max pool", "mean pool", "add", "subtract", "maximum", "clamp",
+                             "hard_swish"};
 
 struct Layer {
   Kind kind;
-  int source, other;  // values; `other` is added, or -1
+  int source, other;  // values; `other` is the second operand, or -1
   Filter filter, second;
 };
 
@@ -165,14 +166,14 @@ struct Chain {
     values.push_back(wide ? zeros(random.between(80, 100), 58, 61)
                           : zeros(random.between(1, most), random.between(1, most), random.between(1, most)));
     for (double& x : values[0].wanted) x = random.number();
-    for (int count = wide ? 1 : random.between(1, 4); count > 0; --count) add(random, most);
+    for (int count = wide ? 1 : random.between(1, 4); count > 0; --count) grow(random, most);
   }
 
-  void add(Random& random, int most) {
+  void grow(Random& random, int most) {
     const int source = random.one_in(4) ? random.below(static_cast<int>(values.size())) : static_cast<int>(values.size()) - 1;
     const Value& in = values[source];
-    Layer layer{random.of({convolution, convolution, convolution, depthwise, depthwise, pair, max_pool, mean_pool, sum, relu,
-                           hard_swish}),
+    Layer layer{random.of({convolution, convolution, convolution, depthwise, depthwise, pair, pair, max_pool, mean_pool, add, subtract,
+                           maximum, relu, hard_swish}),
                 source, -1, {}, {}};
     const Geometry g = random_geometry(random, in, random.one_in(2));
     Value out;
@@ -199,10 +200,12 @@ struct Chain {
     } else {
       out = in;
       layer.filter.clamp = layer.kind == hard_swish ? Clamp{-infinite, infinite} : random_clamp(random);
-      if (layer.kind == sum) layer.other = alike(random, in);
+      if (layer.kind == add || layer.kind == subtract || layer.kind == maximum) layer.other = alike(random, in);
       for (std::size_t i = 0; i < out.wanted.size(); ++i) {
         double& x = out.wanted[i];
-        if (layer.kind == sum) x += values[layer.other].wanted[i];
+        const double y = layer.other < 0 ? 0.0 : values[layer.other].wanted[i];
+        if (layer.kind == add || layer.kind == subtract) x += layer.kind == add ? y : -y;
+        if (layer.kind == maximum) x = std::max(x, y);
         x = layer.kind == hard_swish ? x * clamped(x + 3, {0, 6}) / 6 : clamped(x, layer.filter.clamp);
       }
     }
@@ -210,7 +213,7 @@ struct Chain {
     values.push_back(std::move(out));
   }
 
-  // A value of the same planes (its own source for a sum without a better one), or -1.
+  // A value of the same planes (its own source where that is the only one), or -1.
   int alike(Random& random, const Value& like) const {
     for (int tries = 0; tries < 4; ++tries) {
       const int number = random.below(static_cast<int>(values.size()));
@@ -226,6 +229,14 @@ struct Chain {
     const int columns = std::max(overhang(g.kernel_y, g.stride_y, g.top, g.dilation_y, in.height, out.height),
                                  overhang(g.kernel_x, g.stride_x, g.left, g.dilation_x, in.width, out.width));
     padding[{out.height, out.width}] = std::max(padding[{out.height, out.width}], columns);
+  }
+
+  // The last layer that reads a value.
+  std::size_t last_use(int value) const {
+    std::size_t last = 0;
+    for (std::size_t i = 0; i < layers.size(); ++i)
+      if (layers[i].source == value || layers[i].other == value) last = i;
+    return last;
   }
 
   int pad(const Value& value) const {
@@ -263,9 +274,11 @@ int append(Engine& engine, const Layer& layer, const std::vector<int>& buffer, i
     }
     case max_pool:
     case mean_pool: return engine.pool(in, out, layer.kind == max_pool, layer.filter.geometry);
-    case sum: return engine.add(in, other, out, layer.filter.clamp);
-    case relu: return engine.activate(in, out, "clamp", layer.filter.clamp);
-    case hard_swish: return engine.activate(in, out, "hard_swish", layer.filter.clamp);
+    case add:
+    case subtract:
+    case maximum: return engine.combine(in, other, out, names[layer.kind], layer.filter.clamp);
+    case relu:
+    case hard_swish: return engine.activate(in, out, names[layer.kind], layer.filter.clamp);
   }
   return -1;
 }
@@ -273,6 +286,7 @@ int append(Engine& engine, const Layer& layer, const std::vector<int>& buffer, i
 // The first value that is wrong, or -1; `error` is how wrong it is.
 int wrong(const Chain& chain, const Engine& engine, const std::vector<int>& buffer, double& error) {
   for (std::size_t number = 0; number < chain.values.size(); ++number) {
+    if (std::find(buffer.begin() + number + 1, buffer.end(), buffer[number]) != buffer.end()) continue;  // written over
     const Value& value = chain.values[number];
     std::vector<float> got(value.wanted.size());
     engine.read(buffer[number], got.data(), got.size());
@@ -299,7 +313,11 @@ bool holds(const std::string& simd, uint64_t seed) {
   };
   make(chain.values[0]);
   for (std::size_t i = 0; i < chain.layers.size(); ++i) {
-    const int out = make(chain.values[i + 1]);
+    const Layer& layer = chain.layers[i];
+    const bool over = (layer.kind == convolution || layer.kind == depthwise) && layer.other >= 0 && chain.last_use(layer.other) == i && layer.other != layer.source;
+    if (over && layer.other > 0) buffer.push_back(buffer[layer.other]);  // a sum may take the place of what it adds
+    else make(chain.values[i + 1]);
+    const int out = buffer.back();
     steps = append(engine, chain.layers[i], buffer, out, chain) + 1;
   }
   const std::vector<float> input(chain.values[0].wanted.begin(), chain.values[0].wanted.end());
