@@ -128,8 +128,8 @@ Geometry random_geometry(Random& random, const Value& in, bool plain) {
       g.stride_x = random.between(1, 3);
       g.left = random.below(3);
     }
-    if (in.height + 2 * g.top >= g.dilation_y * (g.kernel_y - 1) + 1 && in.width + 2 * g.left >= g.dilation_x * (g.kernel_x - 1) + 1)
-      return g;
+    const int height = g.dilation_y * (g.kernel_y - 1) + 1, width = g.dilation_x * (g.kernel_x - 1) + 1;
+    if (in.height + 2 * g.top >= height && in.width + 2 * g.left >= width) return g;
   }
 }
 
@@ -172,13 +172,13 @@ struct Chain {
   void grow(Random& random, int most) {
     const int source = random.one_in(4) ? random.below(static_cast<int>(values.size())) : static_cast<int>(values.size()) - 1;
     const Value& in = values[source];
-    Layer layer{random.of({convolution, convolution, convolution, depthwise, depthwise, pair, pair, max_pool, mean_pool, add, subtract,
-                           maximum, relu, hard_swish}),
-                source, -1, {}, {}};
+    const Kind kind = random.of({convolution, convolution, convolution, depthwise, depthwise, pair, pair, max_pool, mean_pool, add,
+                                 subtract, maximum, relu, hard_swish});
+    Layer layer{kind, source, -1, {}, {}};
     const Geometry g = random_geometry(random, in, random.one_in(2));
     Value out;
-    if (layer.kind == convolution || layer.kind == pair) layer.filter = random_filter(random, in, g, random.between(1, most), false);
-    if (layer.kind == depthwise) layer.filter = random_filter(random, in, g, in.channels, true);
+    if (kind == convolution || kind == pair) layer.filter = random_filter(random, in, g, random.between(1, most), false);
+    if (kind == depthwise) layer.filter = random_filter(random, in, g, in.channels, true);
     if (layer.kind == convolution || layer.kind == depthwise) {
       need(g, in, output_of(in, g, 1));
       layer.other = alike(random, output_of(in, g, layer.filter.blocks.rows));
@@ -249,8 +249,9 @@ struct Chain {
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const Layer& layer = layers[i];
       const Value& out = values[i + 1];
-      std::printf("  value %zu: %s of value %d, with %d: %d x %d x %d, clamp %g %g\n", i + 1, names[layer.kind], layer.source,
-                  layer.other, out.channels, out.height, out.width, layer.filter.clamp.low, layer.filter.clamp.high);
+      const char* const place = layer.other >= 0 && last_use(layer.other) == i ? " (its last use)" : "";
+      std::printf("  value %zu: %s of value %d, with %d%s: %d x %d x %d, clamp %g %g\n", i + 1, names[layer.kind], layer.source,
+                  layer.other, place, out.channels, out.height, out.width, layer.filter.clamp.low, layer.filter.clamp.high);
       for (const Filter* filter : {&layer.filter, &layer.second}) {
         const Geometry& g = filter->geometry;
         if (g.kernel_y)
@@ -314,8 +315,9 @@ bool holds(const std::string& simd, uint64_t seed) {
   make(chain.values[0]);
   for (std::size_t i = 0; i < chain.layers.size(); ++i) {
     const Layer& layer = chain.layers[i];
-    const bool over = (layer.kind == convolution || layer.kind == depthwise) && layer.other >= 0 && chain.last_use(layer.other) == i && layer.other != layer.source;
-    if (over && layer.other > 0) buffer.push_back(buffer[layer.other]);  // a sum may take the place of what it adds
+    const bool layered = layer.kind == convolution || layer.kind == depthwise;
+    const bool over = layered && layer.other > 0 && chain.last_use(layer.other) == i && layer.other != layer.source;
+    if (over) buffer.push_back(buffer[layer.other]);  // a sum may take the place of what it adds
     else make(chain.values[i + 1]);
     const int out = buffer.back();
     steps = append(engine, chain.layers[i], buffer, out, chain) + 1;
@@ -335,7 +337,8 @@ bool holds(const std::string& simd, uint64_t seed) {
     number = wrong(chain, engine, buffer, error);
   }
   if (number < 0) return true;
-  std::printf("%s: chain %llu: value %d is off by %g %s\n", simd.c_str(), static_cast<unsigned long long>(seed), number, error, when);
+  std::printf("%s: chain %llu: value %d is off by %g %s\n", simd.c_str(), static_cast<unsigned long long>(seed), number, error,
+              when);
   chain.print();
   return false;
 }
