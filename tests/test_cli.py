@@ -92,6 +92,21 @@ def test_run_ends_with_a_table_and_a_second_call_only_prints_it():
     assert second.stderr == "" and second.stdout == first.stdout
 
 
+def test_the_network_of_a_record_runs_against_peers(monkeypatch):
+    from click.testing import CliRunner
+
+    from suite import record
+    from suite.cli.profile import command
+    from suite.profile import peers
+
+    suite("run", "cifar10", "plain", *SMOKE, check=0)
+    (found, *_) = [item for item in record.read_all() if item["method"]["name"] == "plain"]
+    monkeypatch.setattr(peers, "PEERS", (peers.PEERS[0], peers.Peer("nobody", lambda model, threads: None, ("no_such_module",))))
+    shown = CliRunner().invoke(command, [found["id"], "--peers"], catch_exceptions=False).stdout
+    assert "plan sparse" in shown and "torch eager" in shown and "conv 3x3" in shown
+    assert "nobody needs no_such_module, which is missing; type: pip install 'suite[peers]'" in shown
+
+
 def test_dry_run_prints_a_plan_and_runs_nothing(tmp_path):
     done = suite("run", "cifar10", "one_by_n", "sparsity=0.5,0.75", "--dry-run", env={"SUITE_RESULTS": str(tmp_path / "r")}, check=0)
     assert "4 runs to make, 0 recorded" in done.stdout and not (tmp_path / "r").exists()

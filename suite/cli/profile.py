@@ -17,16 +17,23 @@ from suite.errors import UserError
 @click.option("--size", type=int, help="For a MODEL: pixels (default 32 for CIFAR networks, else 224).")
 @click.option("--classes", default=10, show_default=True, help="For a MODEL: outputs.")
 @click.option("--update", is_flag=True, help="For a RECORD: count and time its cached artifact again; no training.")
-@click.option("--data", type=click.Path(path_type=Path), help="For --update: the data the record was made on.")
-def command(what: str, sparsity: str, width: int, size: int | None, classes: int, update: bool, data: Path | None) -> None:
+@click.option("--data", type=click.Path(path_type=Path), help="For --update and --peers: the data the record was made on.")
+@click.option("--peers", is_flag=True, help="Time the same network in other engines too, in the same rounds.")
+def command(what: str, sparsity: str, width: int, size: int | None, classes: int, update: bool, data: Path | None,
+            peers: bool) -> None:
     """Profile a RECORD (its stored layers and latencies) or a MODEL by name, randomly initialised and 1xN-masked."""
     from suite.nn import ARCHS
 
     if what in ARCHS:
-        return _model(what, _shares(sparsity), width, size, classes)
+        networks, example = _networks(what, _shares(sparsity), width, size, classes)
+        title = f"{what}, {example.shape[-1]}x{example.shape[-1]}, 1x{width} blocks, batch 1, median ms"
+        return _peers(title, networks, example) if peers else _model(title, networks, example)
     from suite import record
 
     found = record.find(what)
+    if peers:
+        network, example = _deployed(found, data)
+        return _peers(f"{found['id']}, batch 1, median ms", {"sparse": network}, example)
     if update:
         found = _update(found, data)
     _record(found)
@@ -42,60 +49,104 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
-def _model(arch: str, shares: list[float], width: int, size: int | None, classes: int) -> None:
-    import copy
-
+def _networks(arch: str, shares: list[float], width: int, size: int | None, classes: int) -> tuple[dict[str, Any], Any]:
+    """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
+
+    from suite.nn import build
+    from suite.profile.pruned import pruned
+
+    size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
+    torch.manual_seed(0)
+    dense, example = build(arch, classes, size), torch.randn(1, 3, size, size)
+    return {f"{share:.2f}": pruned(dense, example, width, share) for share in shares}, example
+
+
+def _model(title: str, networks: dict[str, Any], example: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from suite import plugins
-    from suite.nn import build, prunable
     from suite.paths import timing_lock
     from suite.profile import count, network_latency
     from suite.report.statistics import break_even
 
-    plugins.load("baselines", "one_by_n")
-    from importlib import import_module
-
-    block_mask = import_module("suite.baselines.one_by_n").block_mask
-    size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
-    torch.manual_seed(0)
-    dense = build(arch, classes, size).eval()
-    example = torch.randn(1, 3, size, size)
-    table = Table(title=f"{arch}, {size}x{size}, 1x{width} blocks, batch 1, median ms (random weights: latency only)")
+    table = Table(title=f"{title} (random weights: latency only)")
     for name in ("sparsity", "MACs", "torch 1T", "dense 1T", "sparse 1T", "speed-up 1T", "torch all", "dense all", "sparse all",
                  "speed-up all"):
         table.add_column(name, justify="right")
     gains = []
-    for share in shares:
-        network = copy.deepcopy(dense)
-        for layer in prunable(network, example):
-            weight = getattr(network.get_submodule(layer.name), layer.parameter)
-            weight.data *= block_mask(weight.data, width, share)
+    for share, network in networks.items():
         latency, kernel = network_latency(network, (example,), timing_lock())
         gains.append(latency["one"]["speedup"])
-        cells = [f"{share:.2f}", f"{count(network, example).macs_effective / 1e6:.2f}M"]
+        cells = [share, f"{count(network, example).macs_effective / 1e6:.2f}M"]
         for threads in ("one", "all"):
             cells += [_ms(latency[threads][name]) for name in ("torch", "dense", "sparse")]
             cells.append(f"{latency[threads]['speedup']:.2f}x")
         table.add_row(*cells)
     Console().print(table)
-    even = break_even(shares, gains)
+    even = break_even([float(share) for share in networks], gains)
     click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs ({kernel['simd']}); * marks a noisy timing. "
                + (f"One thread breaks even at {even:.0%} sparsity." if even is not None else "No break-even in this range."))
+
+
+def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
+    """Race the first network's dense plan, every network's sparse plan and the peers; then the last one's layers."""
+    from rich.console import Console
+
+    from suite import kernel
+    from suite.paths import timing_lock
+    from suite.profile.latency import alone
+    from suite.profile.layers import layer_times, openvino_layers
+    from suite.profile.machine import physical_cores
+    from suite.profile.peers import OPENVINO, PEERS, Model, race
+    from suite.report.race import layer_table, race_table
+
+    first = next(iter(networks.values()))
+    model = Model(first, example)
+    plans = {"plan dense": (kernel.lower(first, example, dense=True), first)}
+    plans |= {f"plan {name}": (kernel.lower(network, example), network) for name, network in networks.items()}
+    with alone(timing_lock()):
+        races = [race(model, plans, threads, PEERS, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record()
+                 for threads in sorted({1, physical_cores()})]
+        name, last = list(networks.items())[-1]
+        layers = layer_times(last, example)
+        theirs = {} if OPENVINO.missing() else openvino_layers(model)
+    race_table(title, races, Console())
+    layer_table(f"layers of plan {name}", layers, theirs, Console())
+
+
+def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
+    """The network of a record as its task times it, and its first input."""
+    from torch import nn
+
+    from suite.run import Budget, Run, load
+
+    spec = _spec(found, data)
+    run = Run(found["seed"], found["scale"], Budget(0), spec.artifact.parent, spec.source.folder)
+    probe = spec.task.probe(load(spec.artifact), run)
+    if probe is None or not isinstance(probe.network, nn.Module):
+        raise UserError(f"'{found['id']}' has no network that could be timed; --peers needs one.")
+    return probe.network, probe.inputs[0]
 
 
 def _ms(timing: dict[str, Any]) -> str:
     return f"{timing['median_ms']:.3f}" + ("*" if timing["noisy"] else "")
 
 
-def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
-    from suite import plan, runner
+def _spec(found: dict[str, Any], data: Path | None) -> Any:
+    """The run that made a record, whose artifact is still in the cache."""
+    from suite import plan
 
     spec = plan.spec_of(found, data)
     if not spec.artifact.exists():
         raise UserError(f"The network of '{spec.id}' is not in the cache; train it again with: {found['command']} --again")
+    return spec
+
+
+def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    from suite import runner
+
+    spec = _spec(found, data)
     return runner.profile_again(found, spec.artifact.parent, spec, lambda sentence: None)
 
 

@@ -50,12 +50,16 @@ def measure(
     calls: int = 100,
     seconds: float = 2.0,
     limit: float = 20.0,
+    settle: int = 0,
+    turn: int = 1,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, Timing]:
     """Time the contenders against each other.
 
     Rounds go on until each contender has `calls` calls or `seconds` of its own time, and end after `limit` seconds of
-    wall time, warm-up included; there is at least one round. `clock` gives nanoseconds.
+    wall time, warm-up included; there is at least one round. In its turn a contender makes `settle` calls that do not
+    count, which put an end to what the one before left in caches and spinning threads, and then `turn` that do. `clock`
+    gives nanoseconds.
     """
     names = list(contenders)
     spent: dict[str, list[int]] = {name: [] for name in names}
@@ -78,10 +82,12 @@ def measure(
                 warm += call(name)
                 if warm >= WARM_SHARE * seconds * 1e9 or clock() >= end:
                     break
-        for turn in itertools.count():
-            first = turn % max(1, len(names))
+        for round_ in itertools.count():
+            first = round_ % max(1, len(names))
             for name in names[first:] + names[:first]:
-                spent[name].append(call(name))
+                for _ in range(settle):
+                    call(name)
+                spent[name] += [call(name) for _ in range(turn)]
             if clock() >= end or not any(unfinished(name) for name in names):
                 break
     finally:
@@ -154,7 +160,7 @@ def network_latency(
             )
     facts = _facts(network, inputs[0], plans["sparse"], max(errors.values()))
     before = torch.get_num_threads()
-    with _alone(lock), torch.inference_mode():
+    with alone(lock), torch.inference_mode():
         try:
             latency = {"one": _race(network, plans, inputs, 1)}
             cores = physical_cores()
@@ -169,7 +175,7 @@ def network_latency(
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Hold the file `lock`; where another user's file refuses this one, a lock of this user's own beside it."""
     from filelock import FileLock
 

@@ -52,6 +52,13 @@ def test_a_slow_contender_ends_by_its_own_time_and_all_by_the_limit() -> None:
     assert timings["a"]["calls"] == timings["b"]["calls"]
 
 
+def test_calls_that_settle_do_not_count() -> None:
+    clock = Clock()
+    timings = measure({"a": clock.contender("a", 1), "b": clock.contender("b", 2)}, calls=4, settle=1, turn=2, clock=clock)
+    assert clock.order == "a" * WARM_CALLS + "b" * WARM_CALLS + "aaabbb" + "bbbaaa"
+    assert timings["a"]["calls"] == timings["b"]["calls"] == 4
+
+
 @pytest.mark.parametrize(
     ("count", "ranks"),
     # By hand, twice the binomial tail outside the ranks: 2/64 at 6; 22/1024 at 10 (112/1024 for 3..8); 0.0414 at 20.

@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include "ceilings.h"
 #include "engine.h"
 
 namespace nb = nanobind;
@@ -33,6 +34,8 @@ Blocks blocks(int n, int rows, const Array<int64_t>& pointer, const Array<int32_
 NB_MODULE(_kernel, m) {
   nb::class_<Blocks>(m, "Blocks");
   m.def("blocks", &blocks);
+  m.def("fma_rate", &fma_rate, nb::call_guard<nb::gil_scoped_release>());
+  m.def("read_rate", &read_rate, nb::call_guard<nb::gil_scoped_release>());
   nb::class_<Geometry>(m, "Geometry")
       .def("__init__", [](Geometry* self, int ky, int kx, int sy, int sx, int top, int left, int dy, int dx) {
         new (self) Geometry{ky, kx, sy, sx, top, left, dy, dx};

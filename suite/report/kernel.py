@@ -1,0 +1,167 @@
+"""The page of ``suite bench``: Markdown and figures from its results, without timing anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from suite.errors import UserError
+from suite.profile.bench import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
+from suite.record import write_text
+from suite.report.cells import MISSING, count, digits, times
+from suite.report.kernel_figures import ratios, roofline
+from suite.report.kernel_numbers import Results, shapes, speedup
+from suite.report.statistics import break_even
+
+_TEXT = """\
+# The shared 1xN kernel against other engines
+
+Made by `suite bench` (timing, then this page) or `suite bench --page` (this page alone, from the JSON beside it). Batch 1,
+float32, random weights; the networks are pruned by magnitude, the same share in every layer that pruning touches, and their
+batch normalisation is settled on noise. All contenders of a row ran in one process in interleaved rounds: in its turn each makes
+two calls that do not count and three that do. Figures are medians; ~ marks a noisy one (`suite/profile/latency.py` says when).
+Outputs were compared with torch's first. Engines get the network with its batch normalisation folded, in their own layout, and
+as many threads as the plan. They do not use the zeros.
+"""
+
+_BARS = """\
+How many times faster than its rival the plan is: the fastest fp32 engine that ran, or the one named. In brackets the bar of
+issue 3 (5 % more at N = 8), bold where it is reached. Break-even: from which share of removed blocks on the plan is faster. 30 %:
+the plan pruned by so much over the same plan unpruned, which must not be below 1.
+"""
+
+_LAYERS = f"""\
+One thread, 1x{LAYER_WIDTH} blocks; milliseconds of one layer alone, the mean of those alike. In brackets: the share of the measured
+multiply-add peak that is reached on non-zero weights, and how many times faster than OpenVINO (fp32), which ran the whole network
+and profiled itself, sums and activations included. In a whole plan some layers are fused, and so faster.
+"""
+
+_ROOFLINE = f"""\
+Every layer of the networks above at every share, one thread, 1x{LAYER_WIDTH} blocks; operations on non-zero weights only. A layer's
+bytes are its packed weights, its input and its output, each once.
+"""
+
+
+def render(folder: Path) -> list[Path]:
+    """Write README.md and two figures per results*.json in `folder`; the same results give the same bytes. What was written."""
+    found = {path.stem.removeprefix("results").removeprefix("-"): _read(path) for path in sorted(folder.glob("results*.json"))}
+    if not found:
+        raise UserError(f"There are no results in '{folder}'; make some with: suite bench --to {folder}")
+    text, written = [_TEXT], []
+    for suffix, results in found.items():
+        names = [name for name in SUBJECTS if name in results["networks"]]
+        stem = f"-{suffix}" if suffix else ""
+        written += [ratios(results, names, folder / f"ratios{stem}.svg"), roofline(results, names, folder / f"roofline{stem}.svg")]
+        text += _section(results, names, stem)
+    write_text(folder / "README.md", "\n".join(text))
+    return [folder / "README.md", *written]
+
+
+def _read(path: Path) -> Results:
+    try:
+        results = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"'{path}' is not JSON ({error}); delete it and type: suite bench --to {path.parent}") from error
+    if results.get("schema") != SCHEMA:
+        raise UserError(f"'{path}' has the schema {results.get('schema')}, not {SCHEMA}; type: suite bench --to {path.parent}")
+    return results
+
+
+def _section(results: Results, names: Sequence[str], stem: str) -> list[str]:
+    machine, kernel = results["machine"], results["kernel"]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(results["packages"].items()))
+    text = [
+        f"## {kernel['simd'].upper()}", "",
+        f"{machine['cpu']}, {machine['cores']} cores ({machine['system']}; machine `{machine['id']}`); kernel {kernel['version']} "
+        f"(build `{kernel['digest']}`), {versions}.", "",
+        *_ceilings(results), "", "### Whole networks", "",
+        _BARS,
+        *_table(["network", "threads", "N", *(f"{share:.0%}" for share in SHARES if share != 0.3), "break-even", "30 %", "rival"],
+                _bars(results, names)), "",
+        f"![ratios](ratios{stem}.svg)", "",
+    ]
+    for name in names:
+        text += _network(name, results["networks"][name])
+    text += ["### Roofline", "", _ROOFLINE, f"![roofline](roofline{stem}.svg)", ""]
+    for name in names:
+        text += _layers(name, results)
+    return text
+
+
+def _ceilings(results: Results) -> list[str]:
+    rows = []
+    for threads, roof in sorted(results["ceilings"].items(), key=lambda item: int(item[0])):
+        rows.append([threads, digits(roof["fma"]), *(digits(rate) for rate in roof["read"].values())])
+    levels = next(iter(results["ceilings"].values()), {"read": {}})["read"]
+    return ["Measured ceilings: multiply-adds on registers, and reading, by all threads together.", "",
+            *_table(["threads", "GFLOP/s", *(f"{level}, GB/s" for level in levels)], rows)]
+
+
+def _bars(results: Results, names: Sequence[str]) -> Iterable[list[str]]:
+    for name in names:
+        subject, network = SUBJECTS[name], results["networks"][name]
+        for threads, heat in sorted(network["races"].items(), key=lambda item: int(item[0])):
+            for n in WIDTHS:
+                found = {share: speedup(heat, contender(n, share), subject.rival) for share in SHARES}
+                cells = []
+                for share in SHARES:
+                    if share == 0.3:
+                        continue
+                    bar = subject.bar.get(int(threads), {}).get(share)
+                    bar = bar * 1.05 if bar and n == 8 and share else bar
+                    cells.append(_judged(found[share], bar))
+                known = {share: ratio for share, ratio in found.items() if ratio is not None}
+                even = break_even(list(known), list(known.values()))
+                rival = subject.rival or heat["fastest"] or MISSING
+                yield [subject.title, threads, str(n), *cells, MISSING if even is None else f"{even:.0%}",
+                       times(speedup(heat, contender(n, 0.3), "dense")), rival]
+
+
+def _judged(ratio: float | None, bar: float | None) -> str:
+    if bar is None:
+        return times(ratio)
+    text = f"{times(ratio)} ({bar:.2f})"
+    return f"**{text}**" if ratio is not None and ratio >= bar else text
+
+
+def _network(name: str, network: Results) -> list[str]:
+    subject = SUBJECTS[name]
+    races = [heat for _, heat in sorted(network["races"].items(), key=lambda item: int(item[0]))]
+    rows = []
+    for row in dict.fromkeys(item for heat in races for item in heat["timings"]):
+        precision = next((heat["precisions"][row] for heat in races if row in heat["precisions"]), "")
+        cells = [f"plan {row}" if not precision else row, precision or "fp32"]
+        for heat in races:
+            timing = heat["timings"].get(row)
+            cells += [f"{digits(timing['median_ms'])}{'~' if timing['noisy'] else ''}" if timing else MISSING,
+                      f"{digits(timing['low_ms'])} to {digits(timing['high_ms'])}" if timing else MISSING,
+                      times(speedup(heat, row))]
+        rows.append([*cells, f"{max(heat['errors'].get(row, 0.0) for heat in races):.0e}"])
+    heading = ["contender", "arithmetic"]
+    for heat in races:
+        heading += [f"{heat['threads']}T ms", "95 %", "over fastest"]
+    absent = dict.fromkeys(sentence for heat in races for sentence in heat["absent"].values())
+    facts = (f"{count(network['macs']['dense'])} MACs, {network['in_plan']:.0%} of them in the plan; load average "
+             f"{network['load']:.1f} when it began.")
+    return [f"### {subject.title}", "", facts, "", *_table([*heading, "error"], rows), "",
+            *(f"Not timed: {sentence}.\n" for sentence in absent)]
+
+
+def _layers(name: str, results: Results) -> list[str]:
+    peak = results["ceilings"]["1"]["fma"]
+    rows = []
+    for item in shapes(results["networks"][name]):
+        gains = {share: item.openvino / spent for share, spent in item.milliseconds.items()} if item.openvino else {}
+        even = break_even(list(gains), list(gains.values())) if len(set(item.work.values())) > 1 else None
+        cells = [f"{digits(spent)} ({item.rate(share) / peak:.0%}, {times(gains.get(share))})"
+                 for share, spent in item.milliseconds.items()]
+        rows.append([item.kind, item.shape, str(item.layers), count(item.macs), digits(item.openvino), *cells,
+                     MISSING if even is None else f"{even:.0%}"])
+    shares = [f"{float(share):.0%}" for share in results["networks"][name]["layers"]]
+    return [f"### Layers of {SUBJECTS[name].title}", "", _LAYERS, "",
+            *_table(["kind", "shape", "layers", "MACs", "OpenVINO", *shares, "break-even"], rows), ""]
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(heading)} |", "|" + "---|" * len(heading), *(f"| {' | '.join(row)} |" for row in rows)]

@@ -1,0 +1,76 @@
+"""The figures of the kernel's page: speed-up by sparsity, and a roofline. The same results give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.profile.bench import SHARES, SUBJECTS, WIDTHS, contender
+from suite.report.kernel_numbers import Results, shapes, speedup
+
+# Okabe and Ito's palette, told apart by colour-blind readers.
+_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
+    """One panel per thread count: how many times faster than the fastest fp32 peer, by the share of blocks removed."""
+    from matplotlib.figure import Figure
+
+    threads = sorted({int(key) for name in names for key in results["networks"][name]["races"]})
+    figure = Figure(figsize=(4.6 * max(1, len(threads)), 4.0), layout="constrained")
+    panels = figure.subplots(1, max(1, len(threads)), sharey=True, squeeze=False)[0]
+    for axes, number in zip(panels, threads, strict=False):
+        for index, name in enumerate(names):
+            heat = results["networks"][name]["races"].get(str(number), {"timings": {}, "fastest": ""})
+            for n, style in zip(WIDTHS, ("-", ":"), strict=True):
+                points = [(share, ratio) for share in SHARES if (ratio := speedup(heat, contender(n, share))) is not None]
+                if points:
+                    axes.plot(*zip(*points, strict=True), style, marker=_MARKERS[index % 7], markersize=4,
+                              color=_COLOURS[index % 7], label=f"{SUBJECTS[name].title}, N = {n}")
+        axes.axhline(1.0, color="0.5", linewidth=1)
+        axes.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="share of 1xN blocks removed", yscale="log")
+        axes.set_yticks([0.5, 1, 2, 3, 5, 8], ["0.5", "1", "2", "3", "5", "8"])
+        axes.minorticks_off()
+        axes.grid(color="0.9")
+    panels[0].set_ylabel("times faster than the fastest dense fp32 engine")
+    panels[-1].legend(fontsize=6, frameon=False)
+    return _save(figure, path)
+
+
+def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
+    """Layers' rates on non-zero weights against their operations per byte, under the measured ceilings of one thread."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+    axes = figure.add_subplot()
+    for index, share in enumerate(SHARES):
+        for place, name in enumerate(names):
+            points = [(item.intensity(share), item.rate(share)) for item in shapes(results["networks"][name]) if item.work[share]]
+            if points:
+                axes.plot(*zip(*points, strict=True), linestyle="none", marker=_MARKERS[place % 7], markersize=4, alpha=0.7,
+                          color=_COLOURS[index % 7], label=None if index else SUBJECTS[name].title)
+    roof = results["ceilings"]["1"]
+    ends = (0.1, 1000.0)
+    axes.plot(ends, [roof["fma"]] * 2, color="black", linewidth=1)
+    axes.annotate(f"multiply-adds {roof['fma']:.0f} GFLOP/s", (ends[1], roof["fma"]), ha="right", va="bottom", fontsize=7)
+    for level, rate in roof["read"].items():
+        knee = roof["fma"] / rate
+        axes.plot([ends[0], knee], [ends[0] * rate, roof["fma"]], color="0.5", linewidth=1)
+        axes.annotate(f"{level} {rate:.0f} GB/s", (ends[0], ends[0] * rate), fontsize=7, va="bottom")
+    axes.set(xscale="log", yscale="log", xlabel="operations on non-zero weights per byte of weights, input and output",
+             ylabel="GFLOP/s on non-zero weights, one thread", title="Layers under the measured ceilings")
+    shares = [axes.plot([], [], "o", color=_COLOURS[index % 7], markersize=4)[0] for index in range(len(SHARES))]
+    axes.add_artist(axes.legend(shares, [f"{share:.0%} removed" for share in SHARES], fontsize=7, loc="lower right", frameon=False))
+    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    axes.grid(color="0.92")
+    return _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "suite", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+    return path

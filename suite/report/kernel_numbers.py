@@ -1,0 +1,58 @@
+"""What the kernel's page and figures read off the results of ``suite bench``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Results = Mapping[str, Any]
+
+
+class Shape(NamedTuple):
+    """The layers of one network that are alike; dictionaries are by the share of blocks removed and hold means per layer."""
+
+    kind: str
+    shape: str
+    layers: int
+    macs: int
+    milliseconds: dict[float, float]
+    work: dict[float, float]  # operations on non-zero weights, two per multiply-add
+    bytes: dict[float, float]  # of packed weights, input and output
+    openvino: float | None  # milliseconds
+
+    def rate(self, share: float) -> float:
+        """1e9 operations on non-zero weights per second."""
+        return self.work[share] / self.milliseconds[share] / 1e6
+
+    def intensity(self, share: float) -> float:
+        """Operations on non-zero weights per byte."""
+        return self.work[share] / self.bytes[share]
+
+
+def speedup(heat: Results, name: str, rival: str = "") -> float | None:
+    """Median of the rival (the fastest fp32 peer for an empty one) over that of the contender `name`; None if one is missing."""
+    ours, theirs = heat["timings"].get(name), heat["timings"].get(rival or heat["fastest"])
+    return theirs["median_ms"] / ours["median_ms"] if ours and theirs else None
+
+
+def shapes(network: Results) -> list[Shape]:
+    """A network's layers grouped by kind and shape, in order of first appearance."""
+    layers = {float(share): items for share, items in network["layers"].items()}
+    first = layers[min(layers)]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, item in enumerate(first):
+        groups.setdefault((item["kind"], item["shape"]), []).append(index)
+
+    def mean(indices: list[int], key: str, factor: float = 1.0) -> dict[float, float]:
+        return {share: factor * statistics.fmean(items[index][key] for index in indices) for share, items in layers.items()}
+
+    made = []
+    for (kind, shape), indices in groups.items():
+        names = [first[index]["name"] for index in indices]
+        theirs = [network["openvino_layers"][name] for name in names if name in network["openvino_layers"]]
+        made.append(Shape(
+            kind, shape, len(indices), first[indices[0]]["macs"], mean(indices, "milliseconds"), mean(indices, "effective", 2.0),
+            mean(indices, "bytes"), statistics.fmean(theirs) if theirs else None,
+        ))
+    return made
