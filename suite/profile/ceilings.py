@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypedDict
 
 from suite.kernel.plan import native
@@ -21,7 +22,7 @@ class Ceilings(TypedDict):
 
 def ceilings(simd: str, threads: int, seconds: float = 0.2) -> Ceilings:
     """The sum over `threads` threads at once, on the SIMD path `simd`; the best of three, for nothing runs faster than it can."""
-    read = {level: _best(lambda size=size: native().read_rate(simd, size, seconds), threads) for level, size in READS.items()}
+    read = {level: _best(partial(native().read_rate, simd, size, seconds), threads) for level, size in READS.items()}
     return Ceilings(fma=_best(lambda: native().fma_rate(simd, seconds), threads), read=read)
 
 

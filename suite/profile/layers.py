@@ -78,7 +78,7 @@ def openvino_layers(model: Model, threads: int = 1, calls: int = 20) -> dict[str
 
     from suite.profile.peers.engines import openvino_model
 
-    names = {}
+    names: dict[str, str] = {}
     for node in onnx.load_from_string(model.onnx).graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul"):
             names |= dict.fromkeys((node.name, node.output[0]), node.input[1].removesuffix(".weight"))

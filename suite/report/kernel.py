@@ -93,7 +93,7 @@ def _ceilings(results: Results) -> list[str]:
     rows = []
     for threads, roof in sorted(results["ceilings"].items(), key=lambda item: int(item[0])):
         rows.append([threads, digits(roof["fma"]), *(digits(rate) for rate in roof["read"].values())])
-    levels = next(iter(results["ceilings"].values()), {"read": {}})["read"]
+    levels: dict[str, float] = next(iter(results["ceilings"].values()), {"read": {}})["read"]
     return ["Measured ceilings: multiply-adds on registers, and reading, by all threads together.", "",
             *_table(["threads", "GFLOP/s", *(f"{level}, GB/s" for level in levels)], rows)]
 

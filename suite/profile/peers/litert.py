@@ -38,6 +38,12 @@ def _outer(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else tuple(shape)
 
 
+def _arguments(node: Any, required: int, *defaults: Any) -> list[Any]:
+    """A node's arguments; those behind the `required` ones may be left to `defaults`."""
+    given = list(node.args)
+    return given + list(defaults)[len(given) - required :]
+
+
 def _axis(axis: int) -> int:
     return (0, 3, 1, 2)[axis % 4]
 
@@ -81,7 +87,7 @@ class _Writer:
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
-    def _operation(self, node: fx.Node) -> Value:
+    def _operation(self, node: Any) -> Value:
         name = str(node.target).split(".")[1]
         handler: Callable[[fx.Node], Value] | None = getattr(self, f"_{name}", None)
         if handler is None:
@@ -134,13 +140,13 @@ class _Writer:
         self.operators.append(operator)
         return out
 
-    def _first(self, node: fx.Node) -> Value:
+    def _first(self, node: Any) -> Value:
         return self.values[node.all_input_nodes[0]]
 
-    def _shape(self, node: fx.Node) -> tuple[int, ...]:
+    def _shape(self, node: Any) -> tuple[int, ...]:
         return tuple(node.meta["val"].shape)
 
-    def _activation(self, node: fx.Node) -> int:
+    def _activation(self, node: Any) -> int:
         """The activation that can be fused into what `node` reads; 0 for none."""
         if str(node.target) == "aten.hardtanh.default" and tuple(node.args[1:]) == (0.0, 6.0):
             return self.schema.ActivationFunctionType.RELU6
@@ -148,9 +154,8 @@ class _Writer:
 
     # -- operations, by their names in torch ----------------------------------------------------------------------------
 
-    def _conv2d(self, node: fx.Node) -> Value:
-        defaults = (None, [1, 1], [0, 0], [1, 1], 1)
-        source, weight, bias, stride, padding, dilation, groups = (*node.args, *defaults[len(node.args) - 2:])
+    def _conv2d(self, node: Any) -> Value:
+        source, weight, bias, stride, padding, dilation, groups = _arguments(node, 2, None, [1, 1], [0, 0], [1, 1], 1)
         filters = self._weight(weight)
         channels, shape = len(filters), self._shape(node)
         data, mode = self._padded(self.values[source], padding, filters.shape[2:], stride, dilation, shape)
@@ -166,14 +171,14 @@ class _Writer:
             return self._emit("DEPTHWISE_CONV_2D", operands, shape, "DepthwiseConv2DOptions", depthMultiplier=1, **settings)
         return self._emit("CONV_2D", operands, shape, "Conv2DOptions", **settings)
 
-    def _linear(self, node: fx.Node) -> Value:
+    def _linear(self, node: Any) -> Value:
         weight = self._weight(node.args[1])
         bias = self._weight(node.args[2] if len(node.args) > 2 else None, len(weight))
         operands = [self._first(node), self._constant(weight, np.float32), self._constant(bias, np.float32)]
         return self._emit("FULLY_CONNECTED", operands, self._shape(node), "FullyConnectedOptions", fuse=node)
 
-    def _max_pool2d(self, node: fx.Node) -> Value:
-        source, window, stride, padding = (*node.args, *([], [0, 0])[len(node.args) - 2:])[:4]
+    def _max_pool2d(self, node: Any) -> Value:
+        source, window, stride, padding = _arguments(node, 2, [], [0, 0])[:4]
         if any(padding) and "relu" not in str(source.target):
             raise NotImplementedError("max pooling pads with zeros here, which values below zero would lose against")
         data, mode = self._padded(self.values[source], padding, window, stride or window, (1, 1), self._shape(node))
@@ -197,18 +202,18 @@ class _Writer:
         shape = [size + front + back for size, front, back in zip(data.shape, before, after, strict=True)]
         return self._emit("PAD", [data, self._constant(pairs)], shape, "PadOptions")
 
-    def _pad(self, node: fx.Node) -> Value:
-        amounts = [0] * (8 - len(node.args[1])) + list(node.args[1])[::-1]  # type: ignore[arg-type]
+    def _pad(self, node: Any) -> Value:
+        amounts = [0] * (8 - len(node.args[1])) + list(node.args[1])[::-1]
         return self._zeros_around(self._first(node), amounts[1::2], amounts[0::2])
 
-    def _slice(self, node: fx.Node) -> Value:
-        source, axis, start, end, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1:])
+    def _slice(self, node: Any) -> Value:
+        source, axis, start, end, step = _arguments(node, 1, 0, None, None, 1)
         begin, stop, stride = [0] * 4, [_HIGHEST] * 4, [1] * 4
         begin[_axis(axis)], stop[_axis(axis)], stride[_axis(axis)] = start or 0, min(end or _HIGHEST, _HIGHEST), step
         return self._emit("STRIDED_SLICE", [self.values[source], *map(self._constant, (begin, stop, stride))], self._shape(node),
                           "StridedSliceOptions")
 
-    def _adaptive_avg_pool2d(self, node: fx.Node) -> Value:
+    def _adaptive_avg_pool2d(self, node: Any) -> Value:
         data = self._first(node)
         if tuple(node.args[1]) == data.shape[2:]:  # type: ignore[arg-type]
             return data
@@ -216,7 +221,7 @@ class _Writer:
             raise NotImplementedError("adaptive pooling to more than one pixel is not written here")
         return self._emit("MEAN", [data, self._constant([1, 2])], self._shape(node), "ReducerOptions", keepDims=True)
 
-    def _view(self, node: fx.Node) -> Value:
+    def _view(self, node: Any) -> Value:
         data, shape = self._first(node), self._shape(node)
         if len(data.shape) == 4 and data.shape[2:] != (1, 1):  # torch flattens channels first
             data = self._emit("TRANSPOSE", [data, self._constant([0, 3, 1, 2])], _inner(data.shape), "TransposeOptions")
@@ -224,25 +229,25 @@ class _Writer:
             raise NotImplementedError("only flattening is written here")
         return self._emit("RESHAPE", [data, self._constant(shape)], shape, "ReshapeOptions", newShape=list(shape))
 
-    def _add(self, node: fx.Node) -> Value:
+    def _add(self, node: Any) -> Value:
         return self._emit("ADD", [self.values[item] for item in node.all_input_nodes], self._shape(node), "AddOptions",
                           fuse=node)
 
-    def _mul(self, node: fx.Node) -> Value:
+    def _mul(self, node: Any) -> Value:
         return self._emit("MUL", [self.values[item] for item in node.all_input_nodes], self._shape(node), "MulOptions")
 
-    def _relu(self, node: fx.Node) -> Value:
+    def _relu(self, node: Any) -> Value:
         return self._emit("RELU", [self._first(node)], self._shape(node))
 
-    def _hardtanh(self, node: fx.Node) -> Value:
+    def _hardtanh(self, node: Any) -> Value:
         if tuple(node.args[1:]) != (0.0, 6.0):
             raise NotImplementedError(f"no LiteRT form of a clamp to {node.args[1:]} is written here")
         return self._emit("RELU6", [self._first(node)], self._shape(node))
 
-    def _hardswish(self, node: fx.Node) -> Value:
+    def _hardswish(self, node: Any) -> Value:
         return self._emit("HARD_SWISH", [self._first(node)], self._shape(node), "HardSwishOptions")
 
-    def _hardsigmoid(self, node: fx.Node) -> Value:
+    def _hardsigmoid(self, node: Any) -> Value:
         """relu6(x + 3) / 6."""
         shape = self._shape(node)
         three, sixth = self._constant([3.0], np.float32), self._constant([1 / 6], np.float32)
@@ -250,7 +255,7 @@ class _Writer:
                            fusedActivationFunction=self.schema.ActivationFunctionType.RELU6)
         return self._emit("MUL", [moved, sixth], shape, "MulOptions")
 
-    def _clone(self, node: fx.Node) -> Value:
+    def _clone(self, node: Any) -> Value:
         return self._first(node)
 
 
