@@ -36,7 +36,8 @@ def caption(group: Group) -> str:
     facts = group.facts
     data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}[facts["source"]]
     numbers = seeds([flat["seed"] for row in group.rows for flat in row.seeds])
-    return f"{data}, scale {facts['scale']}, seeds {numbers}, {facts['cpu']} ({facts['cores']} cores)"
+    machines = sorted({f"{flat['cpu']} ({flat['cores']} cores)" for row in group.rows for flat in row.seeds})
+    return f"{data}, scale {facts['scale']}, seeds {numbers}, {' and '.join(machines)}"
 
 
 def name(row: Row) -> str:

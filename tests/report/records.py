@@ -46,7 +46,7 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
                  "source": {"kind": source, "name": "cifar10", "digest": f"digest-{source}",
                             "counts": {"train": 9000, "val": 1000, "test": 1000}}},
         "method": {"name": method, "digest": "method-digest", "options": options, "starts": "scratch", "standins": [],
-                   "tags": ["pruning"], "paper": dict(PAPER), "summary": "What it does."},
+                   "tags": ["cnn/pruning-block"], "paper": dict(PAPER), "summary": "What it does."},
         "seed": seed, "scale": scale, "budget": {"allowed": 50000, "total": 50000, "final": 50000},
         "scores": {"top1": top1, "top5": 98.0}, "steps": [], "notes": {}, "ledger": {}, "curves": {"loss": [[0, 2.3], [1, 1.0]]},
         "profile": profile(), "published": [],
