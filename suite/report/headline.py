@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from suite.claims import SCALES
 from suite.report import cells
 from suite.report.columns import gain, label, noisy
 from suite.report.declare import Headline, Report
@@ -18,7 +19,11 @@ KINDS = {
 
 
 def headline(report: Report, groups: Sequence[Group]) -> list[str]:
-    """Sentences in plain text: one per kind of data, then one per table in which the declared rivals compete."""
+    """Sentences in plain text: one per kind of data, then how the declared rivals compare.
+
+    They are compared on the most telling data and scale that they have run on alone, a sentence per reference network:
+    official data before a subset before embedded data, and long runs before short ones.
+    """
     sentences = []
     for kind, what in KINDS.items():
         members = [group for group in groups if group.facts["source"] == kind]
@@ -30,9 +35,15 @@ def headline(report: Report, groups: Sequence[Group]) -> list[str]:
     wanted = report.headline
     if wanted:
         rivals = [(group, rows) for group in groups if (rows := _rivals(group, wanted))]
-        sentences += [_fastest(group, rows, wanted) for group, rows in rivals] or [
+        most = max((_telling(group) for group, _ in rivals), default=None)
+        sentences += [_fastest(group, rows, wanted) for group, rows in rivals if _telling(group) == most] or [
             f"No {wanted.what} has run on {wanted.task} at {wanted.option} {wanted.value} yet."]
     return sentences
+
+
+def _telling(group: Group) -> tuple[int, int]:
+    source, scale = group.facts["source"], group.facts["scale"]
+    return list(KINDS).index(source) if source in KINDS else -1, SCALES.index(scale) if scale in SCALES else -1
 
 
 def _rivals(group: Group, wanted: Headline) -> list[Row]:

@@ -33,7 +33,9 @@ def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
         marked = f"<sup>{','.join(map(str, notes.marks[place]))}</sup>" if notes.marks[place] else ""
         name = f"<details><summary>{text(label(row))}{marked}</summary><div class=\"more\">{details(row, back)}</div></details>"
         made = "".join(_cell(column, row, rank.get(place, "")) for column, rank in zip(shown, ranks, strict=True))
-        lines.append(f'<tr class="{row.role.replace(" ", "-")}"><th scope="row">{name}</th>{made}</tr>')
+        first = place > 0 and row.block != group.rows[place - 1].block
+        kind = f"{row.role.replace(' ', '-')}{' block' if first else ''}"
+        lines.append(f'<tr class="{kind}"><th scope="row">{name}</th>{made}</tr>')
     listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
     above = [f"<p>{text(caption)}</p>"] if caption else []
     return "\n".join([*above, *lines, f'</tbody></table></div><ul class="notes">{listed}</ul>'])
@@ -89,7 +91,7 @@ def _seeds(row: Row, back: str) -> str:
         found = [str(flat["seed"]), *[cells.digits(flat.get(name)) for name in names], _timing(flat), cells.digits(flat["seconds"]),
                  f"{flat['cpu']}, {flat['cores']} cores", f"{flat['kernel']} {flat['simd']}" if flat["kernel"] else cells.MISSING,
                  f"{flat['commit'] or 'unknown'}{' and changes' if flat['dirty'] else ''}"]
-        record = f'<a href="{text(back)}/{quote(flat["id"])}.json">{text(flat["id"])}</a>'
+        record = f'<a href="{text(back)}/{quote(flat["id"])}.json">{text(flat["id"].rpartition("/")[2])}</a>'
         lines.append("<tr>" + "".join(f"<td>{text(item)}</td>" for item in found) + f"<td>{record}</td></tr>")
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

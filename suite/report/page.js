@@ -3,7 +3,7 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 for (const table of all("table.sortable")) {
-  all("thead tr:last-child th", table).forEach((head, column) => {
+  [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -83,7 +83,7 @@ function draw(plots) {
   for (const chart of JSON.parse(plots.querySelector("script").textContent)) {
     const place = document.createElement("div");
     charts.append(place);
-    window.Plotly.newPlot(place, chart.data, chart.layout, { responsive: true, displaylogo: false });
+    window.Plotly.newPlot(place, chart.data, chart.layout, { responsive: true, displayModeBar: false });
   }
   for (const twin of all(".stills p, .stills .twin", plots)) twin.hidden = true;
 }

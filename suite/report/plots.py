@@ -69,5 +69,5 @@ def _line(name: str, across: Sequence[float], up: Sequence[float], shape: str = 
 
 def _chart(series: Sequence[Chart], across: str, up: str) -> Chart:
     layout = {"xaxis": {"title": {"text": text(across)}}, "yaxis": {"title": {"text": text(up)}}, "height": 420, "template": "none",
-              "margin": {"l": 60, "r": 10, "t": 20, "b": 50}, "legend": {"orientation": "h", "y": 1.1}}
+              "margin": {"l": 60, "r": 10, "t": 20, "b": 50}, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
     return {"data": [item for item in series if item["x"]], "layout": layout}

@@ -61,7 +61,7 @@ def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
 
 
 def _test(name: str, claim: Claim, records: Sequence[Record]) -> list[Tested]:
-    done = [item for item in records if item["status"] == "done" and item["task"]["name"] == claim.task]
+    done = [item for item in records if (item["status"], item["task"]["name"]) == ("done", claim.task) and item["scale"] in SCALES]
     places = {(item["task"]["source"]["kind"], item["task"]["source"]["digest"], item["scale"]) for item in done}
     made = []
     for kind, digest, scale in sorted(places, key=lambda place: (SCALES.index(place[2]), place)):

@@ -68,14 +68,14 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
     return made
 
 
-def family(seed: int, drop: dict[str, float], **changes: Any) -> list[dict[str, Any]]:
+def family(seed: int, drop: dict[str, float], arch: str = "resnet20", **changes: Any) -> list[dict[str, Any]]:
     """A reference, the reference trained on, and one record per method of `drop` (points below the reference)."""
-    reference = record("plain", seed, 80.0 + 0.5 * seed, options={"starts": "scratch"}, **changes)
+    reference = record("plain", seed, 80.0 + 0.5 * seed, options={"arch": arch, "starts": "scratch"}, **changes)
     parents = {"reference": reference["id"]}
-    longer = record("plain", seed, 80.6 + 0.5 * seed, options={"starts": "reference"}, parents=parents,
+    longer = record("plain", seed, 80.6 + 0.5 * seed, options={"arch": arch, "starts": "reference"}, parents=parents,
                     method__starts="reference", **changes)
     rest = [
-        record(name, seed, 80.0 + 0.5 * seed - points, options={"n": 4, "sparsity": sparsity}, parents=parents,
+        record(name, seed, 80.0 + 0.5 * seed - points, options={"arch": arch, "n": 4, "sparsity": sparsity}, parents=parents,
                trained_on=longer["id"], method__starts="reference", profile=profile(sparsity, 1.4 - sparsity), **changes)
         for name, points in drop.items()
         for sparsity in (0.5, 0.75)

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from suite.errors import UserError
 from suite.report import columns, figures, tables
+from suite.report.declare import Report, load
 from suite.report.flat import flatten
 from suite.report.frame import frame
-from suite.report.declare import Report, load
 from suite.report.render import gather, texts
 from suite.report.rows import groups
 from suite.report.statistics import break_even, deviation, interval, mean
