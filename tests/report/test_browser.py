@@ -37,6 +37,12 @@ def script(browser, code, *arguments):
     return browser.execute_script(code, *arguments)
 
 
+def wait(ready, seconds=20):
+    end = time.monotonic() + seconds
+    while not ready() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
 def column(browser, place):
     """The shown cells of a column of the first table."""
     return script(browser, "return [...document.querySelector('table.sortable').tBodies[0].rows].filter((row) => !row.hidden)"
@@ -105,10 +111,7 @@ def test_column_groups_can_be_put_away(browser):
 
 def test_plots_are_drawn_when_opened(browser):
     browser.find_element("css selector", "details.plots > summary").click()
-    for _ in range(200):
-        if script(browser, "return document.querySelectorAll('.charts > div:last-child .points path').length") > 0:
-            break
-        time.sleep(0.1)
+    wait(lambda: script(browser, "return document.querySelectorAll('.charts > div:last-child .points path').length") > 0)
     points = script(browser, "return document.querySelectorAll('.charts > div:first-child .points path').length")
     assert points == 12  # every row of the first table
     assert "alert(1)" in script(browser, "return document.querySelector('.charts .legend').textContent")  # shown, not run
@@ -116,7 +119,10 @@ def test_plots_are_drawn_when_opened(browser):
 
 def test_a_phone_scrolls_tables_and_not_the_page(browser):
     browser.set_window_size(500, 900)
-    assert script(browser, "return document.documentElement.scrollWidth <= window.innerWidth + 1")
+    fits = "return document.documentElement.scrollWidth <= window.innerWidth"
+    wait(lambda: script(browser, fits))  # plots follow the window a moment later
+    assert script(browser, fits)
+    assert script(browser, "return document.querySelector('.scroll').scrollWidth > document.querySelector('.scroll').clientWidth")
     browser.set_window_size(1400, 900)
 
 

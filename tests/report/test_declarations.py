@@ -159,10 +159,25 @@ def test_a_file_that_should_not_be_there_is_stale(tmp_path):
     assert stale(made, tmp_path) == [tmp_path / "claims.csv"]
 
 
-def test_run_missing_makes_the_runs_and_renders(fresh_results, tmp_path):
-    (tmp_path / "mine.toml").write_text('title = "Mine"\n[[runs]]\ntask = "cifar10"\nmethods = ["plain"]\nscale = "smoke"\n')
-    plan = report("--reports", tmp_path, "mine", "--run-missing", "--dry-run")
-    assert "1 runs to make, 0 recorded" in plan and not (tmp_path / "mine").exists()
-    report("--reports", tmp_path, "mine", "--run-missing")
-    assert "plain" in (tmp_path / "mine/table.md").read_text() and len(list(fresh_results.rglob("*-s0.json"))) == 1
-    assert "0 runs to make, 1 recorded" in report("--reports", tmp_path, "mine", "--run-missing", "--dry-run")
+def test_what_is_committed_is_what_the_records_say(monkeypatch):
+    monkeypatch.setenv("SUITE_RESULTS", str(ROOT / "results"))
+    assert report("--reports", ROOT / "reports", "--check").endswith("up to date.\n")
+
+
+def test_run_missing_makes_the_runs_and_renders(fresh_results, tmp_path, monkeypatch):
+    def run_plan(plan, **_):
+        made = [{**record(spec.method_name, spec.seed, scale=spec.scale, method__digest=spec.digest), "id": spec.id}
+                for spec in plan.missing]
+        store(fresh_results, made)
+        return made
+
+    monkeypatch.setattr("suite.runner.run_plan", run_plan)
+    monkeypatch.setattr("suite.tracking.mirror", lambda *_: "mirrored")
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
+    (tmp_path / "mine.toml").write_text('title = "Mine"\n[[runs]]\ntask = "cifar10"\nmethods = ["plain"]\nscale = "smoke"\nseeds = 2\n'
+                                        '[test]\none_by_n = "smoke"\n')
+    words = ("--reports", tmp_path, "mine", "--run-missing")
+    assert "2 runs to make, 0 recorded" in report(*words, "--dry-run") and not (tmp_path / "mine").exists()
+    assert "mirrored" in report(*words)
+    assert "| plain | 78.00 ± 0.00 | 2 |" in (tmp_path / "mine/table.md").read_text()
+    assert "0 runs to make, 2 recorded" in report(*words, "--dry-run")
