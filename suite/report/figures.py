@@ -85,7 +85,7 @@ def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.8))
-    axes = figure.add_axes((0.12, 0.13, 0.85, 0.79))
+    axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
     paint(axes)
     facts = group.facts
     axes.set_title(_literal(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}"), fontsize=9)
@@ -208,8 +208,8 @@ def _curves(group: Group) -> Iterator[tuple[str, Paint]]:
             for rows, look in _by_method(group):
                 for index, row in enumerate(rows):
                     if line := _curve(row, name):
-                        axes.plot(*zip(*line, strict=True), color=look["color"], linestyle=_DASHES[index % len(_DASHES)],
-                                  linewidth=1, label=_literal(label(row)))
+                        axes.plot(*zip(*line, strict=True), linestyle=_DASHES[index % len(_DASHES)], linewidth=1,
+                                  **{**look, "label": _literal(label(row)), "markersize": 3, "markevery": max(1, len(line) // 8)})
             axes.set(xlabel="optimiser steps", ylabel=_literal(name))
 
         yield f"curve-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", paint
