@@ -25,6 +25,8 @@ from filelock import FileLock
 
 from suite import record as records_
 from suite.paths import results_folder, run_folder
+from suite.report.statistics import interval
+from suite.report.tables import escape_markdown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -132,7 +134,7 @@ class _Store:
         """Add or replace the runs of `fresh`, then the summaries of their groups."""
         groups: dict[str, tuple[str, str]] = {}
         for item in fresh:
-            experiment = self._experiment(item["task"]["name"])
+            experiment = self._experiment(item["task"])
             group = item["id"].rpartition("-s")[0]
             if group not in groups:
                 groups[group] = (experiment, self._parent(experiment, group, item))
@@ -140,12 +142,23 @@ class _Store:
         for experiment, parent in groups.values():
             self._summarise(experiment, parent)
 
-    def _experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
+    def _experiment(self, task: dict[str, Any]) -> str:
+        """The experiment of a task, tagged so that MLflow's pages open on runs and charts of its primary metric."""
+        found = self.client.get_experiment_by_name(task["name"])
         if found is None:
-            return self.client.create_experiment(name, artifact_location=self.artifacts)
-        if found.lifecycle_stage == "deleted":
+            made = self.client.create_experiment(task["name"], artifact_location=self.artifacts)
+            found = self.client.get_experiment(made)
+        elif found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
+        higher = next((metric["higher_is_better"] for metric in task["metrics"] if metric["name"] == task["primary"]), True)
+        wanted = {"mlflow.experimentKind": "custom_model_development",  # not the pages for language models
+                  "mlflow.experiment.primaryMetric.name": f"test/{task['primary']}",
+                  "mlflow.experiment.primaryMetric.greaterIsBetter": str(higher),
+                  "mlflow.note.content": "A run per record, below a parent run per configuration with mean, deviation and 95 % "
+                                         "interval over seeds. Compare only runs of one `source` and `scale`."}
+        for name, text in wanted.items():
+            if found.tags.get(name) != text:
+                self.client.set_experiment_tag(found.experiment_id, name, text)
         return found.experiment_id
 
     def _find(self, experiment: str, tag: str, text: str) -> list[Any]:
@@ -155,8 +168,9 @@ class _Store:
         found = self._find(experiment, "suite.group", group)
         if found:
             return found[0].info.run_id
-        run = self.client.create_run(experiment, run_name=_name(item), tags={"suite.group": group, **_notes(item)})
+        run = self.client.create_run(experiment, run_name=f"{_name(item)} all seeds", tags={"suite.group": group, **_notes(item)})
         self._params(run.info.run_id, item, seed=False)
+        self._lineage(run.info.run_id, item)
         self.client.set_terminated(run.info.run_id)
         return run.info.run_id
 
@@ -168,8 +182,16 @@ class _Store:
         options |= {"seed": item["seed"]} if seed else {}
         self.client.log_batch(run_id, params=[Param(key, str(text)) for key, text in options.items()])
 
+    def _lineage(self, run_id: str, item: Record) -> None:
+        """The data that a run was made from: its name, digest, source and the sizes of its splits."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = item["task"]["source"]
+        data = Dataset(source["name"], source["digest"][:36], source["kind"], json.dumps(source["counts"]))
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
     def _run(self, experiment: str, parent: str, item: Record) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+        from mlflow.entities import Metric
 
         digest = _digest(item)
         for old in self._find(experiment, "suite.id", item["id"]):
@@ -188,9 +210,7 @@ class _Store:
                    for step, number in curve if number is not None]
         for first in range(0, len(points), 1000):  # the client's limit per batch
             self.client.log_batch(run_id, metrics=points[first : first + 1000])
-        source = item["task"]["source"]
-        data = Dataset(source["name"], source["digest"][:36], source["kind"], json.dumps(source["counts"]))
-        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self._lineage(run_id, item)
         self.client.log_text(run_id, json.dumps(item, indent=1, sort_keys=True), "record.json")
         folder = run_folder(item["id"])
         for path in [*sorted((folder / "figures").glob("*.png")), *folder.glob("layers.json")]:
@@ -199,7 +219,7 @@ class _Store:
         self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
 
     def _summarise(self, experiment: str, parent: str) -> None:
-        """Mean and sample deviation over the children of a parent run."""
+        """Mean, sample deviation and 95 % interval over the children of a parent run."""
         from mlflow.entities import Metric
 
         children = self._find(experiment, "mlflow.parentRunId", parent)
@@ -208,8 +228,9 @@ class _Store:
         for name in sorted(names):
             numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]
             found.append(Metric(f"{name}/mean", statistics.fmean(numbers), now, 0))
-            if len(numbers) > 1:
-                found.append(Metric(f"{name}/deviation", statistics.stdev(numbers), now, 0))
+            if between := interval(numbers):
+                more = {"deviation": statistics.stdev(numbers), "low": between.low, "high": between.high}
+                found += [Metric(f"{name}/{what}", number, now, 0) for what, number in more.items()]
         self.client.log_batch(parent, metrics=found)
 
 
@@ -220,10 +241,14 @@ def _name(item: Record) -> str:
 
 
 def _notes(item: Record) -> dict[str, str]:
-    """The description that MLflow shows on top of a run's page."""
+    """The description that MLflow shows on top of a run's page (Markdown), and what its columns for source and code show."""
     paper = item["method"]["paper"]
-    reason = f"\n\n{item['status']}: {item['reason']}" if item["reason"] else ""
-    return {"mlflow.note.content": f"{item['method']['summary']}\n\n[{paper['title']}]({paper['url']}){reason}"}
+    address = re.sub(r"[^\w:/.?=&%#+~-]", "", paper["url"])
+    title = f"[{escape_markdown(paper['title'])}]({address})" if address.startswith("http") else escape_markdown(paper["title"])
+    reason = f"\n\n{escape_markdown(item['status'] + ': ' + item['reason'])}" if item["reason"] else ""
+    return {"mlflow.note.content": f"{escape_markdown(item['method']['summary'])}\n\n{title}{reason}",
+            "mlflow.source.name": item["command"], "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": item["code"]["commit"]}
 
 
 def _metrics(item: Record) -> dict[str, float]:

@@ -49,6 +49,14 @@ def command(
     click.echo(sentence)
 
 
+def claim_specs(method: str, scale: str, data: Path | None) -> list[Any]:
+    """The plans of all sides of a method's claims that `scale` can decide, with each claim's own number of seeds."""
+    from suite import claims, plugins
+
+    return [_specs(claim, side, scale, None, data) for claim in plugins.load("baselines", method).claims
+            if claims.decidable(claim, scale) for side in claim.sides]
+
+
 def _specs(claim: Any, side: Any, scale: str, seeds: int | None, data: Path | None) -> Any:
     from suite import plan
 

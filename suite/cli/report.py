@@ -1,21 +1,106 @@
-"""``suite report``: tables and figures from the records."""
+"""``suite report``: tables, figures and one offline page from the records."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from suite.errors import UserError
+
 
 @click.command()
-@click.argument("name", default="compression")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--reports", default="reports", show_default=True, type=click.Path(path_type=Path),
               help="The folder of declarations (NAME.toml).")
-@click.option("--to", type=click.Path(path_type=Path), help="Where to write (default: a folder NAME beside the declaration).")
-def command(name: str, reports: Path, to: Path | None) -> None:
-    """Render the report NAME: Markdown, LaTeX (booktabs), CSV, and two figures per table as SVG and PDF."""
-    from suite import record
-    from suite.report.render import load, render
+@click.option("--to", type=click.Path(path_type=Path), help="Where to write the folders NAME (default: beside the declarations).")
+@click.option("--check", is_flag=True,
+              help="Write nothing; fail where committed Markdown, LaTeX or CSV is not what the records say.")
+@click.option("--run-missing", is_flag=True, help="First run what the declaration needs and the records lack.")
+@click.option("--dry-run", is_flag=True, help="With --run-missing: print the plan with a time estimate, and run nothing.")
+@click.option("--data", type=click.Path(path_type=Path),
+              help="The data set of missing runs, or a folder at most two levels above it.")
+def command(
+    names: tuple[str, ...], reports: Path, to: Path | None, check: bool, run_missing: bool, dry_run: bool, data: Path | None
+) -> None:
+    """Render the reports NAME (default: all): Markdown, LaTeX (booktabs), CSV, figures as SVG and PDF, and index.html.
 
-    for path in render(load(name, reports), record.read_all(), to or reports / name):
-        click.echo(path)
+    \b
+    suite report                             all tables again, where there are records for them
+    suite report leaderboard                 then open reports/leaderboard/index.html
+    suite report compression --run-missing   with the runs that it needs
+    """
+    from suite.report import declare
+
+    if dry_run and not run_missing:
+        raise UserError("--dry-run shows what --run-missing would run; write both.")
+    chosen = {name: declare.load(name, reports) for name in names or declare.names(reports)}
+    if not chosen:
+        raise UserError(f"There is no declaration in '{reports}'; go to a checkout's folder or name one with --reports.")
+    if run_missing:
+        _run(list(chosen.values()), data, dry_run)
+    if not dry_run:
+        (_check if check else _write)(chosen, to or reports, required=bool(names))
+
+
+def _run(reports: list[Any], data: Path | None, dry_run: bool) -> None:
+    """Make the runs that the declarations need, those of claims included, as `suite run` and `suite claims` would."""
+    import sys
+
+    from suite import plan, runner
+    from suite.cli.claims import claim_specs
+    from suite.cli.run import make_plan, show_plan
+    from suite.paths import cache_folder
+    from suite.tracking import mirror
+
+    parts = [make_plan(item.task, list(item.methods), tuple(item.options), list(range(item.seeds)), item.scale, data)
+             for report in reports for item in report.runs]
+    parts += [part for report in reports for name, scale in report.test.items() for part in claim_specs(name, scale, data)]
+    merged = plan.merge(parts)
+    if dry_run:
+        return show_plan(merged)
+    made = runner.run_plan(merged, say=lambda sentence: click.echo(sentence, err=True), show_progress=sys.stderr.isatty())
+    click.echo(mirror(made, None, cache_folder()), err=True)
+
+
+def _write(chosen: dict[str, Any], folder: Path, required: bool) -> None:
+    """Render; a report without records is a mistake where it was named, and passed over where all are rendered."""
+    import os
+
+    from suite import record
+    from suite.paths import results_folder
+    from suite.report import render
+
+    records = record.read_all()
+    for name, report in chosen.items():
+        try:
+            content = render.gather(report, records)
+        except UserError as error:
+            if required:
+                raise
+            click.echo(f"{name}: {error}", err=True)
+            continue
+        for path in render.write(content, folder / name, os.path.relpath(results_folder(), folder / name)):
+            click.echo(path)
+
+
+def _check(chosen: dict[str, Any], folder: Path, required: bool) -> None:
+    """Compare what the records say today with what is committed."""
+    from suite import record
+    from suite.report import render
+
+    records = record.read_all()
+    found: list[Path] = []
+    for name, report in chosen.items():
+        try:
+            texts = render.texts(render.gather(report, records))
+        except UserError:
+            if required:
+                raise
+            texts = {}
+        found += render.stale(texts, folder / name)
+    if found:
+        raise UserError(f"'{found[0]}'{f' and {len(found) - 1} more' if len(found) > 1 else ''} is not what the records say; "
+                        f"type: suite report {' '.join(sorted({path.parent.name for path in found}))}")
+    click.echo(f"{len(chosen)} report{'' if len(chosen) == 1 else 's'} up to date.")

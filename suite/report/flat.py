@@ -21,7 +21,9 @@ PLACES = {
     "kernel": "profile.kernel.version", "simd": "profile.kernel.simd", "macs_share": "profile.kernel.macs_share",
     "theoretical": "profile.kernel.theoretical", "machine": "machine.id", "cpu": "machine.cpu", "cores": "machine.cores",
     "commit": "code.commit", "dirty": "code.dirty", "seconds": "time.seconds.total", "trained_on": "trained_on",
-    "reference": "parents.reference", "command": "command",
+    "reference": "parents.reference", "command": "command", "metrics": "task.metrics", "summary": "method.summary",
+    "paper": "method.paper.title", "paper_url": "method.paper.url", "venue": "method.paper.venue", "year": "method.paper.year",
+    "curves": "curves", "counts": "task.source.counts",
 }  # fmt: skip
 WAYS = ("torch", "dense", "sparse")  # torch eager, our plan with dense weights, our plan with packed ones
 THREADS = ("one", "all")
@@ -33,7 +35,7 @@ def flatten(records: Iterable[Record]) -> list[Flat]:
     Columns: ``id, config`` (the id without its seed), those of `PLACES`, ``task_options, options`` (resolved, as sorted
     JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score, score.<name>, note.<name>`` (numbers only),
     ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, ``noisy.<one|all>``, ``speedup.<one|all>``,
-    ``outside, standins`` (tuples), ``published, published_where``; of the reference record, if there is one,
+    ``outside, standins, tags`` (tuples), ``published, published_where``; of the reference record, if there is one,
     ``reference_score, reference_macs, reference_params, change_reference``; of the reference trained on
     ``trained_on_score, change_trained_on``. What a record lacks is None.
     """
@@ -48,6 +50,7 @@ def _row(record: Record, done: dict[str, Record]) -> Flat:
     row |= {"task_options": _text(value(record, "task.options") or {}), "options": _text(options)}
     row |= {f"option.{name}": item for name, item in options.items()}
     row |= {"arch": str(options.get("arch", "")), "standins": tuple(value(record, "method.standins") or ())}
+    row |= {"tags": tuple(value(record, "method.tags") or ())}
     row |= {"outside": tuple(value(record, "profile.kernel.outside") or ())}
     row |= _scores(record) | _latency(record) | _parents(row | _scores(record), done) | _published(record)
     return row

@@ -1,78 +1,95 @@
-"""A report: a declaration in TOML, the records it selects, and the files it becomes."""
+"""From a declaration and the records to files: texts that are committed, and figures and a page that everybody makes anew."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from suite.errors import UserError, nearest
+from suite.errors import UserError
 from suite.record import Record, write_text
-from suite.report import cells
-from suite.report.figures import draw
+from suite.report import verdicts
+from suite.report.declare import Report
 from suite.report.flat import flatten
+from suite.report.headline import headline
+from suite.report.ranks import ranks
 from suite.report.rows import Group, groups
-from suite.report.tables import comma_separated, latex, markdown, title
+from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
 
 
 @dataclass(frozen=True)
-class Report:
-    """What to show: only records whose task, method, scale and source are among those listed (an empty list: all)."""
+class Content:
+    """What a report says, before it has a format."""
 
-    title: str
-    text: str = ""
-    tasks: Sequence[str] = ()
-    methods: Sequence[str] = ()
-    scales: Sequence[str] = ()
-    sources: Sequence[str] = ()
-    blocks: str = "sparsity"  # the option that divides each table
-
-    def select(self, records: Sequence[Record]) -> list[Record]:
-        """The records to show, with the references that they are compared with."""
-        def among(listed: Sequence[str], found: str) -> bool:
-            return not listed or found in listed
-
-        return [
-            item for item in records
-            if among(self.tasks, item["task"]["name"]) and among(self.methods, item["method"]["name"])
-            and among(self.scales, item["scale"]) and among(self.sources, item["task"]["source"]["kind"])
-        ]
+    report: Report
+    first: list[str]  # sentences in plain text
+    groups: list[Group]
+    claims: list[verdicts.Tested]
+    unfinished: list[Record]  # skipped, failed and interrupted runs
 
 
-def load(name: str, folder: Path) -> Report:
-    """The declaration ``<folder>/<name>.toml``. UserError where there is none, or it has keys that mean nothing."""
-    path = folder / f"{name}.toml"
-    if not path.is_file():
-        raise UserError(f"There is no report '{name}' in '{folder}'{nearest(name, [item.stem for item in folder.glob('*.toml')])}")
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Report(**found)
-    except (tomllib.TOMLDecodeError, TypeError) as error:
-        keys = ", ".join(item.name for item in fields(Report))
-        raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error
-
-
-def render(report: Report, records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write table.md, table.tex, table.csv and the figures to `folder`; their paths. UserError where nothing is selected."""
-    chosen = groups(flatten(report.select(records)), report.blocks)
-    if not chosen:
+def gather(report: Report, records: Sequence[Record]) -> Content:
+    """Select, group and judge. UserError where no finished record fits the report."""
+    chosen = report.select(records)
+    found = groups(flatten(chosen), report.blocks, report.order)
+    if not found:
         raise UserError("No finished record fits the report; make some first, for example with: suite run cifar10 one_by_n")
-    folder.mkdir(parents=True, exist_ok=True)
-    head = f"# {report.title}\n\n{_summary(chosen)}\n\n{report.text}".rstrip()
-    texts = {"table.md": "\n\n".join([head, *map(markdown, chosen)]), "table.tex": "\n".join(map(latex, chosen)),
-             "table.csv": comma_separated(chosen)}
-    for name, text in texts.items():
+    methods = sorted({item["method"]["name"] for item in chosen})
+    tested = verdicts.verdicts(records, methods) if report.claims else []
+    first = headline(report, found) + [ranks(found).sentence] * report.tables
+    return Content(report, first, found, tested, [item for item in chosen if item["status"] != "done"])
+
+
+def texts(content: Content) -> dict[str, str]:
+    """The files that are committed, by name: Markdown always; LaTeX and CSV of tables and of claims where there are any."""
+    report = content.report
+    made = {"table.md": _markdown(content)}
+    if report.tables:
+        made["table.tex"] = "\n".join(latex(group, report.columns, report.caption) for group in content.groups)
+        made["table.csv"] = comma_separated(content.groups)
+    if content.claims:
+        made["claims.csv"] = _claims_csv(content.claims)
+    return made
+
+
+def write(content: Content, folder: Path, back: str) -> list[Path]:
+    """Write everything to `folder`, each file by rename; the paths. `back` leads from `folder` to the results, as in a link."""
+    from suite.report import figures, page
+
+    for name, text in texts(content).items():
         write_text(folder / name, text)
-    pictures = [path for group in chosen for path in draw(group, folder, _stem(group))]
-    return [*(folder / name for name in texts), *pictures]
+    drawn = figures.draw_all(content.groups, content.report.figures, folder / "figures")
+    write_text(folder / "index.html", page.page(content, back, drawn))
+    return [*(folder / name for name in texts(content)), *drawn, folder / "index.html"]
 
 
-def _summary(chosen: Sequence[Group]) -> str:
-    lines = [f"- {cells.clean(title(group))}" for group in chosen]
-    return "What the numbers are, generated from the records:\n\n" + "\n".join(lines)
+def stale(made: Mapping[str, str], folder: Path) -> list[Path]:
+    """The committed files in `folder` that differ from what the records say today, or should not be there, or are missing."""
+    there = {path.name for pattern in ("*.md", "*.tex", "*.csv") for path in folder.glob(pattern)}
+    return [folder / name for name in sorted(there | made.keys())
+            if name not in made or name not in there or (folder / name).read_text(encoding="utf-8") != made[name]]
 
 
-def _stem(group: Group) -> str:
-    facts = group.facts
-    return f"{facts['task']}-{facts['arch']}-{facts['source']}-{facts['scale']}"
+def _markdown(content: Content) -> str:
+    report = content.report
+    first = "\n".join(f"- {escape_markdown(sentence)}" for sentence in content.first)
+    parts = [f"# {escape_markdown(report.title)}", first, report.text.strip()]
+    if report.tables:
+        parts += [markdown(group, report.columns, report.caption).strip() for group in content.groups]
+    if content.claims:
+        rows = [[escape_markdown(text) for text in tested.texts] for tested in content.claims]
+        parts += ["## Claims", "\n".join(markdown_table(verdicts.HEADINGS, rows, "l" * len(verdicts.HEADINGS)))]
+    if content.unfinished:
+        lines = ["- " + escape_markdown(f"{item['id']}: {item['status']}: {item['reason']}") for item in content.unfinished]
+        parts += ["## Runs without a number", "\n".join(lines)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _claims_csv(claims: Sequence[verdicts.Tested]) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(verdicts.HEADINGS)
+    writer.writerows([[escape_csv(text) for text in tested.texts] for tested in claims])
+    return output.getvalue()

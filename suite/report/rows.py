@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from suite.report import statistics
@@ -53,19 +55,18 @@ class Group:
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
 
-    def best(self, rows: Iterable[Row], name: Callable[[Row], float | None], higher: bool) -> float | None:
-        """The best value among `rows`; None where none has one."""
-        found = [number for row in rows if (number := name(row)) is not None]
-        return (max if higher else min)(found) if found else None
-
 
 def place_of(seed: Flat) -> Place:
     """Where a row's latencies were measured."""
     return str(seed["machine"]), str(seed["kernel"])
 
 
-def groups(flats: Sequence[Flat], blocks: str = "") -> list[Group]:
-    """All rows, grouped; `blocks` names the option whose values divide each table, such as ``sparsity``."""
+def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> list[Group]:
+    """All rows, grouped; `blocks` names the option whose values divide each table, such as ``sparsity``.
+
+    Within a block rows stand by method and options, or first by the mean of the column `order`: the best score, the least
+    of anything else; rows without a number last.
+    """
     references = {flat["reference"] for flat in flats} - {None}
     longer = {flat["trained_on"] for flat in flats} - {None, ""}
     made = []
@@ -81,7 +82,7 @@ def groups(flats: Sequence[Flat], blocks: str = "") -> list[Group]:
             block = "" if role else _block(seeds[0], blocks)
             ordered = tuple(sorted(seeds, key=lambda flat: flat["seed"]))
             rows.append(Row(seeds[0]["method"], names[config], role, block, ordered))
-        made.append(Group(dict(members[0]), tuple(sorted(rows, key=_order)), _places(members)))
+        made.append(Group(dict(members[0]), tuple(sorted(rows, key=partial(_order, order=order))), _places(members)))
     return made
 
 
@@ -90,9 +91,11 @@ def _block(flat: Flat, blocks: str) -> str:
     return "" if item is None else f"{blocks} {item}"
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: Row, order: str) -> tuple[Any, ...]:
     role = ("reference", "trained on", "").index(row.role)
-    return role, natural(row.block), row.method, natural(row.options)
+    number = None if order == "method" else row.mean(order)
+    first = math.inf if number is None else -number if order == "score" and row.first("higher_is_better") else number
+    return role, natural(row.block), first, row.method, natural(row.options)
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:

@@ -1,168 +1,134 @@
-"""A group of comparable rows as Markdown, LaTeX and CSV."""
+"""A group of comparable rows as Markdown, LaTeX and CSV. Everything from a record is data: each format escapes it."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, pairwise
 
 from suite.report import cells
-from suite.report.rows import Group, Place, Row
-from suite.report.terminal import caption
+from suite.report.columns import Column, Mark, columns, footnotes, label, marks, noisy, title
+from suite.report.flat import THREADS, WAYS
+from suite.report.rows import Group
 
-Number = Callable[[Row], float | None]
-
-
-class Column(NamedTuple):
-    """A heading, what it measures, how it is written, and whether more is better (None: nothing is best)."""
-
-    heading: str
-    number: Number
-    text: Callable[[Row], str]
-    higher: bool | None = None
+Escape = Callable[[str], str]
 
 
-def columns(group: Group) -> list[Column]:
-    """Quality, change, cost, and latency where the group's commonest machine and kernel measured it."""
-    facts = group.facts
-    found = [
-        Column(f"{facts['metric']} ({facts['unit']})", lambda row: row.mean("score"),
-               lambda row: cells.spread(row.mean("score"), row.deviation("score")), bool(facts["higher_is_better"])),
-        Column("seeds", lambda row: float(len(row.seeds)), lambda row: str(len(row.seeds))),
-        _change("vs reference", "change_reference"),
-        _change("vs trained on", "change_trained_on"),
-        Column("params", lambda row: row.mean("params_nonzero"), lambda row: cells.count(row.mean("params_nonzero"))),
-        Column("MACs", lambda row: row.mean("macs_effective"), lambda row: cells.count(row.mean("macs_effective"))),
-        Column("MACs change", lambda row: _share(row), lambda row: cells.reduction(row.mean("macs"), row.mean("macs_effective"))),
-    ]
-    for place in group.places[:1]:
-        for label, threads in (("1T", "one"), (f"{facts['cores']}T", "all")):
-            for way in ("torch", "dense", "sparse"):
-                found.append(_latency(f"{way} {label} (ms)", threads, way, place))
-            found.append(_gains(f"gain {label}", threads, place))
-    found.append(Column("published", lambda row: row.first("published"), lambda row: cells.digits(row.first("published"))))
-    return found
+def body(group: Group, shown: Sequence[Column], escape: Escape, styles: dict[Mark, Callable[[str], str]]) -> list[list[str]]:
+    """The cells of all rows but their labels, escaped, with the best and second best in their style."""
+    ranks = [marks(group, column) for column in shown]
+    return [[styles[rank[place]](text) if place in rank else text
+             for column, rank in zip(shown, ranks, strict=True) for text in [escape(column.text(row))]]
+            for place, row in enumerate(group.rows)]
 
 
-def _change(heading: str, name: str) -> Column:
-    return Column(heading, lambda row: row.mean(name), lambda row: cells.change(row.mean(name)))
+def markdown(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
+    """A GitHub table with a heading and footnotes; the best of a column is bold, the second underlined."""
+    shown, notes = columns(group, kinds), footnotes(group, kinds)
+    rows = body(group, shown, escape_markdown, {"best": lambda text: f"**{text}**", "second": lambda text: f"<ins>{text}</ins>"})
+    names = [escape_markdown(label(row)) + (f"<sup>{','.join(map(str, mark))}</sup>" if mark else "")
+             for row, mark in zip(group.rows, notes.marks, strict=True)]
+    lines = [f"## {escape_markdown(title(group))}", ""] + ([escape_markdown(caption), ""] if caption else [])
+    lines += markdown_table(["method", *[escape_markdown(column.heading) for column in shown]],
+                            [[name, *row] for name, row in zip(names, rows, strict=True)], "l" + "r" * len(shown))
+    return "\n".join([*lines, "", *[f"- {escape_markdown(note)}" for note in notes.all], ""])
 
 
-def _gains(heading: str, threads: str, place: Place) -> Column:
-    return Column(heading, lambda row: _gain(row, threads, place), lambda row: cells.times(_gain(row, threads, place)), True)
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], aligned: str) -> list[str]:
+    """The lines of a table of escaped cells; `aligned` has an ``l`` or ``r`` per column."""
+    rules = "|".join("---:" if side == "r" else "---" for side in aligned)
+    return [f"| {' | '.join(head)} |", f"|{rules}|", *[f"| {' | '.join(row)} |" for row in rows]]
 
 
-def _share(row: Row) -> float | None:
-    before, after = row.mean("macs"), row.mean("macs_effective")
-    return after / before - 1 if before and after is not None else None
+def escape_markdown(text: object) -> str:
+    """Foreign text on one line in which no letter means anything to Markdown or HTML."""
+    plain = cells.clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{letter}" if letter in "\\`*[]|_~$#" else letter for letter in plain)
 
 
-def _latency(heading: str, threads: str, way: str, place: Place) -> Column:
-    def text(row: Row) -> str:
-        noisy = "~" if any(flat[f"noisy.{threads}"] for flat in row.seeds) else ""
-        found = row.latency(threads, way, place)
-        return cells.digits(found) + (noisy if found is not None and way == "sparse" else "")
-
-    return Column(heading, lambda row: row.latency(threads, way, place), text, False if way == "sparse" else None)
-
-
-def _gain(row: Row, threads: str, place: Place) -> float | None:
-    dense, sparse = row.latency(threads, "dense", place), row.latency(threads, "sparse", place)
-    return dense / sparse if dense and sparse else None
-
-
-def label(row: Row) -> str:
-    """Method, options, role; plain text."""
-    return cells.clean(f"{row.method} ({row.role})" if row.role else f"{row.method} {row.options}")
-
-
-def footnotes(group: Group) -> list[str]:
-    """What a reader must know beside the numbers: noise, layers outside the plan, stand-ins."""
-    notes = {f"{row.method}: {cells.clean(text)}": None for row in group.rows for text in row.first("standins")}
-    outside = {f"{row.method}: outside the kernel's plan, run in torch: {', '.join(row.first('outside'))}": None
-               for row in group.rows if row.first("outside")}
-    theory = {f"{label(row)}: the plan fell back to dense; its MACs are theoretical": None
-              for row in group.rows if row.first("theoretical")}
-    other = ["Latencies of other machines or kernel versions than the commonest are left out."] if len(group.places) > 1 else []
-    return ["~ noisy timing: the 90th percentile or the drift of some seed is large.", *other, *notes, *outside, *theory]
-
-
-def title(group: Group) -> str:
-    """Task, network, and what the numbers are."""
-    facts = group.facts
-    return f"{facts['task']} (version {facts['task_version']}), {facts['arch']}: {caption(group)}"
-
-
-def _best(group: Group, column: Column) -> float | None:
-    rows = [row for row in group.rows if row.role != "reference"]
-    return None if column.higher is None else group.best(rows, column.number, column.higher)
-
-
-def _table(group: Group, bold: Callable[[str], str], escape: Callable[[str], str]) -> Iterable[list[str]]:
-    shown = columns(group)
-    yield [escape(column.heading) for column in [Column("method", lambda row: None, label), *shown]]
-    best = {column.heading: _best(group, column) for column in shown}
-    for row in group.rows:
-        made = [escape(label(row))]
-        for column in shown:
-            text, number = escape(column.text(row)), column.number(row)
-            made.append(bold(text) if number is not None and number == best[column.heading] and row.role != "reference" else text)
-        yield made
-
-
-def markdown(group: Group) -> str:
-    """A GitHub table with a heading and footnotes; the best of a column is bold."""
-    head, *body = _table(group, lambda text: f"**{text}**", _markdown)
-    lines = [f"## {_markdown(title(group))}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in body]
-    return "\n".join([*lines, "", *[f"- {_markdown(note)}" for note in footnotes(group)], ""])
-
-
-def _markdown(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "\\`*[]|_" else letter for letter in text)
-
-
-def latex(group: Group) -> str:
-    """A booktabs table; needs ``\\usepackage{booktabs}`` and graphicx."""
-    head, *body = _table(group, lambda text: rf"\textbf{{{text}}}", _latex)
-    rows = [" & ".join(row) + r" \\" for row in body]
-    notes = r" \\ ".join(_latex(note) for note in footnotes(group))
+def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
+    """A booktabs table with a rule between blocks; needs ``\\usepackage{booktabs}`` and graphicx."""
+    shown, notes = columns(group, kinds), footnotes(group, kinds)
+    made = body(group, shown, escape_latex, {"best": lambda text: rf"\textbf{{{text}}}",
+                                             "second": lambda text: rf"\underline{{{text}}}"})
+    names = [escape_latex(label(row)) + (rf"\textsuperscript{{{','.join(map(str, mark))}}}" if mark else "")
+             for row, mark in zip(group.rows, notes.marks, strict=True)]
+    rows = [" & ".join([name, *row]) + r" \\" for name, row in zip(names, made, strict=True)]
+    for place, (above, below) in reversed(list(enumerate(pairwise(group.rows), 1))):
+        if above.block != below.block:
+            rows.insert(place, r"\midrule")
+    over = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}" for name, span in spans(shown)]
+    heading = [escape_latex(column.heading) for column in shown]
+    below_it = r" \\ ".join(map(escape_latex, notes.all))
     return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{_latex(title(group))}}}", r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *rows,
-        r"\bottomrule", r"\end{tabular}}", rf"\par\footnotesize {notes}", r"\end{table}", "",
+        r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(filter(None, [title(group) + '.', caption])))}}}",
+        r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'r' * len(shown)}}}", r"\toprule",
+        " & ".join(["", *over]) + r" \\", " & ".join(["method", *heading]) + r" \\", r"\midrule", *rows,
+        r"\bottomrule", r"\end{tabular}}", rf"\par\footnotesize {below_it}", r"\end{table}", "",
     ])
+
+
+def spans(shown: Sequence[Column]) -> list[tuple[str, int]]:
+    """The column groups in order, each with how many columns it heads."""
+    return [(name, len(list(members))) for name, members in groupby(shown, lambda column: column.group)]
 
 
 _LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
-          "−": "$-$", "×": r"$\times$", "–": "--", "≠": r"$\neq$"}
+          "−": "$-$", "×": r"$\times$", "–": "--", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "|": r"\textbar{}",
+          '"': "''", "[": "{[}", "]": "{]}", "-": "{-}"}  # fmt: skip
 
 
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+def escape_latex(text: object) -> str:
+    """Foreign text that sets itself and does nothing; a letter that plain pdflatex lacks becomes its code point."""
+    def one(letter: str) -> str:
+        known = letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "ÐðÞþ÷")
+        return _LATEX.get(letter) or (letter if known else f"{{[}}U+{ord(letter):04X}{{]}}")
+
+    return "".join(map(one, cells.clean(text)))
+
+
+#: Column of the CSV: its place among the flat columns, a mean over seeds. Latencies follow, of the table's machine alone.
+NUMBERS = {"score": "score", "reference_score": "reference_score", "change_reference": "change_reference",
+           "change_trained_on": "change_trained_on", "params": "params", "params_nonzero": "params_nonzero",
+           "bytes_packed": "bytes_packed", "macs": "macs", "macs_effective": "macs_effective"}
+FACTS = ("task", "task_version", "task_options", "arch", "source", "source_digest", "scale", "metric", "unit")
 
 
 def comma_separated(groups: Iterable[Group]) -> str:
-    """All groups as CSV, a line per configuration, numbers in full; text that a spreadsheet would run as a formula is quoted."""
+    """All groups as one CSV, a line per configuration, the same columns whatever the groups, numbers in full.
+
+    Text that a spreadsheet would run as a formula is quoted; what is missing is empty.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
-    facts = ("task", "task_version", "arch", "source", "source_digest", "scale")
-    heading: list[str] = []
+    timings = [(threads, way) for threads in THREADS for way in WAYS]
+    writer.writerow([*FACTS, "method", "options", "role", "seeds", "deviation", *NUMBERS,
+                     *[f"latency_{way}_{threads}_ms" for threads, way in timings], "noisy", "machine", "kernel", "published",
+                     "published_where"])
     for group in groups:
-        shown = columns(group)
-        names = [*facts, "method", "options", "role", *[column.heading for column in shown], "deviation"]
-        if names != heading:
-            writer.writerow(names)
-            heading = names
+        place = group.places[0] if group.places else ("", "")
         for row in group.rows:
-            numbers = [column.number(row) for column in shown] + [row.deviation("score")]
-            texts = [*[str(group.facts[name]) for name in facts], row.method, row.options, row.role]
-            writer.writerow([*map(_safe, texts), *["" if number is None else repr(float(number)) for number in numbers]])
+            times = [row.latency(threads, way, place) for threads, way in timings]
+            known = any(number is not None for number in times)
+            texts = [*[group.facts[name] for name in FACTS], row.method, row.options, row.role]
+            numbers = [len(row.seeds), row.deviation("score"), *[row.mean(name) for name in NUMBERS.values()], *times]
+            noise = str(any(noisy(row, threads) for threads in THREADS)).lower() if known else ""
+            rest = [row.first("published"), row.first("published_where") or ""]
+            writer.writerow([*map(escape_csv, texts), *map(_number, numbers), noise, *map(escape_csv, place if known else ("", "")),
+                             _number(rest[0]), escape_csv(rest[1])])
     return output.getvalue()
 
 
-def _safe(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def _number(number: float | None) -> str:
+    return "" if number is None else repr(number)
+
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones too: some spreadsheets take them for the narrow
+
+
+def escape_csv(text: object) -> str:
+    """Foreign text on one line that no spreadsheet takes for a formula, also not after it has trimmed spaces."""
+    plain = cells.clean(text)
+    return f"'{plain}" if plain.startswith(_FORMULA) or str(text).startswith(("\t", "\r", "\n")) else plain

@@ -34,11 +34,13 @@ def run_table(records: Sequence[Record], console: Console) -> None:
 def caption(group: Group) -> str:
     """What the numbers are: data, scale, seeds, machine."""
     facts = group.facts
-    data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}[facts["source"]]
+    source = facts["source"]
+    data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}.get(source, source)
     numbers = seeds([flat["seed"] for row in group.rows for flat in row.seeds])
     trivial = facts.get(f"score.trivial_{facts['metric']}")
     beside = "" if trivial is None else f", a trivial predictor scores {trivial:.2f}"
-    return f"{data}, scale {facts['scale']}, seeds {numbers}{beside}, {facts['cpu']} ({facts['cores']} cores)"
+    machines = sorted({f"{flat['cpu']} ({flat['cores']} cores)" for row in group.rows for flat in row.seeds})
+    return f"{data}, scale {facts['scale']}, seeds {numbers}{beside}, {' and '.join(machines)}"
 
 
 def name(row: Row) -> str:

@@ -46,7 +46,7 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
                  "source": {"kind": source, "name": "cifar10", "digest": f"digest-{source}",
                             "counts": {"train": 9000, "val": 1000, "test": 1000}}},
         "method": {"name": method, "digest": "method-digest", "options": options, "starts": "scratch", "standins": [],
-                   "tags": ["pruning"], "paper": dict(PAPER), "summary": "What it does."},
+                   "tags": ["cnn/pruning-block"], "paper": dict(PAPER), "summary": "What it does."},
         "seed": seed, "scale": scale, "budget": {"allowed": 50000, "total": 50000, "final": 50000},
         "scores": {"top1": top1, "top5": 98.0}, "steps": [], "notes": {}, "ledger": {}, "curves": {"loss": [[0, 2.3], [1, 1.0]]},
         "profile": profile(), "published": [],
@@ -68,14 +68,14 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
     return made
 
 
-def family(seed: int, drop: dict[str, float], **changes: Any) -> list[dict[str, Any]]:
+def family(seed: int, drop: dict[str, float], arch: str = "resnet20", **changes: Any) -> list[dict[str, Any]]:
     """A reference, the reference trained on, and one record per method of `drop` (points below the reference)."""
-    reference = record("plain", seed, 80.0 + 0.5 * seed, options={"starts": "scratch"}, **changes)
+    reference = record("plain", seed, 80.0 + 0.5 * seed, options={"arch": arch, "starts": "scratch"}, **changes)
     parents = {"reference": reference["id"]}
-    longer = record("plain", seed, 80.6 + 0.5 * seed, options={"starts": "reference"}, parents=parents,
+    longer = record("plain", seed, 80.6 + 0.5 * seed, options={"arch": arch, "starts": "reference"}, parents=parents,
                     method__starts="reference", **changes)
     rest = [
-        record(name, seed, 80.0 + 0.5 * seed - points, options={"n": 4, "sparsity": sparsity}, parents=parents,
+        record(name, seed, 80.0 + 0.5 * seed - points, options={"arch": arch, "n": 4, "sparsity": sparsity}, parents=parents,
                trained_on=longer["id"], method__starts="reference", profile=profile(sparsity, 1.4 - sparsity), **changes)
         for name, points in drop.items()
         for sparsity in (0.5, 0.75)

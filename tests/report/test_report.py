@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from records import family, profile, record
 from rich.console import Console
 
 from suite.errors import UserError
-from suite.report import figures, tables
+from suite.report import columns, figures, tables
+from suite.report.declare import Report, load
 from suite.report.flat import flatten
 from suite.report.frame import frame
-from suite.report.render import Report, load, render
+from suite.report.render import gather, texts
 from suite.report.rows import groups
 from suite.report.statistics import break_even, deviation, interval, mean
 from suite.report.terminal import run_table
@@ -35,7 +37,7 @@ def test_statistics_by_hand():
 
 
 def test_rows_hold_seeds_and_changes_against_both_rivals():
-    rows = {tables.label(row): row for row in only(RECORDS).rows}
+    rows = {columns.label(row): row for row in only(RECORDS).rows}
     row = rows["one_by_n n=4 sparsity=0.5"]
     assert len(row.seeds) == 3 and row.mean("score") == pytest.approx(79.5)
     assert row.mean("change_reference") == pytest.approx(-1.0) and row.mean("change_trained_on") == pytest.approx(-1.6)
@@ -54,15 +56,28 @@ def test_latencies_of_another_machine_stay_out_of_the_column():
     assert "Latencies of other machines" in tables.markdown(group)
 
 
-def test_the_best_is_bold_and_the_reference_never():
+def test_the_best_of_a_block_is_bold_the_second_underlined_and_the_reference_neither():
     text = tables.markdown(only(RECORDS))
-    assert "**79.50 ± 0.50**" not in text.split("trained on")[0] and "| plain (reference) | 80.50 ± 0.50 |" in text
-    assert "**81.10 ± 0.50**" in text
+    assert "| plain (reference) | 80.50 ± 0.50 |" in text and "| plain (trained on) | 81.10 ± 0.50 |" in text  # alone in its block
+    assert text.count("**79.50 ± 0.50**") == 2 and text.count("<ins>76.50 ± 0.50</ins>") == 2  # at each sparsity
+    latex = tables.latex(only(RECORDS))
+    assert latex.count(r"\textbf{79.50 $\pm$ 0.50}") == 2 and latex.count(r"\underline{76.50 $\pm$ 0.50}") == 2
+
+
+def test_equal_as_printed_shares_the_mark_and_all_equal_has_none():
+    def marked(*scores):
+        group = only([record(f"m{index}", top1=score) for index, score in enumerate(scores)])
+        return [columns.marks(group, columns.columns(group)[0]).get(place) for place in range(len(scores))]
+
+    assert marked(70.0, 71.001, 71.0) == ["second", "best", "best"]
+    assert marked(70.0, 70.0) == [None, None] and marked(70.0) == [None]
+    assert marked(70.0, 72.0, 71.0, 60.0) == [None, "best", "second", None]
 
 
 def test_missing_numbers_stay_missing():
-    text = tables.markdown(only([record("plain", profile=None)]))
+    text = tables.markdown(only([record("plain", profile=None), record("plain", 0, options={"arch": "resnet20", "x": 1})]))
     assert "| – | – |" in text and "nan" not in text.lower()
+    assert "MACs" not in tables.markdown(only([record("plain", profile=None)]))  # a column without a number is left out
 
 
 EVIL = "<script>alert('x')</script> a_b 100% & $x$ \\input{x} | `y`"
@@ -76,15 +91,16 @@ def test_foreign_text_does_no_harm():
     assert r"\textless{}script\textgreater{}" in latex and r"a\_b 100\% \& \$x\$ \textbackslash{}input\{x\}" in latex
     formula = record("plain", options={"note": "x"}, method__name="=cmd()")
     cells = list(csv.DictReader(io.StringIO(tables.comma_separated([only([formula])]))))
-    assert cells[0]["method"] == "'=cmd()" and float(cells[0]["top1 (%)"]) == 78.0
+    assert cells[0]["method"] == "'=cmd()" and float(cells[0]["score"]) == 78.0
 
 
 def test_latex_is_balanced():
     latex = tables.latex(only(RECORDS))
     assert latex.count(r"\begin{") == latex.count(r"\end{") == 2 and latex.count("{") == latex.count("}")
     body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    heading = latex.split(r"\toprule")[1].split(r"\midrule")[0]
+    over, heading = latex.split(r"\toprule")[1].split(r"\midrule")[0].strip().splitlines()
     assert all(line.count(" & ") == heading.count(" & ") for line in body)
+    assert sum(map(int, re.findall(r"multicolumn\{(\d+)\}", over))) == heading.count(" & ")
 
 
 def test_the_pareto_front_by_hand():
@@ -92,14 +108,13 @@ def test_the_pareto_front_by_hand():
 
 
 def test_figures_are_the_same_bytes_twice(tmp_path):
-    one, two = (figures.draw(only(RECORDS), tmp_path, stem) for stem in ("a", "b"))
-    assert len(one) == 4 and [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    one, two = (list(figures.draw_all([only(RECORDS)], list(figures.FIGURES), tmp_path / name)) for name in ("a", "b"))
+    assert len(one) == 10 and [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
 def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
     (tmp_path / "mine.toml").write_text('title = "Mine"\nmethods = ["plain", "one_by_n"]\n')
-    paths = render(load("mine", tmp_path), RECORDS, tmp_path / "mine")
-    text = paths[0].read_text()
+    text = texts(gather(load("mine", tmp_path), RECORDS))["table.md"]
     assert "embedded data, scale short, seeds 0-2, Test CPU 2000 (2 cores)" in text and "l1_filter" not in text
     with pytest.raises(UserError, match="There is no report 'mime'.*did you mean 'mine'"):
         load("mime", tmp_path)
@@ -107,7 +122,7 @@ def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
     with pytest.raises(UserError, match="is no report"):
         load("mine", tmp_path)
     with pytest.raises(UserError, match="No finished record fits"):
-        render(Report("x", tasks=("other",)), RECORDS, tmp_path / "none")
+        gather(Report("x", tasks=("other",)), RECORDS)
 
 
 def test_the_frame_has_a_row_per_finished_record():

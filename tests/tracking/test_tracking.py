@@ -23,7 +23,8 @@ def record(seed: int = 0, top1: float = 78.0, **changes: Any) -> dict[str, Any]:
     way = {"median_ms": 2.0}
     return {
         "id": f"cifar10/one_by_n/0123456789ab-s{seed}", "status": "done", "reason": "",
-        "task": {"name": "cifar10", "options": {"size": 32},
+        "task": {"name": "cifar10", "options": {"size": 32}, "primary": "top1",
+                 "metrics": [{"name": "top1", "unit": "%", "higher_is_better": True, "bounds": [0, 100]}],
                  "source": {"kind": "embedded", "name": "cifar10", "digest": "ab" * 32, "counts": {"train": 9000, "test": 1000}}},
         "method": {"name": "one_by_n", "options": {"n": 4, "sparsity": 0.5}, "summary": "Blocks of N output channels.",
                    "paper": {"title": "A paper", "url": "https://example.org/paper"}},
@@ -33,7 +34,8 @@ def record(seed: int = 0, top1: float = 78.0, **changes: Any) -> dict[str, Any]:
                     "latency": {"one": {"threads": 1, "torch": {"median_ms": 4.0}, "dense": way, "sparse": {"median_ms": 1.25}},
                                 "all": {"threads": 2, "torch": way, "dense": way, "sparse": way}}},
         "time": {"started": "2026-11-21T02:00:00Z", "seconds": {"total": 67.0}}, "machine": {"id": "aa11"},
-        "command": f"suite run cifar10 one_by_n n=4 sparsity=0.5 --seed {seed}", **changes,
+        "command": f"suite run cifar10 one_by_n n=4 sparsity=0.5 --seed {seed}", "code": {"commit": "abc1234", "dirty": False},
+        **changes,
     }
 
 
@@ -88,6 +90,12 @@ def test_everything_is_read_back(cache: Path) -> None:
     assert "seed" not in parent.data.params
     assert parent.data.metrics["test/top1/mean"] == 79.0
     assert parent.data.metrics["test/top1/deviation"] == pytest.approx(2**0.5)
+    assert parent.data.metrics["test/top1/high"] == pytest.approx(79 + 12.7062047)  # t(1) = 12.706, s / sqrt(n) = 1
+    assert parent.info.run_name == "one_by_n n=4 sparsity=0.5 short embedded all seeds"
+    assert parent.inputs.dataset_inputs[0].dataset.digest == data.dataset.digest
+    assert run.data.tags["mlflow.source.name"] == first["command"] and run.data.tags["mlflow.source.git.commit"] == "abc1234"
+    tags = client.get_experiment(run.info.experiment_id).tags
+    assert tags["mlflow.experiment.primaryMetric.name"] == "test/top1" and tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_twice_changes_nothing_and_a_change_replaces(cache: Path) -> None:

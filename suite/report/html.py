@@ -1,0 +1,109 @@
+"""A table as HTML in which every cell explains itself: hints on headings, and details that open below each row's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+from suite.report import cells
+from suite.report.columns import Column, columns, footnotes, label, marks, title
+from suite.report.flat import Flat
+from suite.report.rows import Group, Row
+from suite.report.tables import spans
+
+
+def text(found: object) -> str:
+    """Foreign text on one line as HTML that shows it and does nothing else, in elements and in quoted attributes."""
+    return escape(cells.clean(found), quote=True)
+
+
+def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
+    """The table with caption and footnotes; `back` leads from the page to the results folder, for links to records."""
+    shown, notes = columns(group, kinds), footnotes(group, kinds)
+    ranks = [marks(group, column) for column in shown]
+    over = "".join(f'<th colspan="{span}" scope="colgroup" data-kind="{_kind(name)}">{text(name)}</th>'
+                   for name, span in spans(shown))
+    heads = "".join(f'<th scope="col" data-kind="{_kind(column.group)}" title="{text(column.explanation)}">'
+                    f"{text(column.heading)}</th>" for column in shown)
+    lines = [f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title(group))}"><table class="sortable">',
+             f"<thead><tr><td></td>{over}</tr><tr><th scope=\"col\">method</th>{heads}</tr></thead><tbody>"]
+    for place, row in enumerate(group.rows):
+        marked = f"<sup>{','.join(map(str, notes.marks[place]))}</sup>" if notes.marks[place] else ""
+        name = f"<details><summary>{text(label(row))}{marked}</summary><div class=\"more\">{details(row, back)}</div></details>"
+        made = "".join(_cell(column, row, rank.get(place, "")) for column, rank in zip(shown, ranks, strict=True))
+        first = place > 0 and row.block != group.rows[place - 1].block
+        kind = f"{row.role.replace(' ', '-')}{' block' if first else ''}"
+        lines.append(f'<tr class="{kind}"><th scope="row">{name}</th>{made}</tr>')
+    listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
+    above = [f"<p>{text(caption)}</p>"] if caption else []
+    return "\n".join([*above, *lines, f'</tbody></table></div><ul class="notes">{listed}</ul>'])
+
+
+def _kind(group: str) -> str:
+    return group.partition(",")[0]
+
+
+def _cell(column: Column, row: Row, rank: str) -> str:
+    number = column.number(row)
+    value = "" if number is None else f' data-value="{number!r}"'
+    return f'<td data-kind="{_kind(column.group)}"{value}{f" class={rank}" if rank else ""}>{text(column.text(row))}</td>'
+
+
+def details(row: Row, back: str) -> str:
+    """What stands behind a row: command, paper, options, data, machine, and every seed with its record."""
+    first = row.seeds[0]
+    data = f"{first['source']}: {first['source_name']}, {_counts(first)}, digest {str(first['source_digest'])[:12]}"
+    facts = {
+        "command": f"<code>{text(first['command'])}</code>",
+        "method": f"{text(first['summary'])} {link(first['paper_url'], first['paper'])}"
+                  f" ({text(first['venue'])} {text(first['year'])})",
+        "options": _options(first["options"]),
+        "task options": _options(first["task_options"]),
+        "data": text(data),
+        "scale": text(f"{first['scale']}: {cells.count(row.mean('budget_total'))} of {cells.count(first['budget_allowed'])} "
+                      f"samples spent, {cells.count(row.mean('budget_final'))} of them on the delivered object"),
+        "starts from": text(first["starts"]),
+        "stand-ins": text("; ".join(map(str, first["standins"]))),
+        "timed in torch": text(", ".join(map(str, first["outside"]))),
+    }
+    listed = "".join(f"<dt>{name}</dt><dd>{item}</dd>" for name, item in facts.items() if item)
+    return f"<dl>{listed}</dl>{_seeds(row, back)}"
+
+
+def _counts(flat: Flat) -> str:
+    return " and ".join(f"{count} {name}" for name, count in (flat["counts"] or {}).items())
+
+
+def _options(chosen: str) -> str:
+    return text(", ".join(f"{name}={':'.join(map(str, item)) if isinstance(item, list) else item}"
+                          for name, item in json.loads(chosen).items()))
+
+
+def _seeds(row: Row, back: str) -> str:
+    """A table of the row's seeds: every score, the timing with its interval, where it was made, and a link to the record."""
+    names = [name for name in row.seeds[0] if name.startswith("score.")]
+    heads = ["seed", *[name.removeprefix("score.") for name in names], "sparse, one thread (ms)", "seconds", "machine", "kernel",
+             "code", "record"]
+    lines = []
+    for flat in row.seeds:
+        found = [str(flat["seed"]), *[cells.digits(flat.get(name)) for name in names], _timing(flat), cells.digits(flat["seconds"]),
+                 f"{flat['cpu']}, {flat['cores']} cores", f"{flat['kernel']} {flat['simd']}" if flat["kernel"] else cells.MISSING,
+                 f"{flat['commit'] or 'unknown'}{' and changes' if flat['dirty'] else ''}"]
+        record = f'<a href="{text(back)}/{quote(flat["id"])}.json">{text(flat["id"].rpartition("/")[2])}</a>'
+        lines.append("<tr>" + "".join(f"<td>{text(item)}</td>" for item in found) + f"<td>{record}</td></tr>")
+    head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _timing(flat: Flat) -> str:
+    low, high = flat["latency.one.sparse.low"], flat["latency.one.sparse.high"]
+    between = f" [{cells.digits(low)}, {cells.digits(high)}]" if low is not None and high is not None else ""
+    return cells.digits(flat["latency.one.sparse"]) + ("~" if flat["noisy.one"] else "") + between
+
+
+def link(address: object, words: object) -> str:
+    """A link if the address is one of the web; otherwise (``javascript:`` and the like) the words alone."""
+    safe = str(address).startswith(("https://", "http://"))
+    return f'<a href="{text(address)}" rel="noreferrer">{text(words)}</a>' if safe else text(words)

@@ -1,0 +1,110 @@
+"""``index.html``: one file that opens from disk without a network, and is readable without JavaScript.
+
+Plotly (the Python package ships its JavaScript) draws the interactive plots once they are opened; ``page.js`` sorts and
+filters. The page's own security policy lets nothing else run and nothing be loaded, so text from records is data twice over.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.report import verdicts
+from suite.report.columns import columns, title
+from suite.report.figures import stem
+from suite.report.html import table, text
+from suite.report.plots import plots
+from suite.report.rows import Group
+
+if TYPE_CHECKING:
+    from suite.report.render import Content
+
+
+def page(content: Content, back: str, drawn: Mapping[Path, Group]) -> str:
+    """The page. `back` leads from its folder to the results; the SVGs among `drawn` go in, for readers without JavaScript."""
+    from plotly.offline import get_plotlyjs
+
+    here = Path(__file__)
+    style, glue = (here.with_name(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    plotly = get_plotlyjs().replace("\r", "")
+    report = content.report
+    stills = {path: group for path, group in drawn.items() if path.suffix == ".svg"}
+    sections = [_section(group, content, back, [path for path, owner in stills.items() if owner is group])
+                for group in content.groups] if report.tables else []
+    anchors = [f'<li><a href="#{stem(group)}">{text(title(group))}</a></li>' for group in content.groups if report.tables]
+    return "\n".join([
+        "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(glue, plotly)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{text(report.title)}</title><style>{style}</style></head><body>",
+        f"<header><h1>{text(report.title)}</h1>",
+        f"<ul class=\"first\">{''.join(f'<li>{text(line)}</li>' for line in content.first)}</ul>",
+        f"<p>{text(report.text)}</p>" if report.text else "",
+        _controls(content.groups) if report.tables else "",
+        f"<nav><details><summary>{len(anchors)} tables</summary><ul>{''.join(anchors)}</ul></details></nav>" if anchors else "",
+        "</header><main>", *sections, _claims(content.claims), _unfinished(content), "</main>",
+        f'<script type="text/plain" id="plotly">{plotly}</script>', f"<script>{glue}</script>", "</body></html>", "",
+    ])
+
+
+def _policy(*scripts: str) -> str:
+    hashes = " ".join(f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _controls(groups: Sequence[Group]) -> str:
+    """Search box, choices and column switches; ``page.js`` shows them, as they do nothing without it."""
+    made = []
+    for name in ("task", "source", "scale"):
+        found = sorted({str(group.facts[name]) for group in groups})
+        options = "".join(f'<option value="{text(item)}">{text(item)}</option>' for item in found)
+        made.append(f'<label>{name} <select name="{name}"><option value="">all</option>{options}</select></label>')
+    kinds = dict.fromkeys(column.group.partition(",")[0] for group in groups for column in columns(group))
+    switches = "".join(f'<label><input type="checkbox" name="{kind}" checked> {kind}</label>' for kind in kinds)
+    return ('<form class="controls" role="search" hidden>'
+            '<label>filter <input type="search" placeholder="method, option, data …"></label>'
+            f"{''.join(made)}<fieldset><legend>columns</legend>{switches}</fieldset><output aria-live=\"polite\"></output></form>")
+
+
+def _section(group: Group, content: Content, back: str, pictures: Sequence[Path]) -> str:
+    report, facts = content.report, group.facts
+    keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
+    stills = "".join(map(_still, pictures))
+    charts = plots(group)
+    stills = stills or "<p>They need JavaScript.</p>" if charts else stills
+    figures = (f'<details class="plots"><summary>Plots</summary><div class="stills">{stills}</div>'
+               f'<script type="application/json">{_json(charts)}</script></details>') if charts or stills else ""
+    return (f'<section id="{stem(group)}" {keys}><h2>{text(title(group))}</h2>'
+            f"{table(group, report.columns, report.caption, back)}{figures}</section>")
+
+
+def _still(path: Path) -> str:
+    """A figure as a picture inside the page; one that has an interactive twin gives way to it."""
+    twin = ' class="twin"' if path.stem.endswith(("-macs", "-latency", "-ratio")) else ""
+    return f'<img{twin} alt="{text(path.stem)}" src="data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}">'
+
+
+def _json(found: Any) -> str:
+    """JSON that no HTML parser leaves: every ``<`` is written as its code point."""
+    return json.dumps(found).replace("<", "\\u003c")
+
+
+def _claims(claims: Sequence[verdicts.Tested]) -> str:
+    if not claims:
+        return ""
+    heads = "".join(f'<th scope="col">{text(head)}</th>' for head in verdicts.HEADINGS)
+    rows = []
+    for tested in claims:
+        made = "".join(f"<td>{text(item)}</td>" for item in tested.texts)
+        rows.append(f'<tr class="{tested.verdict.finding.replace(" ", "-")}">{made}</tr>')
+    return ('<section id="claims"><h2>Claims</h2><div class="scroll" tabindex="0" role="region" aria-label="Claims">'
+            f'<table class="sortable claims"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>')
+
+
+def _unfinished(content: Content) -> str:
+    items = "".join(f"<li>{text(item['id'])}: {text(item['status'])}: {text(item['reason'])}</li>" for item in content.unfinished)
+    return f'<section id="unfinished"><h2>Runs without a number</h2><ul>{items}</ul></section>' if items else ""
