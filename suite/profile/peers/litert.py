@@ -148,7 +148,8 @@ class _Writer:
 
     def _activation(self, node: Any) -> int:
         """The activation that can be fused into what `node` reads; 0 for none."""
-        if str(node.target) == "aten.hardtanh.default" and tuple(node.args[1:]) == (0.0, 6.0):
+        clipped = str(node.target) == "aten.hardtanh.default" and tuple(node.args[1:]) == (0.0, 6.0)
+        if clipped or str(node.target) == "aten.relu6.default":
             return self.schema.ActivationFunctionType.RELU6
         return self.schema.ActivationFunctionType.RELU if str(node.target) == "aten.relu.default" else 0
 
