@@ -55,7 +55,7 @@ class AstarHar(Dataset):
         for split in SPLITS:
             values, labels, subjects = motion.recordings(split)
             content |= {f"{split}_x": values[..., None], f"{split}_y": labels, f"{split}_subject": subjects}
-        np.savez(folder / FILE, **content)
+        np.savez(folder / FILE, **content)  # type: ignore[arg-type]
 
     def check(self, folder: Path) -> list[str]:
         """The problems of each split, and subjects that are in both."""
