@@ -145,7 +145,8 @@ def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """One step of the average: weights = decay * weights + (1 - decay) * the student's.
 
     Batch normalisation's statistics are left alone: the teacher sees every batch in training mode and so has those of its
-    own activations. The student's would not fit its weights while these lag behind (half the macro-F1 on embedded data).
+    own activations. The student's would not fit its weights while these lag behind (macro-F1 of 32 instead of 42 % after 300
+    steps of `supervised_cnn` on embedded data).
     """
     with torch.no_grad():
         for mine, other in zip(teacher.parameters(), student.parameters(), strict=True):

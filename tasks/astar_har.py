@@ -43,7 +43,7 @@ class AstarHarTask(Task):
 
     label_share: float = option(0.05, "share of the windows with labels; the paper's: 0.0166, 0.0345, 0.069, 1", bounds=(0, 1))
     label_choice: Literal["balanced", "proportional"] = option("balanced", "labels for all classes alike, or as they are frequent")
-    imbalance: float = option(0, "most frequent class to rarest, windows beyond are left out; 0: all stay", bounds=(0, 1000))
+    imbalance: float = option(0.0, "most frequent class to rarest, windows beyond are left out; 0: all stay", bounds=(0, 1000))
 
     def __post_init__(self) -> None:
         if not self.label_share:

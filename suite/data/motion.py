@@ -12,7 +12,6 @@ signals come from +, -, *, / and square roots of float32 alone, so a sine is two
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,15 +116,15 @@ def _recording(activity: Activity, person: Subject, length: int, draw: Draw) -> 
     often = np.float32(1 - 2 * activity.rest)
     pause = np.clip(np.float32(4) * (often - _sine(time * draw.uniform(0.06, 0.12, 1) + start[3])), 0, 1)
     force = waxing * pause if 0 < activity.rest < 1 else waxing * np.float32(1 - activity.rest)
-    lags = draw.uniform(0, 0.15, 3, 1) + _array([[0.0], [0.25], [0.5]])  # between the axes
+    lags = draw.uniform(0, 0.15, 3, 1) + np.array([[0.0], [0.25], [0.5]], np.float32)  # between the axes
     first, second = _sine(phase + lags), _sine(2 * phase + lags + start[4])
     vigour = person.vigour[:, None]
-    posture = _array(activity.posture)[:, None] + draw.uniform(-0.12, 0.12, 3, 1)
-    lean = np.float32(activity.tilt) * force * _sine(phase + start[5]) * _array([[-0.7], [0.3], [0.6]])
+    posture = _column(activity.posture) + draw.uniform(-0.12, 0.12, 3, 1)
+    lean = np.float32(activity.tilt) * force * _sine(phase + start[5]) * np.array([[-0.7], [0.3], [0.6]], np.float32)
     gravity = posture + lean
     gravity = gravity / np.sqrt(gravity[0] * gravity[0] + gravity[1] * gravity[1] + gravity[2] * gravity[2])
-    body = force * vigour * (_array(activity.sway)[:, None] * first + _array(activity.jolt)[:, None] * second)
-    turning = force * vigour * _array(activity.turn)[:, None] * (first + np.float32(0.3) * second)
+    body = force * vigour * (_column(activity.sway) * first + _column(activity.jolt) * second)
+    turning = force * vigour * _column(activity.turn) * (first + np.float32(0.3) * second)
     worn = np.float32(0.3 if activity.rest == 1 else 1)  # a sensor on a table is not shaken
     acceleration = _turned(gravity + body, person.mounting) + worn * np.float32(NOISE[0]) * draw.noise(*body.shape)
     gyroscope = _turned(turning, person.mounting) + person.bias[:, None] + worn * np.float32(NOISE[1]) * draw.noise(*body.shape)
@@ -134,8 +133,8 @@ def _recording(activity: Activity, person: Subject, length: int, draw: Draw) -> 
     return np.concatenate([gyroscope[:, inner], slow, acceleration[:, inner] - slow])
 
 
-def _array(values: Sequence[float] | Sequence[Sequence[float]]) -> Array:
-    return np.array(values, np.float32)
+def _column(numbers: tuple[float, float, float]) -> Array:
+    return np.array(numbers, np.float32)[:, None]
 
 
 def _sine(x: Array) -> Array:
@@ -161,7 +160,7 @@ def _low_passed(signals: Array) -> Array:
     counts for ``1 - 2 pi 0.3 / RATE`` of its successor.
     """
     length = signals.shape[1] - 2 * TAPS
-    keep, weight, weights = _array([[0.9246]]), _array([[1.0]]), _array([[1.0]])
+    keep, weight, weights = np.array([[0.9246]], np.float32), np.array([[1]], np.float32), np.array([[1]], np.float32)
     total = signals[:, TAPS : TAPS + length].copy()
     for lag in range(1, TAPS + 1):
         weight = weight * keep
