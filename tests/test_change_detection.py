@@ -73,11 +73,12 @@ def test_pictures_are_drawn_anew_from_the_cached_artifact(suite_home):
 
 
 @pytest.mark.parametrize("layout", ["levir", "street"])
-def test_real_subsets_are_judged_whole(real_data, layout, tmp_path):
+def test_real_subsets_are_complete_and_judged_whole(real_data, layout, tmp_path):
     from suite.artifacts import ChangeSegmenter
 
     task = TASK(layout=layout, crop=32)
     folder = source.found_in(task.dataset(), real_data / "change_detection")
+    assert task.dataset().check(folder) == []
 
     class Nothing(torch.nn.Module):
         def forward(self, pairs):

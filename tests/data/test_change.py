@@ -274,15 +274,3 @@ def test_png_files_are_plain_pngs(tmp_path: Path) -> None:
         pixels = draw.integers(0, 256, shape, dtype=np.uint8)
         (tmp_path / "x.png").write_bytes(png(pixels))
         assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), pixels)
-
-
-@pytest.mark.parametrize("layout, counts", [("levir", {"train": 3, "test": 7, "val": 1}), ("street", {"train": 5, "test": 4})])
-def test_real_subsets(real_data: Path, layout: str, counts: dict[str, int]) -> None:
-    dataset = ChangeData(layout)
-    try:
-        folder = source.found_in(dataset, real_data / "change_detection")
-    except UserError as error:
-        pytest.skip(str(error))
-    assert dataset.check(folder) == [] and dataset.classify(folder) == "subset"
-    if folder.name in ("LEVIR-CD-256", "SBI-HallAndMonitor"):
-        assert dataset.counts(folder) == counts
