@@ -19,7 +19,7 @@ def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     threads = sorted({int(key) for name in names for key in results["networks"][name]["races"]})
-    figure = Figure(figsize=(4.6 * max(1, len(threads)), 4.0), layout="constrained")
+    figure = Figure(figsize=(4.2 * max(1, len(threads)) + 1.8, 4.0), layout="constrained")
     panels = figure.subplots(1, max(1, len(threads)), sharey=True, squeeze=False)[0]
     for axes, number in zip(panels, threads, strict=False):
         for index, name in enumerate(names):
@@ -35,7 +35,7 @@ def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
         axes.minorticks_off()
         axes.grid(color="0.9")
     panels[0].set_ylabel("times faster than the fastest dense fp32 engine")
-    panels[-1].legend(fontsize=6, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right upper", frameon=False)
     return _save(figure, path)
 
 
@@ -43,14 +43,14 @@ def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
     """Layers' rates on non-zero weights against their operations per byte, under the measured ceilings of one thread."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+    figure = Figure(figsize=(8.5, 5.0), layout="constrained")
     axes = figure.add_subplot()
     for index, share in enumerate(SHARES):
         for place, name in enumerate(names):
             points = [(item.intensity(share), item.rate(share)) for item in shapes(results["networks"][name]) if item.work[share]]
             if points:
                 axes.plot(*zip(*points, strict=True), linestyle="none", marker=_MARKERS[place % 7], markersize=4, alpha=0.7,
-                          color=_COLOURS[index % 7], label=None if index else SUBJECTS[name].title)
+                          color=_COLOURS[index % 7])
     roof = results["ceilings"]["1"]
     ends = (0.1, 1000.0)
     axes.plot(ends, [roof["fma"]] * 2, color="black", linewidth=1)
@@ -61,9 +61,10 @@ def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
         axes.annotate(f"{level} {rate:.0f} GB/s", (ends[0], ends[0] * rate), fontsize=7, va="bottom")
     axes.set(xscale="log", yscale="log", xlabel="operations on non-zero weights per byte of weights, input and output",
              ylabel="GFLOP/s on non-zero weights, one thread", title="Layers under the measured ceilings")
-    shares = [axes.plot([], [], "o", color=_COLOURS[index % 7], markersize=4)[0] for index in range(len(SHARES))]
-    axes.add_artist(axes.legend(shares, [f"{share:.0%} removed" for share in SHARES], fontsize=7, loc="lower right", frameon=False))
-    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    made = [axes.plot([], [], "s", color=colour, label=f"{share:.0%} removed")[0]
+            for share, colour in zip(SHARES, _COLOURS, strict=False)]
+    made += [axes.plot([], [], _MARKERS[place % 7], color="0.4", label=SUBJECTS[name].title)[0] for place, name in enumerate(names)]
+    figure.legend(handles=made, fontsize=7, loc="outside right upper", frameon=False)
     axes.grid(color="0.92")
     return _save(figure, path)
 
