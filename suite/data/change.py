@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from suite.data import scenes
+from suite.data import street
 from suite.data.png import png
 from suite.data.source import Dataset, Kind, digest_of
 from suite.errors import UserError, nearest
@@ -57,7 +57,7 @@ class ChangeData(Dataset):
     """
 
     title = "change detection pairs"
-    version = scenes.VERSION
+    version = street.VERSION
     where_to_get = (
         "LEVIR-CD from its authors' page (justchenhao.github.io/LEVIR), or VL-CMU-CD, TSUNAMI or GSV from their authors on "
         "request, in the processed form that the repository DoctorKey/C-3PO describes"
@@ -76,13 +76,13 @@ class ChangeData(Dataset):
 
     def __init__(
         self, layout: str = "street", change: str = "layout", ignore: Sequence[int] = (), fold: int = 0,
-        kinds: tuple[str, ...] = scenes.KINDS,
+        kinds: tuple[str, ...] = street.KINDS,
     ) -> None:
         self.style, self.ignore, self.fold, self.kinds = layout, tuple(ignore), fold, kinds
         self.usual = "black" if layout == "pcd" else "white"
         self.change = self.usual if change == "layout" else change
         self.layout = self.layouts[layout]
-        self.name = "-".join([f"change_{layout}", *(kinds if kinds != scenes.KINDS else ())])
+        self.name = "-".join([f"change_{layout}", *(kinds if kinds != street.KINDS else ())])
 
     def matches(self, folder: Path) -> bool:
         """By the layout's folders; two of three are enough, so that an incomplete copy is recognised as well."""
@@ -98,12 +98,12 @@ class ChangeData(Dataset):
         """Write the embedded pairs as PNG files, masks with the layout's usual greys."""
         roles = self.roles[self.style]
         (folder / MARK).write_text(f"embedded pairs, version {self.version}: {', '.join(self.kinds)}\n", encoding="utf-8")
-        for split in scenes.COUNT:
+        for split in street.COUNT:
             where = folder / split if self.style == "street" else folder
             for role in roles:
                 (where / role).mkdir(parents=True, exist_ok=True)
             names: list[str] = []
-            for chunk in scenes.scenes(split, self.kinds):
+            for chunk in street.scenes(split, self.kinds):
                 for first, second, mask in zip(*chunk, strict=True):
                     names.append(f"{self._numbered(split, len(names))}.png")
                     drawn = (first, second, mask if self.usual == "white" else 255 - mask)
@@ -170,7 +170,7 @@ class ChangeData(Dataset):
         if _embedded(folder) and self.change != self.usual:
             raise UserError(f"The embedded '{self.name}' masks have {self.usual} as change, not '{self.change}'; leave task.change "
                             "out, or name your own data with --data.")
-        if not _embedded(folder) and self.kinds != scenes.KINDS:
+        if not _embedded(folder) and self.kinds != street.KINDS:
             raise UserError(f"Only the embedded scenes can be limited to {' and '.join(self.kinds)}; leave task.kinds out for "
                             f"'{folder.name}'.")
         return PairImages(self.pairs(folder, split), Greys(self.change, self.ignore))
