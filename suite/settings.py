@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -60,4 +60,53 @@ class Classification:
         return replace(self, train=self.train.subset(order[cut:])), self.train.subset(order[:cut])
 
 
-Setting = Classification  # a union, as further kinds arrive
+class Scenes(Protocol):
+    """Indexable pictures with boxes and masks, in COCO's terms."""
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Names; label ``k`` of a target, 1 and up, is ``categories[k - 1]``."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The image id of each row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int) -> Tensor:
+        """uint8 (3, H, W)."""
+        ...
+
+    def target(self, row: int, with_masks: bool = False) -> dict[str, Tensor]:
+        """torchvision's detection target of all objects, crowds too: ``boxes`` float32 (n, 4) x1, y1, x2, y2 in pixels,
+        ``labels`` int64 (n,), ``iscrowd`` int64 (n,), and `with_masks` ``masks`` uint8 (n, H, W).
+        """
+        ...
+
+    def subset(self, index: Tensor) -> Scenes:
+        """The pictures at `index`, in that order."""
+        ...
+
+    def truth(self) -> dict[str, Any]:
+        """The annotations of these pictures alone in COCO's own form, with its category ids, for judging."""
+        ...
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Boxes, and with `masks` instance masks, in pictures. `val` is for selection; the test pictures are never here.
+
+    `size` is the length in pixels to which a network should scale a picture's longer side. `weights` is the user's
+    state-dict file for a detector, if any.
+    """
+
+    train: Scenes
+    val: Scenes
+    masks: bool
+    size: int
+    weights: str = ""
+
+
+Setting = Classification | Detection  # a union, as further kinds arrive

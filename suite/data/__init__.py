@@ -9,7 +9,7 @@ from suite.errors import UserError, nearest
 if TYPE_CHECKING:
     from suite.data.source import Dataset
 
-NAMES = ("cifar10", "cifar100", "imagenet")
+NAMES = ("cifar10", "cifar100", "coco", "imagenet")
 
 
 def find(name: str) -> Dataset:
@@ -18,6 +18,10 @@ def find(name: str) -> Dataset:
         from suite.data.imagenet import ImageNet
 
         return ImageNet()
+    if name == "coco":
+        from suite.data.coco import Coco
+
+        return Coco()
     from suite.data.cifar import Cifar10, Cifar100
 
     if name == "cifar10":

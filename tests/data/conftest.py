@@ -23,9 +23,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session", params=data.NAMES)
+@pytest.fixture(scope="session", params=("cifar10", "cifar100", "imagenet"))
 def embedded(request: pytest.FixtureRequest, cache: Path) -> Source:
-    """Each data set's embedded data."""
+    """The embedded data of each data set for classification."""
     dataset = data.find(request.param)
     return source.of(dataset, source.embedded(dataset, cache))
 
