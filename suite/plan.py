@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from suite import plugins, record
-from suite.contract import Method, Task, offers, options_of
-from suite.data.source import Source, locate
+from suite.contract import Method, Needed, Task, offers, options_of
+from suite.data.source import Source, embedded, locate, of
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder, run_folder
@@ -31,7 +31,7 @@ class Spec:
     source: Source
     scale: str
     seed: int
-    references: Mapping[str, Spec] = field(default_factory=dict)  # by architecture
+    references: Mapping[str, Spec] = field(default_factory=dict)  # by architecture, or by the name it is needed under
     trained_on: Spec | None = None  # the rival that every method starting from a reference stands beside
 
     @property
@@ -133,8 +133,18 @@ def _spec(task_name: str, task: Task, name: str, options: Mapping[str, Any], sou
 
     references = {arch: again(arch=arch) for arch in method.references()}
     beside = method.starts == "reference" and name != task.reference and len(references) == 1
+    trained_on = again(arch=next(iter(references)), starts="reference") if beside else None
+    references |= {key: _needed(need, source, scale, seed) for key, need in {**task.needs(), **method.needs()}.items()}
     return Spec(task_name, task, name, method, plugins.digest(plugins.find("baselines")[name].path), source, scale, seed,
-                references, again(arch=next(iter(references)), starts="reference") if beside else None)
+                references, trained_on)
+
+
+def _needed(need: Needed, source: Source, scale: str, seed: int) -> Spec:
+    """The run of another task that a spec on `source` rests on."""
+    judge = build(plugins.load("tasks", need.task), need.task, {}, scale, {})
+    if (dataset := judge.dataset()).name != source.name:
+        source = of(dataset, embedded(dataset, cache_folder()))
+    return _spec(need.task, judge, need.method, need.options, source, scale, seed)
 
 
 def _require(spec: Spec, plan: Plan, again: bool) -> None:

@@ -98,15 +98,13 @@ class Scenes(Protocol):
 class Detection:
     """Boxes, and with `masks` instance masks, in pictures. `val` is for selection; the test pictures are never here.
 
-    `size` is the length in pixels to which a network should scale a picture's longer side. `weights` is the user's
-    state-dict file for a detector, if any.
+    `size` is the length in pixels to which a network should scale a picture's longer side.
     """
 
     train: Scenes
     val: Scenes
     masks: bool
     size: int
-    weights: str = ""
 
 
 Setting = Classification | Detection  # a union, as further kinds arrive
