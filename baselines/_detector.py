@@ -14,7 +14,7 @@ from suite.artifacts import Detector
 from suite.contract import Method, Needed, Skip, option
 from suite.errors import UserError
 from suite.nn import build
-from suite.nn.detection import ARCHS, Body
+from suite.nn.detection import ARCHS, Body, rcnn
 from suite.run import Run
 from suite.settings import Detection
 from suite.train import Recipe, train_detector
@@ -66,6 +66,23 @@ class DetectorMethod(Method):
             recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
             train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, heavy=self.heavy(network))
         return Detector(network.eval(), Body(network).eval())
+
+
+@dataclass
+class TwoStageMethod(DetectorMethod):
+    """Faster R-CNN, or `with_masks` Mask R-CNN."""
+
+    anchor: float = option(8.0, "side of the anchors in strides", bounds=(0.5, 16))
+    regions: int = option(512, "regions of each image that train the second stage", bounds=(4, 4096))
+    proposals: int = option(1000, "regions of an image that go through the second stage at most", bounds=(1, 10_000))
+
+    def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:
+        return rcnn(backbone, classes, size, width=self.width, anchor=self.anchor, sampled=self.regions,
+                    proposals=self.proposals, masks=self.with_masks)
+
+    def heavy(self, network: nn.Module) -> list[nn.Module]:
+        heads = [network.roi_heads.mask_head] if self.with_masks else []
+        return [network.backbone, network.rpn.head, network.roi_heads.box_head, *heads]
 
 
 def load_detector(network: nn.Module, path: str, ids: list[int]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from suite.baselines._detector import DetectorMethod
 from torch import nn
 
-from suite.contract import Paper
+from suite.contract import Paper, Published
 from suite.nn.detection import retinanet
 
 
@@ -25,6 +25,7 @@ class RetinaNetMethod(DetectorMethod):
         "short": {"arch": "narrow_resnet10", "width": 64, "anchor": 2.0, "batch": 8, "rate": 0.02},
         "long": {"arch": "narrow_resnet10", "width": 128, "anchor": 2.0, "rate": 0.02},
     }
+    published = (Published("coco_detection", "AP", 36.5, "DeFeat (CVPR 2021), abstract: RetinaNet R50", {"arch": "resnet50"}),)
     standins = (
         "One warm-up and one cosine instead of steps, images of one size instead of several.",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",

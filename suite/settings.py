@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from suite.artifacts import Candidates
+
 
 class Images(Protocol):
     """Indexable raw labelled images."""
@@ -107,4 +109,16 @@ class Detection:
     size: int
 
 
-Setting = Classification | Detection  # a union, as further kinds arrive
+@dataclass(frozen=True)
+class Suppression:
+    """Boxes of a detector before suppression, in pictures to select on, with their annotations in COCO's form.
+
+    `val` is empty where the candidates come from a file. Of each picture the judge looks at the `limit` highest scores kept.
+    """
+
+    val: Sequence[Candidates]
+    truth: dict[str, Any]
+    limit: int
+
+
+Setting = Classification | Detection | Suppression  # a union, as further kinds arrive

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from suite.artifacts import Detections, Detector, Figure, Probe
+from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
@@ -30,36 +30,51 @@ SHOWN_SCORE = 0.3  # of boxes in pictures
 
 
 @dataclass
-class CocoTask(Task):
-    """Train on train2017 less a random tenth (at most 5,000 images) kept for selection; judge on val2017, once."""
+class CocoJudge(Task):
+    """The data, the split and the scores. val2017 is used once, for judging."""
 
     data: ClassVar[str] = "coco"
-    accepts: ClassVar[tuple[str, ...]] = ("Detector", "Detections")
-    reference: ClassVar[str] = "retinanet"
     kind: ClassVar[Literal["bbox", "segm"]] = "bbox"
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "smoke": Scale(scratch=32, extra=16, options={"size": 64, "images": 24}),
-        "short": Scale(scratch=6_000, extra=2_000, options={"size": 128}),
-        "long": Scale(scratch=100_000, extra=30_000, options={"size": 160}),
-        "full": Scale(scratch=1_440_000, extra=1_440_000),  # 90,000 steps of 16 images
-    }
 
-    size: int = option(1066, "pixels of the longer side of what a network sees (800 on the shorter at 4:3)", bounds=(32, 2048))
     images: int = option(0, "judge on the first so many test images; 0 is all", bounds=(0, 1_000_000))
 
     def dataset(self) -> Coco:
         return Coco()
 
-    def setting(self, run: Run) -> Detection:
+    def split(self, run: Run) -> tuple[CocoScenes, CocoScenes]:
+        """train2017 less a random tenth (at most 5,000 images), and that tenth, which is for selection."""
         scenes = self.dataset().read(run.data, "train")
         order = torch.randperm(len(scenes), generator=run.generator("split"))
         held = min(max(1, len(scenes) // 10), 5000)
-        return Detection(scenes.subset(order[held:]), scenes.subset(order[:held]), self.kind == "segm", self.size)
+        return scenes.subset(order[held:]), scenes.subset(order[:held])
 
     def test(self, run: Run) -> CocoScenes:
         """The images to judge on."""
         scenes = self.dataset().read(run.data, "test")
         return scenes.subset(torch.arange(min(self.images or len(scenes), len(scenes))))
+
+    def show(self, artifact: Detector | Detections | Suppressor, run: Run) -> Iterable[Figure]:
+        yield from pictures(self.test(run), artifact.spare["results"])
+
+
+@dataclass
+class CocoTask(CocoJudge):
+    """Train a detector on train2017, judge it on val2017."""
+
+    accepts: ClassVar[tuple[str, ...]] = ("Detector", "Detections")
+    reference: ClassVar[str] = "retinanet"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "smoke": Scale(scratch=32, extra=16, options={"size": 64, "images": 8}),
+        "short": Scale(scratch=6_000, extra=2_000, options={"size": 128}),
+        "long": Scale(scratch=100_000, extra=30_000, options={"size": 160}),
+        "full": Scale(scratch=1_440_000, extra=1_440_000),  # 90,000 steps of 16 images
+    }
+
+    size: int = option(1066, "pixels of the longer side of what a network sees (800 on the shorter at 4:3)", bounds=(64, 2048))
+
+    def setting(self, run: Run) -> Detection:
+        train, val = self.split(run)
+        return Detection(train, val, self.kind == "segm", self.size)
 
     def evaluate(self, artifact: Detector | Detections, run: Run) -> dict[str, float]:
         scenes = self.test(run)
@@ -70,7 +85,7 @@ class CocoTask(Task):
                 raise Skip("the results hold no masks ('segmentation')")
         else:
             entries = [entry for row, found in detect(artifact.module, scenes, run)
-                       for entry in results(scenes, row, found, masks=self.kind == "segm")]
+                       for entry in results(scenes, row, found)]
             if artifact.body is not None:
                 self._time(artifact, scenes, run)
         artifact.spare["results"] = entries
@@ -80,9 +95,6 @@ class CocoTask(Task):
     def scores(self, scenes: CocoScenes, entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The task's scores of results in COCO's form."""
         return coco_scores(scenes.truth(), entries, self.kind)
-
-    def show(self, artifact: Detector | Detections, run: Run) -> Iterable[Figure]:
-        yield from pictures(self.test(run), artifact.spare["results"])
 
     def probe(self, artifact: Detector | Detections, run: Run) -> Probe | None:
         if isinstance(artifact, Detections) or artifact.body is None:
@@ -107,11 +119,11 @@ def prepared(detector: Detector, scenes: CocoScenes, count: int) -> list[Tensor]
     return [detector.body.prepare([scenes.image(row).float() / 255]) for row in rows[:count]]
 
 
-def results(scenes: CocoScenes, row: int, found: Mapping[str, Tensor], masks: bool) -> Iterator[dict[str, Any]]:
-    """What a detector found in one image, in COCO's results form with its category ids."""
+def results(scenes: CocoScenes, row: int, found: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
+    """What a detector found in one image, with masks where it gave some, in COCO's results form and category ids."""
     left, top, right, bottom = found["boxes"].double().unbind(1)
     boxes = torch.stack([left, top, right - left, bottom - top], dim=1).tolist()
-    drawn = (found["masks"][:, 0] > 0.5).numpy() if masks else None
+    drawn = (found["masks"][:, 0] > 0.5).numpy() if "masks" in found else None
     for number, (box, label, score) in enumerate(zip(boxes, found["labels"].tolist(), found["scores"].tolist(), strict=True)):
         entry = {"image_id": scenes.ids[row], "category_id": scenes.classes[label - 1]["id"], "bbox": box, "score": score}
         if drawn is not None:

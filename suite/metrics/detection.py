@@ -22,8 +22,8 @@ def coco_scores(
     """COCO's twelve scores in percent; -1 for one that no object takes part in, as in pycocotools.
 
     `truth` is the content of an annotation file (images, annotations, categories); `results` are dictionaries of image_id,
-    category_id, score and bbox (x, y, w, h in pixels) or segmentation (run lengths), all of one kind. Crowds are ignored
-    regions. Without `by_category` all objects count as one class, which is how proposals are judged.
+    category_id, score and bbox (x, y, w, h in pixels) or segmentation (run lengths) or both. Crowds are ignored regions.
+    Without `by_category` all objects count as one class, which is how proposals are judged.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -31,7 +31,7 @@ def coco_scores(
     with contextlib.redirect_stdout(io.StringIO()):  # it prints
         objects = _coco(COCO(), {**truth, "annotations": [dict(item) for item in truth["annotations"]]})
         if results:
-            found = objects.loadRes([dict(item) for item in results])
+            found = objects.loadRes([_only(item, kind) for item in results])
         else:  # which loadRes cannot
             found = _coco(COCO(), {**truth, "annotations": []})
         judge = COCOeval(objects, found, kind)
@@ -40,6 +40,12 @@ def coco_scores(
         judge.accumulate()
         judge.summarize()
     return {name: 100 * float(value) if value >= 0 else NONE for name, value in zip(COCO_SCORES, judge.stats, strict=True)}
+
+
+def _only(item: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A result without what is not judged: pycocotools would take the box's area for the mask's."""
+    judged, other = ("segmentation", "bbox") if kind == "segm" else ("bbox", "segmentation")
+    return {name: value for name, value in item.items() if name != other or judged not in item}
 
 
 def _coco(made: Any, content: Mapping[str, Any]) -> Any:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import MultiScaleRoIAlign, boxes
+from torchvision.ops import boxes
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from suite.artifacts import Candidates
@@ -43,16 +45,25 @@ def retinanet(network: nn.Module, classes: int, size: int, *, width: int, anchor
     return model
 
 
-def rcnn(network: nn.Module, classes: int, size: int, *, width: int, anchor: float, sampled: int, masks: bool) -> FasterRCNN:
+def rcnn(
+    network: nn.Module, classes: int, size: int, *, width: int, anchor: float, sampled: int, proposals: int, masks: bool
+) -> FasterRCNN:
     """Faster R-CNN, with `masks` Mask R-CNN; label 0 is the background. `anchor` as in `retinanet`, one size for each level.
 
-    `sampled` regions of each image train the second stage.
+    `sampled` regions of each image train the second stage, at most `proposals` of each go through it in evaluation.
     """
     sides = tuple((int(anchor * stride),) for stride in (4, 8, 16, 32, 64))
-    body = pyramid(network, 1, width, pooled=True)
-    shared = {"rpn_anchor_generator": AnchorGenerator(sides, (RATIOS,) * len(sides)), "box_batch_size_per_image": sampled,
-              "box_roi_pool": MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)}  # fmt: skip
-    model = (MaskRCNN if masks else FasterRCNN)(body, classes, **shared)
+    parts = {
+        "rpn_anchor_generator": AnchorGenerator(sides, (RATIOS,) * len(sides)),
+        "rpn_post_nms_top_n_test": proposals,
+        "box_batch_size_per_image": sampled,
+        "box_head": TwoMLPHead(width * 49, 4 * width),
+        "box_predictor": FastRCNNPredictor(4 * width, classes),
+    }
+    if masks:
+        parts["mask_head"] = MaskRCNNHeads(width, (width,) * 4, 1)
+        parts["mask_predictor"] = MaskRCNNPredictor(width, width, classes)
+    model = (MaskRCNN if masks else FasterRCNN)(pyramid(network, 1, width, pooled=True), **parts)
     model.transform = resizing(size)
     return model
 
@@ -63,18 +74,19 @@ def resizing(size: int) -> GeneralizedRCNNTransform:
 
 
 class Body(nn.Module):
-    """What of a detector runs on fixed shapes (:class:`suite.artifacts.Detector`): backbone, pyramid and dense heads.
+    """What of a detector runs on fixed shapes (:class:`suite.artifacts.Detector`): backbone, pyramid and heads.
 
-    Of a two-stage detector the region heads run too, on `regions` copies of one corner of the map instead of pooled regions:
-    the pooling has no MACs.
+    Of a two-stage detector the second stage runs too, for as many regions as may go through it, on copies of one corner of the
+    map instead of pooled regions: pooling has no MACs.
     """
 
-    def __init__(self, detector: RetinaNet | FasterRCNN, regions: int = 100) -> None:
+    def __init__(self, detector: RetinaNet | FasterRCNN) -> None:
         super().__init__()
-        self.transform, self.backbone, self.regions = detector.transform, detector.backbone, regions
+        self.transform, self.backbone = detector.transform, detector.backbone
         self.one_stage = isinstance(detector, RetinaNet)
         self.head = detector.head if self.one_stage else detector.rpn.head
         self.second = None if self.one_stage else detector.roi_heads
+        self.proposals = 0 if self.one_stage else detector.rpn._post_nms_top_n["testing"]
 
     def prepare(self, images: list[Tensor]) -> Tensor:
         """The normalised, scaled, padded batch (B, 3, h, w) of images (3, H, W)."""
@@ -83,21 +95,21 @@ class Body(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         """All raw outputs for a batch (1, 3, h, w) in one vector."""
         features = list(self.backbone(batch).values())
-        parts = self.head(features)
-        parts = list(parts.values()) if self.one_stage else [*parts[0], *parts[1]]
+        outputs = self.head(features)
+        parts = list(outputs.values()) if self.one_stage else [*outputs[0], *outputs[1]]
         if self.second is not None:
-            cut = features[0][:, :, :7, :7].expand(self.regions, -1, -1, -1)
-            parts += self.second.box_predictor(self.second.box_head(cut))
+            regions = self.second.box_head(features[0][:, :, :7, :7].expand(self.proposals, -1, -1, -1))
+            parts += [self.second.box_predictor.cls_score(regions), self.second.box_predictor.bbox_pred(regions)]
             if self.second.has_mask():
-                cut = features[0][:, :, :14, :14].expand(self.regions, -1, -1, -1)
-                parts.append(self.second.mask_predictor(self.second.mask_head(cut)))
+                regions = features[0][:, :, :14, :14].expand(self.second.detections_per_img, -1, -1, -1)
+                parts.append(self.second.mask_predictor(self.second.mask_head(regions)))
         return torch.cat([part.flatten() for part in parts])
 
 
 @torch.inference_mode()
-def candidates(detector: RetinaNet | FasterRCNN, images: list[Tensor]) -> list[Candidates]:
-    """The boxes of images (3, H, W) that reach the detector's first suppression: RetinaNet's detections above its score
-    threshold, at most 1000 of each pyramid level; of the others the region proposals, all with label 1.
+def candidates(detector: RetinaNet | FasterRCNN, images: list[Tensor], least: float) -> list[Candidates]:
+    """The boxes of images (3, H, W) that reach the detector's first suppression, at most 1000 of each pyramid level with scores
+    above `least`: RetinaNet's detections; of the others the region proposals, all with label 1.
     """
     shapes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
     batch, _ = detector.transform(images)
@@ -106,15 +118,15 @@ def candidates(detector: RetinaNet | FasterRCNN, images: list[Tensor]) -> list[C
         outputs = detector.head(features)
         anchors = detector.anchor_generator(batch, features)
         scores, deltas, coder = outputs["cls_logits"].sigmoid(), outputs["bbox_regression"], detector.box_coder
-        most, least = detector.topk_candidates, detector.score_thresh
+        most = detector.topk_candidates
     else:
         rows = [[part.permute(0, 2, 3, 1).flatten(1).reshape(len(images), -1, last) for part in parts]
                 for parts, last in zip(detector.rpn.head(features), (1, 4), strict=True)]
         anchors = detector.rpn.anchor_generator(batch, features)
         scores, deltas, coder = torch.cat(rows[0], 1).sigmoid(), torch.cat(rows[1], 1), detector.rpn.box_coder
-        most, least = detector.rpn.pre_nms_top_n(), 0.0
-    per_cell = len(RATIOS) * (3 if isinstance(detector, RetinaNet) else 1)
-    levels = [feature.shape[2] * feature.shape[3] * per_cell for feature in features]
+        most = detector.rpn.pre_nms_top_n()
+    one_stage = isinstance(detector, RetinaNet)
+    levels = [feature.shape[2] * feature.shape[3] * len(RATIOS) * (3 if one_stage else 1) for feature in features]
     found = []
     for row, shape in enumerate(shapes):
         inner = batch.image_sizes[row]
@@ -122,7 +134,6 @@ def candidates(detector: RetinaNet | FasterRCNN, images: list[Tensor]) -> list[C
         picked, values, labels = _best(scores[row], levels, most, least)
         starts = anchors[row][picked]
         drawn = boxes.clip_boxes_to_image(coder.decode_single(deltas[row][picked], starts), inner)
-        one_stage = isinstance(detector, RetinaNet)
         found.append(Candidates(drawn * scale, values, labels if one_stage else labels + 1, shape, starts * scale))
     return found
 
