@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class DetectorMethod(Method):
     weights: str = option("", "state-dict file of the whole detector, in torchvision's names; it is then not trained")
     width: int = option(256, "channels of the feature pyramid", bounds=(8, 1024))
     anchor: float = option(4.0, "side of the smallest anchors in strides", bounds=(0.5, 16))
+    optimizer: Literal["sgd", "adamw"] = option("sgd", "how weights are updated")
     rate: float = option(0.01, "peak learning rate", bounds=(0, 10))
     batch: int = option(16, "images per step", bounds=(1, 4096))
     weight_decay: float = option(1e-4, "L2 penalty", bounds=(0, 1))
@@ -64,7 +65,8 @@ class DetectorMethod(Method):
             load_detector(network, self.weights, [item["id"] for item in setting.train.truth()["categories"]])
         else:
             recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-            train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, heavy=self.heavy(network))
+            train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, adam=self.optimizer == "adamw",
+                           heavy=self.heavy(network))
         return Detector(network.eval(), Body(network).eval())
 
 

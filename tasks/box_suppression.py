@@ -38,13 +38,14 @@ class BoxSuppressionTask(CocoJudge):
     """
 
     title = "Box suppression"
+    data = "coco"
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = SCORES
     accepts = ("Suppressor",)
     reference = "greedy_nms"
     scales: ClassVar[Mapping[str, Scale]] = {  # nothing is trained here: a budget is for methods that learn to suppress
         "smoke": Scale(scratch=32, extra=16, options={"images": 4, "floor": 0.0, "counts": (100, 200)}),
-        "short": Scale(scratch=6_000, extra=2_000),
+        "short": Scale(scratch=8_000, extra=2_500),
         "long": Scale(scratch=100_000, extra=30_000),
         "full": Scale(scratch=1_440_000, extra=1_440_000),
     }

@@ -15,5 +15,6 @@ class CocoDetectionTask(CocoTask):
     """Boxes in COCO's layout; the primary score is AP over IoU 0.50 to 0.95."""
 
     title = "COCO detection"
+    data = "coco"
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = SCORES

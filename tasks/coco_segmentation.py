@@ -18,6 +18,7 @@ class CocoSegmentationTask(CocoTask):
     """Masks in COCO's layout; the primary score is mask AP over IoU 0.50 to 0.95, and box AP stands beside it."""
 
     title = "COCO instance segmentation"
+    data = "coco"
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = (*SCORES, Metric("box_AP", bounds=(-1.0, 100.0)))
     reference = "mask_rcnn"

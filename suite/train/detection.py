@@ -1,4 +1,4 @@
-"""The training loop of detectors: SGD with one warm-up and one cosine, mirrored images, charged to the run's budget.
+"""The training loop of detectors: SGD or AdamW with one warm-up and one cosine, mirrored images, charged to the run's budget.
 
 Checkpoints and random numbers are those of :mod:`suite.train.loop`: a run killed at any moment continues to the same weights.
 """
@@ -27,10 +27,10 @@ GRADIENT_NORM = 10.0  # longer gradients, as in the first steps, are cut to this
 
 
 def train_detector(
-    network: nn.Module, data: Scenes, run: Run, *, recipe: Recipe, masks: bool, loss: DetectionLoss | None = None,
-    heavy: Sequence[nn.Module] = (), name: str = "train",
+    network: nn.Module, data: Scenes, run: Run, *, recipe: Recipe, masks: bool, adam: bool = False,
+    loss: DetectionLoss | None = None, heavy: Sequence[nn.Module] = (), name: str = "train",
 ) -> None:  # fmt: skip
-    """Train `network` in place on all the run has left.
+    """Train `network` in place on all the run has left, by SGD or, with `adam`, by AdamW with the recipe's rate and decay.
 
     `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. `heavy` are the
     modules whose forward pass may run in lower precision; losses and boxes stay in float32. Crowds are left out of targets.
@@ -39,8 +39,8 @@ def train_detector(
     kind = precision(run.device)
     run.note(precision=str(kind).removeprefix("torch."))
     network.to(run.device)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+    optimizer = (torch.optim.AdamW if adam else partial(torch.optim.SGD, momentum=recipe.momentum, nesterov=True))(
+        network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
     )
     loss = loss or (lambda images, targets: sum(network(images, targets).values(), start=torch.zeros((), device=run.device)))
     path = run.folder / f"{name}.checkpoint.pt"
