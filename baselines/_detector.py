@@ -51,10 +51,6 @@ class DetectorMethod(Method):
         """The detector for labels below `classes`. Called once by ``fit``."""
         raise NotImplementedError
 
-    def heavy(self, network: nn.Module) -> list[nn.Module]:
-        """The parts that may train in lower precision."""
-        raise NotImplementedError
-
     def fit(self, setting: Detection, run: Run) -> Detector:
         if setting.masks and not self.with_masks:
             raise Skip("this detector gives boxes and no masks")
@@ -65,8 +61,7 @@ class DetectorMethod(Method):
             load_detector(network, self.weights, [item["id"] for item in setting.train.truth()["categories"]])
         else:
             recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-            train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, adam=self.optimizer == "adamw",
-                           heavy=self.heavy(network))
+            train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, adam=self.optimizer == "adamw")
         return Detector(network.eval(), Body(network).eval())
 
 
@@ -81,10 +76,6 @@ class TwoStageMethod(DetectorMethod):
     def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:
         return rcnn(backbone, classes, size, width=self.width, anchor=self.anchor, sampled=self.regions,
                     proposals=self.proposals, masks=self.with_masks)
-
-    def heavy(self, network: nn.Module) -> list[nn.Module]:
-        heads = [network.roi_heads.mask_head] if self.with_masks else []
-        return [network.backbone, network.rpn.head, network.roi_heads.box_head, *heads]
 
 
 def load_detector(network: nn.Module, path: str, ids: list[int]) -> None:

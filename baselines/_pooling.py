@@ -75,7 +75,8 @@ def survivors(placed: Placed, kernels: Tensor, steps: Sequence[str], shift: bool
     """Rows int64 that are maxima of their windows in every step, each step among those that the step before left.
 
     "single" pools each channel by itself, "ratios" all ratios of a scale together, "scales" all scales of a ratio, "all" every
-    channel; together the smallest of their kernels counts. With `shift` a box has to be the maximum on a grid offset by half a
+    channel; together the smallest of their kernels counts. Boxes of one cell and channel share all windows, so the first step keeps
+    the highest alone, as a map of scores would. With `shift` a box has to be the maximum on a grid offset by half a
     kernel too.
     """
     rows = torch.arange(len(placed.scores))

@@ -22,7 +22,6 @@ class RetinaNetMethod(DetectorMethod):
     gives = "Detector"
     scales = {
         "smoke": {"arch": "narrow_resnet10", "width": 16, "anchor": 2.0, "batch": 8},
-        # Few steps: after 250 of them (2,000 images) SGD at 0.02 had found nothing yet.
         "short": {"arch": "narrow_resnet10", "width": 64, "anchor": 2.0, "batch": 4, "optimizer": "adamw", "rate": 1e-3,
                   "weight_decay": 0.05},
         "long": {"arch": "narrow_resnet10", "width": 128, "anchor": 2.0, "batch": 8, "optimizer": "adamw", "rate": 1e-3,
@@ -37,6 +36,3 @@ class RetinaNetMethod(DetectorMethod):
 
     def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:
         return retinanet(backbone, classes, size, width=self.width, anchor=self.anchor)
-
-    def heavy(self, network: nn.Module) -> list[nn.Module]:
-        return [network.backbone, network.head]

@@ -83,7 +83,8 @@ class CocoTask(CocoJudge):
             entries = [entry for entry in artifact.entries if entry["image_id"] in known]
             if artifact.entries and not entries:
                 raise UserError(
-                    f"None of the {len(artifact.entries)} results is on one of the {len(known)} judged images; give results on val2017."
+                    f"None of the {len(artifact.entries)} results is on one of the {len(known)} judged images; "
+                    "give results on val2017."
                 )
             if self.kind == "segm" and any("segmentation" not in entry for entry in entries):
                 raise Skip("the results hold no masks ('segmentation')")

@@ -6,18 +6,15 @@ Checkpoints and random numbers are those of :mod:`suite.train.loop`: a run kille
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.utils._pytree import tree_map
 
 from suite.run import Run, load, save
 from suite.settings import Scenes
-from suite.train.loop import CHECKPOINT_SECONDS, Recipe, precision
+from suite.train.loop import CHECKPOINT_SECONDS, Recipe
 
 Targets = list[dict[str, Tensor]]
 #: Maps images float32 (3, H, W) of 0 to 1 and their targets to the loss to minimise.
@@ -28,16 +25,15 @@ GRADIENT_NORM = 10.0  # longer gradients, as in the first steps, are cut to this
 
 def train_detector(
     network: nn.Module, data: Scenes, run: Run, *, recipe: Recipe, masks: bool, adam: bool = False,
-    loss: DetectionLoss | None = None, heavy: Sequence[nn.Module] = (), name: str = "train",
+    loss: DetectionLoss | None = None, name: str = "train",
 ) -> None:  # fmt: skip
     """Train `network` in place on all the run has left, by SGD or, with `adam`, by AdamW with the recipe's rate and decay.
 
-    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. `heavy` are the
-    modules whose forward pass may run in lower precision; losses and boxes stay in float32. Crowds are left out of targets.
+    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. Crowds are
+    left out of targets. All is float32: in bfloat16 torch's weight gradient of a 3x3 convolution with stride 2 on a map of 2x2, which
+    RetinaNet ends with, is sometimes garbage (torch 2.15 on a CPU with AMX).
     """
     size = min(recipe.batch, len(data))
-    kind = precision(run.device)
-    run.note(precision=str(kind).removeprefix("torch."))
     network.to(run.device)
     optimizer = (torch.optim.AdamW if adam else partial(torch.optim.SGD, momentum=recipe.momentum, nesterov=True))(
         network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
@@ -54,32 +50,31 @@ def train_detector(
     saved = time.monotonic()
     network.train()
     bar = iter(run.progress(range(step, steps), f"{name} ({steps * size:,} images)", total=steps - step))
-    with lowered(heavy, kind, run.device):
-        while step < steps:
-            generator = run.generator(name, "epoch", epoch)
-            torch.manual_seed(run.seed(name, "sampling", epoch))
-            total, first = 0.0, step
-            for images, targets in detection_batches(data, size, generator, masks):
-                if step == steps:
-                    break
-                next(bar)
-                optimizer.param_groups[0]["lr"] = recipe.rate_at((step + 1) / steps)
-                images = [image.to(run.device) for image in images]
-                targets = [{key: item.to(run.device) for key, item in target.items()} for target in targets]
-                value = loss(images, targets)
-                optimizer.zero_grad()
-                value.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
-                optimizer.step()
-                run.budget.charge(size)
-                total += float(value.detach())
-                step += 1
-            run.log(step, **{f"{name}_loss": total / (step - first)})
-            epoch += 1
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or step == steps:
-                save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "epoch": epoch,
-                      "steps": steps, "state": run.state()}, path)
-                saved = time.monotonic()
+    while step < steps:
+        generator = run.generator(name, "epoch", epoch)
+        torch.manual_seed(run.seed(name, "sampling", epoch))
+        total, first = 0.0, step
+        for images, targets in detection_batches(data, size, generator, masks):
+            if step == steps:
+                break
+            next(bar)
+            optimizer.param_groups[0]["lr"] = recipe.rate_at((step + 1) / steps)
+            images = [image.to(run.device) for image in images]
+            targets = [{key: item.to(run.device) for key, item in target.items()} for target in targets]
+            value = loss(images, targets)
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+            optimizer.step()
+            run.budget.charge(size)
+            total += float(value.detach())
+            step += 1
+        run.log(step, **{f"{name}_loss": total / (step - first)})
+        epoch += 1
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == steps:
+            save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "epoch": epoch,
+                  "steps": steps, "state": run.state()}, path)
+            saved = time.monotonic()
     for _ in bar:  # lets the progress bar close
         pass
     network.eval()
@@ -108,27 +103,6 @@ def example(data: Scenes, row: int, mirror: bool, masks: bool) -> tuple[Tensor, 
         if masks:
             target["masks"] = target["masks"].flip(2)
     return image, target
-
-
-@contextmanager
-def lowered(modules: Sequence[nn.Module], kind: torch.dtype, device: torch.device | str) -> Iterator[None]:
-    """Within, the forward passes of `modules` run in autocast to `kind` and give float32."""
-    if kind == torch.float32:
-        yield
-        return
-    for module in modules:
-        module.forward = partial(_forward, module.forward, kind, torch.device(device).type)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.forward
-
-
-def _forward(forward: Callable[..., Any], kind: torch.dtype, device: str, *args: Any) -> Any:
-    with torch.autocast(device, dtype=kind):
-        outputs = forward(*args)
-    return tree_map(lambda item: item.float() if isinstance(item, Tensor) else item, outputs)
 
 
 @torch.inference_mode()
