@@ -29,9 +29,9 @@ def train_detector(
 ) -> None:  # fmt: skip
     """Train `network` in place on all the run has left, by SGD or, with `adam`, by AdamW with the recipe's rate and decay.
 
-    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. Crowds are
-    left out of targets. All is float32: in bfloat16 torch's weight gradient of a 3x3 convolution with stride 2 on a map of 2x2, which
-    RetinaNet ends with, is sometimes garbage (torch 2.15 on a CPU with AMX).
+    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. Crowds are left out of
+    targets. All is float32: in bfloat16 torch's weight gradient of a 3x3 convolution with stride 2 on a map of 2x2, with which
+    RetinaNet's pyramid ends, is sometimes garbage (seen with torch 2.15 on a CPU with AMX).
     """
     size = min(recipe.batch, len(data))
     network.to(run.device)
