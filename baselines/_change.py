@@ -18,7 +18,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
 from suite.artifacts import ChangeSegmenter
-from suite.contract import Method, option
+from suite.contract import Method, Needed, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.pyramid import Pyramid
@@ -108,15 +108,15 @@ class ChangeMethod(Method):
     rate: float = option(1e-4, "peak learning rate of Adam", bounds=(0, 1))
     batch: int = option(16, "pairs per step", bounds=(2, 65536))
 
-    def references(self) -> tuple[str, ...]:
-        return () if self.weights else (f"{self.pretrained}/{self.arch}",)
+    def needs(self) -> Mapping[str, Needed]:
+        return {} if self.weights else {"backbone": Needed(self.pretrained, "plain", {"arch": self.arch})}
 
     @abstractmethod
     def segmenter(self, backbone: nn.Module) -> Segmenter:
         """The network on a pre-trained classifier, whose weights it takes over. Its random numbers are torch's global ones."""
 
     def fit(self, setting: ChangePairs, run: Run) -> ChangeSegmenter:
-        classifier = from_file(self.arch, self.weights) if self.weights else run.reference(*self.references()).module
+        classifier = from_file(self.arch, self.weights) if self.weights else run.reference("backbone").module
         torch.manual_seed(run.seed("weights", self.arch))
         network = self.segmenter(classifier)
         changed = setting.train.changed()

@@ -31,7 +31,52 @@ class ChangeSegmenter:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter
+@dataclass
+class Detector:
+    """Finds objects, by torchvision's convention: `module` in evaluation mode maps a list of images float32 (3, H, W) of 0 to 1
+    to a list of dictionaries of ``boxes`` float32 (n, 4) x1, y1, x2, y2 in pixels, ``labels`` int64 (n,) from 1,
+    ``scores`` (n,), and ``masks`` (n, 1, H, W) of 0 to 1 where it gives masks.
+
+    `body` is what of it runs on fixed shapes, which is counted and timed: ``body.prepare(images)`` makes a batch of such a
+    list, ``body(batch)`` one tensor of all raw outputs. It shares its weights with `module`. None: nothing is counted.
+    """
+
+    module: nn.Module
+    body: nn.Module | None = None
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Detections:
+    """What somebody's detector found: entries of COCO's results format (see `suite.metrics.coco_scores`)."""
+
+    entries: list[dict[str, Any]]
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The boxes of one picture before suppression: ``n`` of them, in no order.
+
+    `anchors` are the boxes that a detector started from, where they are known; `size` is the picture's height and width.
+    """
+
+    boxes: Tensor  # (n, 4) float32 x1, y1, x2, y2 in pixels
+    scores: Tensor  # (n,) float32
+    labels: Tensor  # (n,) int64 from 1
+    size: tuple[int, int]
+    anchors: Tensor | None = None  # (n, 4) float32
+
+
+@dataclass
+class Suppressor:
+    """`keep` maps candidates to the rows int64 (k,) of those that stay, in any order."""
+
+    keep: Callable[[Candidates], Tensor]
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+Artifact = Network | ChangeSegmenter | Detector | Detections | Suppressor
 
 
 class Figure(NamedTuple):

@@ -63,6 +63,17 @@ class Side(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
+class Needed(NamedTuple):
+    """A recorded run that another one rests on, made first at the same scale and seed: ``run.reference(name)`` gives its artifact.
+
+    It reads the data of the run that needs it where its task is on the same data set, else the embedded data.
+    """
+
+    task: str
+    method: str
+    options: Mapping[str, Any] = {}
+
+
 @dataclass(frozen=True)
 class Claim:
     """One falsifiable sentence of a paper as a check over seeds.
@@ -126,6 +137,10 @@ class Task:
     defaults: ClassVar[Mapping[str, Any]] = {}  # proposals for method options of the same name, e.g. {"arch": "resnet20"}
     scales: ClassVar[Mapping[str, Scale]]
 
+    def needs(self) -> Mapping[str, Needed]:
+        """Runs of other tasks that this one rests on, by the name ``run.reference`` knows them by."""
+        return {}
+
     def dataset(self) -> Dataset:
         """The data set this task reads. Called by the plan, before any run, to find and digest the data."""
         raise NotImplementedError
@@ -170,16 +185,19 @@ class Method:
     standins: ClassVar[tuple[str, ...]] = ()  # what the paper left open and we had to choose
     extras: ClassVar[tuple[str, ...]] = ()  # optional packages it needs, by the name of our extra
 
+    asks: ClassVar[tuple[str, ...]] = ()  # options that the user must give, such as a file; no default can stand in for them
+
     #: "reference" for a method that goes on from ``run.reference(...)``: it gets the smaller `Scale.extra` budget and
     #: stands beside the reference trained on. A method may make this an option.
     starts: Literal["scratch", "reference"] = "scratch"
 
     def references(self) -> tuple[str, ...]:
-        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first.
-
-        ``"task/arch"`` is another task's reference, trained on its embedded data: a pre-trained backbone.
-        """
+        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
         return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
+
+    def needs(self) -> Mapping[str, Needed]:
+        """Runs of other tasks that ``fit`` will ask ``run.reference`` for, by name: a pre-trained backbone, for example."""
+        return {}
 
     def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:
         """Train, and return the *deployed* artifact (folded, cut, permuted). Called once per run.

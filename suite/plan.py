@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import plugins, record
-from suite.contract import Method, Task, offers, options_of
+from suite.contract import Method, Needed, Task, offers, options_of
 from suite.data.source import Source, embedded, locate, of
 from suite.errors import UserError
 from suite.options import build
@@ -31,7 +31,7 @@ class Spec:
     source: Source
     scale: str
     seed: int
-    references: Mapping[str, Spec] = field(default_factory=dict)  # by architecture
+    references: Mapping[str, Spec] = field(default_factory=dict)  # by architecture, or by the name it is needed under
     trained_on: Spec | None = None  # the rival that every method starting from a reference stands beside
 
     @property
@@ -131,19 +131,20 @@ def _spec(task_name: str, task: Task, name: str, options: Mapping[str, Any], sou
     def again(**chosen: Any) -> Spec:
         return _spec(task_name, task, task.reference, chosen, source, scale, seed)
 
-    references = {arch: _elsewhere(arch, scale, seed) if "/" in arch else again(arch=arch) for arch in method.references()}
+    references = {arch: again(arch=arch) for arch in method.references()}
     beside = method.starts == "reference" and name != task.reference and len(references) == 1
+    trained_on = again(arch=next(iter(references)), starts="reference") if beside else None
+    references |= {key: _needed(need, source, scale, seed) for key, need in {**task.needs(), **method.needs()}.items()}
     return Spec(task_name, task, name, method, plugins.digest(plugins.find("baselines")[name].path), source, scale, seed,
-                references, again(arch=next(iter(references)), starts="reference") if beside else None)
+                references, trained_on)
 
 
-def _elsewhere(name: str, scale: str, seed: int) -> Spec:
-    """The reference of another task, named ``task/arch``, on that task's embedded data: everybody's backbone is the same."""
-    task, _, arch = name.partition("/")
-    task_class = plugins.load("tasks", task)
-    judge = build(task_class, task, {}, scale, {})
-    dataset = judge.dataset()
-    return _spec(task, judge, judge.reference, {"arch": arch}, of(dataset, embedded(dataset, cache_folder())), scale, seed)
+def _needed(need: Needed, source: Source, scale: str, seed: int) -> Spec:
+    """The run of another task that a spec on `source` rests on."""
+    judge = build(plugins.load("tasks", need.task), need.task, {}, scale, {})
+    if (dataset := judge.dataset()).name != source.name:
+        source = of(dataset, embedded(dataset, cache_folder()))
+    return _spec(need.task, judge, need.method, need.options, source, scale, seed)
 
 
 def spec_of(found: record.Record, data: Path | None = None) -> Spec:

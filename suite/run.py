@@ -101,12 +101,12 @@ class Run:
         """Record findings that claims and readers use, such as ``retained_l1=0.61``."""
         self.notes.update(values)
 
-    def reference(self, arch: str) -> Artifact:
-        """The trained reference of this architecture: same task (unless it says ``task/arch``), same seed, its own recorded
-        run and budget."""
-        if arch not in self.parents:
-            raise KeyError(f"fit asks for reference '{arch}', but references() of the method named {sorted(self.parents)}")
-        return load(self.parents[arch])
+    def reference(self, name: str) -> Artifact:
+        """The artifact of a recorded run that this one rests on: an architecture of the method's ``references()``, trained by
+        the task's reference method, or a name of its ``needs()``; same seed, a budget of its own."""
+        if name not in self.parents:
+            raise KeyError(f"fit asks for '{name}', but the method's references() and needs() name {sorted(self.parents)}")
+        return load(self.parents[name])
 
     def latency(self, network: nn.Module, inputs: torch.Tensor) -> float:
         """Median ms of `network` on `inputs` (1, C, H, W) in the shared kernel, one thread: for methods that select by it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+    from suite.artifacts import Candidates
 
 
 class Images(Protocol):
@@ -112,4 +114,63 @@ class ChangePairs:
     normalise: Callable[[Tensor], Tensor]
 
 
-Setting = Classification | SemiSupervised | ChangePairs
+class Scenes(Protocol):
+    """Indexable pictures with boxes and masks, in COCO's terms."""
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Names; label ``k`` of a target, 1 and up, is ``categories[k - 1]``."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The image id of each row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int) -> Tensor:
+        """uint8 (3, H, W)."""
+        ...
+
+    def target(self, row: int, with_masks: bool = False) -> dict[str, Tensor]:
+        """torchvision's detection target of all objects, crowds too: ``boxes`` float32 (n, 4) x1, y1, x2, y2 in pixels,
+        ``labels`` int64 (n,), ``iscrowd`` int64 (n,), and `with_masks` ``masks`` uint8 (n, H, W).
+        """
+        ...
+
+    def subset(self, index: Tensor) -> Scenes:
+        """The pictures at `index`, in that order."""
+        ...
+
+    def truth(self) -> dict[str, Any]:
+        """The annotations of these pictures alone in COCO's own form, with its category ids, for judging."""
+        ...
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Boxes, and with `masks` instance masks, in pictures. `val` is for selection; the test pictures are never here.
+
+    `size` is the length in pixels to which a network should scale a picture's longer side.
+    """
+
+    train: Scenes
+    val: Scenes
+    masks: bool
+    size: int
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Boxes of a detector before suppression, in pictures to select on, with their annotations in COCO's form.
+
+    `val` is empty where the candidates come from a file. Of each picture the judge looks at the `limit` highest scores kept.
+    """
+
+    val: Sequence[Candidates]
+    truth: dict[str, Any]
+    limit: int
+
+
+Setting = Classification | SemiSupervised | ChangePairs | Detection | Suppression

@@ -9,7 +9,7 @@ from suite.errors import UserError, nearest
 if TYPE_CHECKING:
     from suite.data.source import Dataset
 
-NAMES = ("astar_har", "cifar10", "cifar100", "imagenet")
+NAMES = ("astar_har", "cifar10", "cifar100", "coco", "imagenet")
 
 
 def find(name: str) -> Dataset:
@@ -22,6 +22,10 @@ def find(name: str) -> Dataset:
         from suite.data.har import AstarHar
 
         return AstarHar()
+    if name == "coco":
+        from suite.data.coco import Coco
+
+        return Coco()
     from suite.data.cifar import Cifar10, Cifar100
 
     if name == "cifar10":

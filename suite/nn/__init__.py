@@ -15,6 +15,7 @@ from torch import nn
 from suite.errors import UserError, nearest
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
 from suite.nn.mobilenet import MobileNetV1
+from suite.nn.narrow import NarrowResNet
 from suite.nn.parts import blocks, stages
 from suite.nn.prunable import Prunable, prunable
 from suite.nn.streams import Port, Stream, streams
@@ -26,6 +27,7 @@ __all__ = [
     "VGG",
     "Block",
     "MobileNetV1",
+    "NarrowResNet",
     "PadShortcut",
     "Port",
     "Prunable",
@@ -49,6 +51,7 @@ _OURS: dict[str, Callable[[int], nn.Module]] = {
     **{f"resnet{depth}": partial(ResNet, depth) for depth in (8, 20, 32, 56, 110)},
     "cifar_vgg16": VGG,
     "mobilenet_v1": MobileNetV1,
+    "narrow_resnet10": NarrowResNet,
 }
 _TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16")
 # Width and heads; patches of 16 pixels, 12 layers, an MLP four times as wide (Touvron et al. 2021, Table 1).

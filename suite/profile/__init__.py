@@ -2,6 +2,7 @@
 
 from suite.profile.cost import Cost as Cost
 from suite.profile.cost import count as count
+from suite.profile.latency import call_latency as call_latency
 from suite.profile.latency import measure as measure
 from suite.profile.latency import network_latency as network_latency
 from suite.profile.machine import commit as commit

@@ -133,6 +133,23 @@ def median_ranks(count: int) -> tuple[int, int]:
     return low, count + 1 - low
 
 
+def call_latency(
+    contenders: Mapping[str, Callable[[], object]], lock: Path, *, calls: int = 30, seconds: float = 0.3
+) -> dict[str, Timing]:
+    """Time functions that are no networks (post-processing, suppression) against each other: `measure` on one thread,
+    without gradients, one command at a time under the file `lock`.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    with alone(lock), torch.inference_mode():
+        try:
+            torch.set_num_threads(1)
+            return measure(contenders, calls=calls, seconds=seconds, limit=5.0)
+        finally:
+            torch.set_num_threads(before)
+
+
 def network_latency(
     network: nn.Module, inputs: tuple[Tensor, ...], lock: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:

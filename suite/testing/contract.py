@@ -11,7 +11,7 @@ import dataclasses
 import math
 import tempfile
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ def check_method(name: str) -> None:
     names = {item.name for item in dataclasses.fields(method)}
     for scale, options in method.scales.items():
         expect(set(options) <= names, f"scales['{scale}'] of '{name}' sets {sorted(set(options) - names)}, which are no options")
+    expect(set(method.asks) <= names, f"asks of '{name}' names {sorted(set(method.asks) - names)}, which are no options")
     expect(all(isinstance(item, Claim) for item in method.claims), f"claims of '{name}' must be Claim(...)")
     expect(all(isinstance(item, Published) for item in method.published), f"published of '{name}' must be Published(...)")
     for claim in method.claims:
@@ -91,9 +92,9 @@ def check_method(name: str) -> None:
             expect(not unknown, f"claim '{claim.name}' of '{name}' sets {sorted(unknown)}, which '{side.method}' lacks")
 
 
-def fit_once(task: str, method: str, seed: int = 0) -> tuple[Spec, dict[str, Any]]:
+def fit_once(task: str, method: str, seed: int = 0, options: Mapping[str, Any] | None = None) -> tuple[Spec, dict[str, Any]]:
     """Run a method at smoke scale on embedded data with everything it rests on; the spec and its record."""
-    plan: Plan = specs(task, [(method, {})], [seed], "smoke")
+    plan: Plan = specs(task, [(method, options or {})], [seed], "smoke")
     for spec in with_prerequisites(plan.wanted[0]):
         if any(item.id == spec.id for item in plan.missing) or not spec.artifact.exists():
             record = execute(spec, say=lambda sentence: None)
@@ -114,7 +115,7 @@ def check_record(spec: Spec, record: dict[str, Any]) -> None:
 
 def check_saved(spec: Spec) -> None:
     """The cached artifact, read again, scores what the record says."""
-    run = Run(spec.seed, spec.scale, Budget(0), spec.artifact.parent, spec.source.folder)
+    run = Run(spec.seed, spec.scale, Budget(0), spec.artifact.parent, spec.source.folder, _parents(spec))
     again = spec.task.evaluate(load(spec.artifact), run)
     recorded = read(results_folder() / f"{spec.id}.json")["scores"]
     same = all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded)
@@ -126,14 +127,17 @@ def check_repeats(spec: Spec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scale = spec.task.scales[spec.scale]
         allowed = scale.extra if spec.method.starts == "reference" else scale.scratch
-        run = Run(spec.seed, spec.scale, Budget(allowed), Path(folder), spec.source.folder,
-                  {arch: parent.artifact for arch, parent in spec.references.items()})
+        run = Run(spec.seed, spec.scale, Budget(allowed), Path(folder), spec.source.folder, _parents(spec))
         torch.manual_seed(run.seed("fit"))
         artifact: Any = spec.method.fit(spec.task.setting(run), run)
         again = spec.task.evaluate(artifact, run)
     record = read(results_folder() / f"{spec.id}.json")
     expect(again == record["scores"], f"{spec.id}: a second fit scored {again}, the first {record['scores']}")
     expect(vars(run.budget) == record["budget"], f"{spec.id}: a second fit spent {run.budget}, the first {record['budget']}")
+
+
+def _parents(spec: Spec) -> dict[str, Path]:
+    return {name: parent.artifact for name, parent in spec.references.items()}
 
 
 def check_plugins(path: Path, say: Callable[[str], None]) -> int:
@@ -175,6 +179,8 @@ def _pairs(own: dict[Any, list[plugins.Found]]) -> list[tuple[str, str]]:
     tasks = [item.name for item in own["tasks"]]
     pairs = [(task, plugins.load("tasks", task).reference) for task in tasks]
     for item in own["baselines"]:
+        if plugins.load("baselines", item.name).asks:
+            continue  # for options that nobody but its user can give
         fitting = [task for task in plugins.find("tasks") if fits(task, item.name)]
         pairs += [(task, item.name) for task in ([task for task in fitting if task in tasks] or fitting[:1])]
     return list(dict.fromkeys(pairs))

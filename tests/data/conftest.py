@@ -25,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=("cifar10", "cifar100", "imagenet"))
 def embedded(request: pytest.FixtureRequest, cache: Path) -> Source:
-    """The embedded pictures of each data set that has some."""
+    """The embedded data of each data set for classification."""
     dataset = data.find(request.param)
     return source.of(dataset, source.embedded(dataset, cache))
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from suite.data import source, street
+from suite.data import source
+from suite.data import street as rendered
 from suite.data.change import ChangeData
 from suite.data.png import png
 from suite.errors import UserError
 
-# Of version 1, over the pixels of both splits. Another digest means other data: raise street.VERSION with it.
+# Of version 1, over the pixels of both splits. Another digest means other data: raise rendered.VERSION with it.
 PIXELS = "92b2947e2805a6a511b473e015e67148c5969707827961065d7d8c4c206522a2"
 FILES = "2088ddce68a96bd1731b3b751108d3648d04ad9671cb6d119aa2891884c8fb08"  # what the reader makes of the files on disk
 
@@ -216,10 +217,10 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_embedded_bytes_never_change_without_a_new_version(embedded: Path) -> None:
-    assert street.VERSION == 1
+    assert rendered.VERSION == 1
     total = hashlib.sha256()
     for split in ("train", "test"):
-        for chunk in street.scenes(split):
+        for chunk in rendered.scenes(split):
             for part in chunk:
                 total.update(part.tobytes())
     assert total.hexdigest() == PIXELS
@@ -229,9 +230,9 @@ def test_embedded_bytes_never_change_without_a_new_version(embedded: Path) -> No
 def test_embedded_pairs_are_complete_and_no_two_are_equal(embedded: Path) -> None:
     dataset = ChangeData("street")
     assert dataset.check(embedded) == [] and dataset.classify(embedded) == "embedded"
-    assert dataset.counts(embedded) == street.COUNT
+    assert dataset.counts(embedded) == rendered.COUNT
     seen = [path.read_bytes() for path in embedded.rglob("t?/*.png")]
-    assert len(set(seen)) == len(seen) == 2 * sum(street.COUNT.values())
+    assert len(set(seen)) == len(seen) == 2 * sum(rendered.COUNT.values())
     with pytest.raises(UserError, match="leave task.change out"):
         ChangeData("street", change="black").read(embedded, "train")
 
@@ -240,8 +241,8 @@ def test_embedded_pairs_are_complete_and_no_two_are_equal(embedded: Path) -> Non
 def test_embedded_pairs_are_the_same_in_every_layout(embedded: Path, tmp_path: Path, layout: str) -> None:
     dataset = ChangeData(layout)
     folder = source.embedded(dataset, tmp_path)
-    assert dataset.counts(folder) == street.COUNT
-    for split in street.COUNT:
+    assert dataset.counts(folder) == rendered.COUNT
+    for split in rendered.COUNT:
         here, there = dataset.read(folder, split), ChangeData("street").read(embedded, split)
         index = torch.arange(0, len(here), 37)
         assert torch.equal(here.batch(index, False, ANY), there.batch(index, False, ANY))
@@ -250,7 +251,7 @@ def test_embedded_pairs_are_the_same_in_every_layout(embedded: Path, tmp_path: P
 def test_what_happens_in_the_scenes_is_what_was_asked_for() -> None:
     """The outline of a changed object is an edge in the picture that has it: in the later one only, where objects appear."""
     for kind, busy in (("appear", 1), ("disappear", 0)):
-        chunk = next(street.scenes("test", (kind,)))
+        chunk = next(rendered.scenes("test", (kind,)))
         changed = chunk.mask == 255
         assert 0.005 < changed.mean() < 0.2
         outline = changed[:, :, 1:] != changed[:, :, :-1]

@@ -10,6 +10,7 @@ import torch
 
 from suite import data
 from suite.data import source
+from suite.data.coco import Coco
 from suite.data.imagenet import ImageNet
 from suite.errors import UserError
 
@@ -48,3 +49,17 @@ def test_imagenet_images_are_pictures() -> None:
     batch = images.batch(torch.arange(8), False, torch.Generator())
     assert batch.shape == (8, 3, 64, 64)
     assert batch.float().std((1, 2, 3)).min() > 10
+
+
+def test_coco_boxes_are_those_of_the_masks() -> None:
+    found = real("coco")
+    images = Coco().read(found.folder, "test")
+    targets = [images.target(row, with_masks=True) for row in range(len(images))]
+    assert any(target["iscrowd"].any() for target in targets)
+    errors = []
+    for target in targets:
+        for drawn, box in zip(target["masks"], target["boxes"], strict=True):
+            rows, columns = torch.nonzero(drawn, as_tuple=True)
+            tight = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+            errors.append((tight - box).abs().max())
+    assert (torch.stack(errors) <= 2).float().mean() > 0.95  # pixels; a few of the official boxes are loose

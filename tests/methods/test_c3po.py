@@ -95,7 +95,7 @@ def test_the_backbones_statistics_stay_and_its_scales_learn():
 def test_the_backbone_is_another_tasks_recorded_reference(suite_home):
     spec, record = fit_once("change_detection", "c3po")
     (parent,) = spec.references.values()
-    assert record["parents"] == {"cifar10/resnet8": parent.id} and parent.id.startswith("cifar10/plain/")
+    assert record["parents"] == {"backbone": parent.id} and parent.id.startswith("cifar10/plain/")
     assert parent.seed == spec.seed and parent.source.kind == "embedded"
     assert record["budget"] == {"allowed": 48, "total": 48, "final": 48}
     assert record["scores"]["trivial_f1_image"] == 0 and record["scores"]["trivial_accuracy_global"] > 90
@@ -109,7 +109,7 @@ def test_the_users_weights_replace_the_reference(tmp_path):
     classifier = build("resnet8", 7, 32)
     torch.save(classifier.state_dict(), tmp_path / "mine.pt")
     method = METHOD(**SMALL, weights=str(tmp_path / "mine.pt"))
-    assert method.references() == ()
+    assert method.needs() == {}
     network = method.segmenter(shared.from_file("resnet8", method.weights))
     assert torch.equal(network.backbone.parts[0][0].weight, classifier.conv1.weight)
     with pytest.raises(UserError, match="is no state-dict of 'resnet20'"):

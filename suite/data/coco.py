@@ -1,0 +1,296 @@
+"""COCO 2017 boxes and masks in their official layout, and any other pictures in the same layout.
+
+Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the description of the data format on the
+data set's page: ``annotations/instances_<split>2017.json`` beside the folders ``train2017`` and ``val2017``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from suite.data import masks, scenes
+from suite.data.png import png
+from suite.data.source import Dataset, Kind, Split, digest_of
+from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDERS: Mapping[Split, str] = {"train": "train2017", "test": "val2017"}  # the official test sets have no annotations
+MANY = 20_000  # more pictures are digested by names and sizes
+DESCRIPTION = "embedded scenes, version"
+SLACK = 1.0  # pixels by which the official polygons stick out of their pictures
+
+
+@dataclass
+class CocoScenes:
+    """Pictures with their annotations (:class:`suite.settings.Scenes`); decoded when asked for, `kept` where they are few."""
+
+    folder: Path
+    images: list[dict[str, Any]]
+    annotations: dict[int, list[dict[str, Any]]]  # by image id
+    classes: list[dict[str, Any]]  # COCO's categories, by id
+    keep: bool
+    kept: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def categories(self) -> list[str]:
+        return [item["name"] for item in self.classes]
+
+    @property
+    def ids(self) -> list[int]:
+        return [item["id"] for item in self.images]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, row: int) -> Tensor:
+        import torch
+
+        from suite.data.folders import decoded
+
+        entry = self.images[row]
+        if entry["id"] in self.kept:
+            return self.kept[entry["id"]]
+        picture = decoded(self.folder / entry["file_name"])
+        if (picture.width, picture.height) != (entry["width"], entry["height"]):
+            raise UserError(
+                f"'{self.folder.name}/{entry['file_name']}' is {picture.width} x {picture.height} pixels and its annotations say "
+                f"{entry['width']} x {entry['height']}; copy picture and annotations again from one archive."
+            )
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        if self.keep:
+            self.kept[entry["id"]] = pixels
+        return pixels
+
+    def target(self, row: int, with_masks: bool = False) -> dict[str, Tensor]:
+        import torch
+
+        entry = self.images[row]
+        found = self.annotations.get(entry["id"], [])
+        boxes = torch.tensor([item["bbox"] for item in found], dtype=torch.float32).reshape(-1, 4)
+        label = {item["id"]: number for number, item in enumerate(self.classes, 1)}
+        target = {
+            "boxes": torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+            "labels": torch.tensor([label[item["category_id"]] for item in found], dtype=torch.int64),
+            "iscrowd": torch.tensor([item["iscrowd"] for item in found], dtype=torch.int64),
+        }
+        if with_masks:
+            size = entry["height"], entry["width"]
+            drawn = [masks.decode(item["segmentation"], *size) for item in found]
+            target["masks"] = torch.from_numpy(np.stack(drawn)) if drawn else torch.zeros((0, *size), dtype=torch.uint8)
+        return target
+
+    def subset(self, index: Tensor) -> CocoScenes:
+        images = [self.images[row] for row in index.tolist()]
+        return CocoScenes(self.folder, images, self.annotations, self.classes, self.keep, self.kept)
+
+    def truth(self) -> dict[str, Any]:
+        chosen = [item for image in self.ids for item in self.annotations.get(image, [])]
+        return {"images": self.images, "annotations": chosen, "categories": self.classes}
+
+
+@dataclass
+class Coco(Dataset):
+    """The reader; what it has parsed and checked is kept, as the official file takes long."""
+
+    name = "coco"
+    title = "COCO 2017 boxes and masks"
+    version = scenes.VERSION
+    layout = "a folder with annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
+    where_to_get = "the official archives train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org"
+    official_counts: ClassVar[Mapping[str, int]] = {"train": 118_287, "test": 5_000}
+
+    parsed: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
+
+    def matches(self, folder: Path) -> bool:
+        """By one of its two annotation files."""
+        return any(_file(folder, split).is_file() for split in FOLDERS)
+
+    def make(self, folder: Path) -> None:
+        """Write the scenes as PNG files without compression, and their annotations: every byte is the same everywhere."""
+        (folder / "annotations").mkdir()
+        for split, name in FOLDERS.items():
+            (folder / name).mkdir()
+            images: list[dict[str, Any]] = []
+            annotations: list[dict[str, Any]] = []
+            for number, scene in enumerate(scenes.scenes(split), 1 if split == "train" else 100_001):
+                path = folder / name / f"{number:012d}.png"
+                path.write_bytes(png(scene.pixels))
+                high, wide, _ = scene.pixels.shape
+                images.append({"id": number, "file_name": path.name, "height": high, "width": wide})
+                annotations += [_annotation(thing, number, len(annotations) + row) for row, thing in enumerate(scene.things, 1)]
+            categories = [
+                {"id": identity, "name": title, "supercategory": title.split()[-1]}
+                for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)
+            ]
+            content = {
+                "info": {"description": f"{DESCRIPTION} {self.version}"}, "images": images, "annotations": annotations,
+                "categories": categories,
+            }  # fmt: skip
+            _file(folder, split).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+
+    def check(self, folder: Path) -> list[str]:
+        """The first problem of each split's annotations; where there is none, every picture that cannot be read."""
+        problems = []
+        for split in FOLDERS:
+            try:
+                found = self.read(folder, split)
+                found.keep = False
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            for row in range(len(found)):
+                try:
+                    found.image(row)
+                except UserError as error:
+                    problems.append(str(error))
+        return problems
+
+    def describe(self, folder: Path) -> dict[str, str]:
+        """Counts of pictures and annotations by split, and the categories' names."""
+        lines: dict[str, str] = {}
+        for split in FOLDERS:
+            content = self._content(folder, split)
+            crowds = sum(item["iscrowd"] for item in content["annotations"])
+            empty = len({item["id"] for item in content["images"]} - {item["image_id"] for item in content["annotations"]})
+            lines[split] = (
+                f"{len(content['images'])} images, {empty} of them without objects, "
+                f"{len(content['annotations']) - crowds} objects, {crowds} crowds"
+            )
+        names = [item["name"] for item in self._content(folder, "train")["categories"]]
+        lines["classes"] = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        return lines
+
+    def classify(self, folder: Path) -> Kind:
+        """Embedded by the description, official by the numbers of images, a subset otherwise."""
+        info = self._content(folder, "train").get("info")
+        if isinstance(info, dict) and str(info.get("description", "")).startswith(DESCRIPTION):
+            return "embedded"
+        return "official" if self.counts(folder) == self.official_counts else "subset"
+
+    def counts(self, folder: Path) -> dict[str, int]:
+        return {split: len(self._content(folder, split)["images"]) for split in FOLDERS}
+
+    def digest(self, folder: Path) -> str:
+        """Over the files' contents; over names and sizes where there are more than `MANY` pictures."""
+        files = {f"annotations/{_file(folder, split).name}": _file(folder, split) for split in FOLDERS}
+        for split, name in FOLDERS.items():
+            files |= {f"{name}/{item['file_name']}": folder / name / item["file_name"]
+                      for item in self._content(folder, split)["images"]}
+        return digest_of(files, contents=len(files) <= MANY)
+
+    def read(self, folder: Path, split: Split) -> CocoScenes:  # type: ignore[override]
+        """The pictures of a split by id with their annotations; ``"test"`` is the official validation set.
+
+        Raises UserError for annotations that are damaged or contradict themselves or the pictures on disk.
+        """
+        content = self._content(folder, split)
+        annotations: dict[int, list[dict[str, Any]]] = {}
+        for item in content["annotations"]:
+            annotations.setdefault(item["image_id"], []).append(item)
+        images = sorted(content["images"], key=lambda item: item["id"])
+        classes = sorted(content["categories"], key=lambda item: item["id"])
+        pixels = sum(item["height"] * item["width"] for item in images)
+        return CocoScenes(folder / FOLDERS[split], images, annotations, classes, keep=3 * pixels < 1 << 30)
+
+    def _content(self, folder: Path, split: Split) -> dict[str, Any]:
+        path = _file(folder, split)
+        if path not in self.parsed:
+            self.parsed[path] = self._checked(folder, split)
+        return self.parsed[path]
+
+    def _checked(self, folder: Path, split: Split) -> dict[str, Any]:
+        path = _file(folder, split)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"'{_shown(path)}' is missing; get {self.where_to_get}.") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"'{_shown(path)}' is no readable JSON ({error}); get {self.where_to_get}.") from None
+        lists = ("images", "annotations", "categories")
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
+            raise UserError(f"'{_shown(path)}' lacks one of the lists {', '.join(lists)}; get {self.where_to_get}.")
+        for item in content["annotations"]:
+            item.setdefault("iscrowd", 0)
+        if len(content["images"]) == self.official_counts[split]:  # a few of the official boxes have no height
+            content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
+        try:
+            problem = _problem(content, folder / FOLDERS[split])
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"an image, annotation or category is not of COCO's form ({type(error).__name__}: {error})"
+        if problem:
+            raise UserError(f"In '{_shown(path)}' {problem}; mend that entry or get {self.where_to_get}.")
+        return content
+
+
+def _problem(content: dict[str, Any], pictures: Path) -> str:
+    """The first contradiction in an annotation file, or with the folder of its pictures; empty where there is none."""
+    if not content["images"]:
+        return "the list of images is empty"
+    sizes = {item["id"]: (item["height"], item["width"]) for item in content["images"]}
+    if len(sizes) < len(content["images"]):
+        identity, times = Counter(item["id"] for item in content["images"]).most_common(1)[0]
+        return f"the image id {identity} occurs {times} times, expected once"
+    for item in content["images"]:
+        if not (pictures / item["file_name"]).is_file():
+            return f"image {item['id']} is the file '{pictures.name}/{item['file_name']}', which is missing"
+    categories = {item["id"] for item in content["categories"]}
+    for item in content["annotations"]:
+        who, (x, y, wide, high) = f"annotation {item['id']}", map(float, item["bbox"])
+        if item["image_id"] not in sizes:
+            return f"{who} belongs to image {item['image_id']}, which is not in the list of images"
+        if item["category_id"] not in categories:
+            return f"{who} has the category id {item['category_id']}, expected one of the {len(categories)} categories listed"
+        height, width = sizes[item["image_id"]]
+        if not (wide > 0 and high > 0):
+            return f"{who} has a box {wide:g} pixels wide and {high:g} high, expected both above 0"
+        if x < -SLACK or y < -SLACK or x + wide > width + SLACK or y + high > height + SLACK:
+            return f"{who} has the box {x:g}, {y:g}, {wide:g}, {high:g} outside its image of {width} x {height} pixels"
+        if reason := _mask_problem(item["segmentation"], height, width):
+            return f"{who} has a mask {reason} its image of {width} x {height} pixels"
+    return ""
+
+
+def _mask_problem(segmentation: masks.Segmentation, height: int, width: int) -> str:
+    """Why a mask does not lie in an image, as a preposition; empty where it does."""
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        same = list(segmentation["size"]) == [height, width]
+        return "" if same and (isinstance(counts, str) or sum(counts) == height * width) else "of another size than"
+    for outline in segmentation:
+        x, y = outline[0::2], outline[1::2]
+        if len(outline) < 6 or len(outline) % 2:
+            return f"with a polygon of {len(outline)} numbers, expected an even number from 6, in"
+        if min(x) < -SLACK or min(y) < -SLACK or max(x) > width + SLACK or max(y) > height + SLACK:
+            return "outside"
+    return "" if segmentation else "without any polygon in"
+
+
+def _annotation(thing: scenes.Thing, image: int, identity: int) -> dict[str, Any]:
+    """COCO's entry of an embedded object: polygons, or run lengths for crowds and masks with holes."""
+    rows, columns = (np.flatnonzero(thing.mask.any(axis)).tolist() for axis in (1, 0))
+    return {
+        "id": identity,
+        "image_id": image,
+        "category_id": scenes.CATEGORY_IDS[thing.category],
+        "iscrowd": int(thing.crowd),
+        "area": float(thing.mask.sum()),
+        "bbox": [float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)],
+        "segmentation": (None if thing.crowd else masks.polygons(thing.mask)) or masks.runs(thing.mask),
+    }
+
+
+def _file(folder: Path, split: Split) -> Path:
+    return folder / "annotations" / f"instances_{FOLDERS[split]}.json"
+
+
+def _shown(path: Path) -> str:
+    return "/".join(path.parts[-3:])

@@ -1,0 +1,20 @@
+"""COCO detection: boxes around common objects, judged by pycocotools (Lin et al. 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from suite.tasks._coco import SCORES, CocoTask
+
+from suite.contract import Metric
+
+
+@dataclass
+class CocoDetectionTask(CocoTask):
+    """Boxes in COCO's layout; the primary score is AP over IoU 0.50 to 0.95."""
+
+    title = "COCO detection"
+    data = "coco"
+    version = 1
+    metrics: ClassVar[tuple[Metric, ...]] = SCORES

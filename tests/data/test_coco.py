@@ -1,0 +1,136 @@
+"""COCO's layout: the embedded scenes, what the reader gives, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from suite.data import scenes, source
+from suite.data.coco import Coco
+from suite.errors import UserError
+
+# Of version 1, over every file. Another digest means other data: raise scenes.VERSION with it.
+DIGEST = "2da207468d3f3b382f57e3c3f064f9c008c84ce9befb570b4c31720a05cf58bc"
+
+
+@pytest.fixture(scope="module")
+def embedded(cache: Path) -> source.Source:
+    return source.of(Coco(), source.embedded(Coco(), cache))
+
+
+@pytest.fixture
+def copy(embedded: source.Source, tmp_path: Path) -> Path:
+    """Five scenes of each split, to break."""
+    for name in ("train2017", "val2017"):
+        content = json.loads((embedded.folder / "annotations" / f"instances_{name}.json").read_text())
+        content["images"] = content["images"][:5]
+        known = {item["id"] for item in content["images"]}
+        content["annotations"] = [item for item in content["annotations"] if item["image_id"] in known]
+        (tmp_path / "coco" / "annotations").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "coco" / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
+        (tmp_path / "coco" / name).mkdir()
+        for item in content["images"]:
+            shutil.copy(embedded.folder / name / item["file_name"], tmp_path / "coco" / name)
+    return tmp_path / "coco"
+
+
+def test_bytes_never_change_without_a_new_version(embedded: source.Source) -> None:
+    assert scenes.VERSION == 1
+    assert embedded.kind == "embedded" and embedded.counts == scenes.COUNTS
+    assert embedded.digest == DIGEST
+    assert Coco().check(embedded.folder) == []
+
+
+def test_scenes_hold_every_case(embedded: source.Source) -> None:
+    for split in ("train", "val"):
+        content = json.loads((embedded.folder / "annotations" / f"instances_{split}2017.json").read_text())
+        found = content["annotations"]
+        assert {item["category_id"] for item in found} == set(scenes.CATEGORY_IDS)
+        assert len({item["image_id"] for item in found}) < len(content["images"])
+        kinds = {(item["iscrowd"], type(item["segmentation"])) for item in found}
+        assert kinds == {(0, list), (0, dict), (1, dict)}
+        areas = np.array([item["area"] for item in found])
+        assert {int(size) for size in np.searchsorted([32**2, 96**2], areas)} == {0, 1, 2}  # small, medium, large
+        assert any(len(item["segmentation"]) > 1 for item in found if not item["iscrowd"] and isinstance(item["segmentation"], list))
+
+
+def test_masks_on_disk_are_the_drawn_ones(embedded: source.Source) -> None:
+    images = Coco().read(embedded.folder, "test")
+    for row, scene in enumerate(scenes.scenes("test", 20)):
+        target = images.target(row, with_masks=True)
+        assert np.array_equal(images.image(row).permute(1, 2, 0), scene.pixels)
+        assert [scenes.CATEGORIES[thing.category] for thing in scene.things] == [images.categories[label - 1] for label in target["labels"]]
+        assert target["iscrowd"].tolist() == [int(thing.crowd) for thing in scene.things]
+        for drawn, box, thing in zip(target["masks"], target["boxes"].tolist(), scene.things, strict=True):
+            assert np.array_equal(drawn, thing.mask)
+            rows, columns = np.nonzero(thing.mask)
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_no_pixel_has_two_owners_and_nothing_is_hidden() -> None:
+    for scene in scenes.scenes("train", 40):
+        assert sum(thing.mask.astype(int) for thing in scene.things if not thing.crowd).max(initial=0) <= 1 if scene.things else True
+        assert all(thing.mask.sum() >= scenes.LEAST_PIXELS for thing in scene.things)
+
+
+def test_a_subset_keeps_its_truth(embedded: source.Source) -> None:
+    images = Coco().read(embedded.folder, "train").subset(torch.tensor([5, 1]))
+    assert images.ids == [6, 2] and len(images) == 2
+    assert {item["image_id"] for item in images.truth()["annotations"]} <= {6, 2}
+    assert len(images.truth()["annotations"]) == len(images.target(0)["labels"]) + len(images.target(1)["labels"])
+
+
+def _annotation(change: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    return lambda content: content["annotations"][0].update(change)
+
+
+def _polygon(content: dict[str, Any]) -> None:
+    content["annotations"][0]["segmentation"] = [[0.0, 0.0, 500.0, 0.0, 500.0, 9.0]]
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "a missing image": (lambda content: content["images"][2].update(file_name="no.png"), "image 3 is the file 'train2017/no.png', which is missing"),
+    "a category out of range": (_annotation({"category_id": 91}), "category id 91, expected one of the 6"),
+    "a mask outside": (_polygon, "a mask outside its image of 160 x 128 pixels"),
+    "a mask of another size": (_annotation({"segmentation": {"size": [9, 9], "counts": [81]}}), "of another size than its image"),
+    "no polygon": (_annotation({"segmentation": []}), "without any polygon"),
+    "half a polygon": (_annotation({"segmentation": [[1.0, 1.0, 2.0]]}), "a polygon of 3 numbers"),
+    "a box without area": (_annotation({"bbox": [3, 3, 0, 5]}), "a box 0 pixels wide and 5 high"),
+    "a box outside": (_annotation({"bbox": [3, 3, 900, 5]}), "outside its image of 160 x 128"),
+    "a box of text": (_annotation({"bbox": "none"}), "not of COCO's form"),
+    "duplicate images": (lambda content: content["images"][1].update(id=1), "the image id 1 occurs 2 times"),
+    "an annotation of no image": (_annotation({"image_id": 77}), "belongs to image 77, which is not in the list"),
+    "no images": (lambda content: content["images"].clear(), "the list of images is empty"),
+    "no list": (lambda content: content.pop("categories"), "lacks one of the lists"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_bad_annotations_get_one_sentence(copy: Path, case: str) -> None:
+    path = copy / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    assert Coco().read(copy, "train")
+    change, expected = BROKEN[case]
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=expected.replace("(", r"\(")) as found:
+        Coco().read(copy, "train")
+    assert "\n" not in str(found.value) and Coco().check(copy)
+
+
+def test_damaged_files_get_one_sentence(copy: Path) -> None:
+    (copy / "val2017" / "000000100002.png").write_bytes(b"nothing")
+    assert ["000000100002.png" in sentence for sentence in Coco().check(copy)] == [True]
+    Image.new("RGB", (7, 7)).save(copy / "val2017" / "000000100002.png")
+    assert ["7 x 7 pixels" in sentence for sentence in Coco().check(copy)] == [True]
+    (copy / "annotations" / "instances_val2017.json").write_text("{")
+    with pytest.raises(UserError, match="no readable JSON"):
+        Coco().read(copy, "test")

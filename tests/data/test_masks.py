@@ -1,0 +1,37 @@
+"""Masks against pycocotools: outlines enclose exactly their pixels, run lengths come back."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from suite.data import masks
+
+pictures = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any)
+
+
+@given(pictures)
+def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
+    found = masks.runs(mask)
+    assert sum(found["counts"]) == mask.size and found["size"] == list(mask.shape)
+    assert np.array_equal(masks.decode(found, *mask.shape), mask)
+
+
+@given(pictures)
+def test_polygons_enclose_exactly_the_mask(mask: np.ndarray) -> None:
+    outlines = masks.polygons(mask)
+    _, background = ndimage.label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))
+    assert (outlines is None) == (background > 1)  # a hole, where diagonal neighbours are connected
+    if outlines is not None:
+        assert len(outlines) == ndimage.label(mask)[1]  # the parts, where they are not
+        assert np.array_equal(masks.decode(outlines, *mask.shape), mask)
+
+
+def test_a_square_by_hand() -> None:
+    mask = np.zeros((4, 5), bool)
+    mask[1:3, 1:4] = True
+    assert masks.polygons(mask) == [[1, 1, 4, 1, 4, 3, 1, 3]]
+    assert masks.runs(mask) == {"size": [4, 5], "counts": [5, 2, 2, 2, 2, 2, 5]}
