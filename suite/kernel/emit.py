@@ -227,9 +227,9 @@ class Emitter:
         return self._did(self.engine.pick(source.buffer, slot.buffer, stride, 0), slot)
 
 
-def is_depthwise(module: nn.Conv2d) -> bool:
-    """Whether every output channel reads the input channel of its number."""
-    return module.groups > 1 and module.groups == module.in_channels == module.out_channels
+def is_depthwise(module: Any) -> bool:
+    """Whether a module is a convolution whose every output channel reads the input channel of its number."""
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
 
 
 def _pairwise(value: Any) -> tuple[int, int]:

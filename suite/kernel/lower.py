@@ -174,7 +174,8 @@ class _Lowering:
                 slot = self.emit.pair((str(node.target), str(second.target)), modules, source, shapes, (clamp, last_clamp))
                 self.slots |= dict.fromkeys(fused + rest, slot)
                 return True
-        last = residual is not None and self._unused(residual, node, fused)
+        # A depthwise kernel writes whole vectors: over the sum's other part it would spoil rows that it has yet to read.
+        last = residual is not None and not is_depthwise(module) and self._unused(residual, node, fused)
         slot = self.emit.layer(str(node.target), module, source, shape_of(node), residual, clamp, last)
         self.slots |= dict.fromkeys(fused, slot)
         return True
@@ -200,7 +201,7 @@ class _Lowering:
         """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
         user = next(iter(last.users)) if len(last.users) == 1 else None
         module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
-        if not isinstance(module, nn.Conv2d) or not is_depthwise(module) or not self._takes(module):
+        if not is_depthwise(module) or not self._takes(module):
             return None
         first = self.modules[str(node.target)]
         if residual is not None or source.compact or source.tokens or not isinstance(first, nn.Conv2d) or first.groups > 1:

@@ -218,6 +218,23 @@ def test_whatever_surrounds_a_layer_the_plan_agrees_with_torch(function):
     assert network.training  # as it was
 
 
+def test_a_sum_is_written_over_its_dead_part_but_not_by_a_depthwise_layer():
+    class Sums(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = (nn.Conv2d(8, 8, 1) for _ in range(3))
+            self.each = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+
+        def forward(self, images):
+            other = self.two(images)
+            whole = self.one(images) + self.each(other * other.mean((2, 3), keepdim=True))
+            return self.three(torch.relu(whole)) + whole
+
+    network, images = Sums(), torch.randn(1, 8, 15, 7)
+    for threads in (1, 2):
+        assert check(lower(network, images, threads=threads), network, images) < 1e-5
+
+
 def test_dead_values_leave_their_memory_to_later_ones_of_the_same_layout():
     emit = Emitter(engine(1), False, {})
     first = emit.write("images", (1, 8, 5, 5))
