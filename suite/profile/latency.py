@@ -1,7 +1,7 @@
 """The latency protocol: warm-up, interleaved rounds, medians with intervals, and a verdict on noise.
 
-Contenders take turns, one call each per round and in rotating order, so that a slow minute of the machine hits all of
-them alike and their ratio survives it.
+Contenders take turns in rotating order, so that a slow minute of the machine hits all of them alike and their ratio
+survives it. A turn begins with calls that do not count: they find the caches and the spinning threads of the one before.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WARM_CALLS = 10
 WARM_SHARE = 0.1  # of `seconds`; whichever comes first ends the warm-up
+SETTLE, TURN = 3, 5  # calls of a network's turn that do not count, and that do
 LEAST_FOR_INTERVAL = 6  # with fewer calls not even the extremes enclose the median with 95 % confidence
 TOLERANCE = 1e-4  # relative error of a plan's output against torch
 ZEROS_WORTH_A_WORD = 0.01  # share of MACs on zero weights, of which the plan must leave out half not to be "theoretical"
@@ -250,7 +251,7 @@ def _race(
         return lambda: function(next(turn))
 
     runners: dict[str, Callable[[Tensor], object]] = {"torch": network, **plans}
-    timings = measure({name: over(function) for name, function in runners.items()})
+    timings = measure({name: over(function) for name, function in runners.items()}, settle=SETTLE, turn=TURN)
     sparse = timings["sparse"]["median_ms"]
     return {
         "threads": threads,
