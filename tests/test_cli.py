@@ -256,7 +256,7 @@ def test_show_diff_profile_list_and_track_explain_records():
     assert half in suite("list", "records", check=0).stdout
     assert "MLflow" in suite("track", check=0).stdout
     report = suite("report", "--reports", ROOT / "reports", "--to", Path(folder).parent / "report", check=0).stdout
-    assert {Path(line).suffix for line in report.split()} == {".md", ".tex", ".csv", ".svg", ".pdf"}
+    assert {Path(line).suffix for line in report.split()} == {".md", ".tex", ".csv", ".svg", ".pdf", ".html"}
 
 
 def test_claims_print_a_verdict_each():

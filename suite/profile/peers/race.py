@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,7 +61,7 @@ def race(
         contenders: dict[str, Callable[[], Tensor]] = {}
         for name, (plan, network) in plans.items():
             plan.threads = threads
-            _admit(found, contenders, name, partial(plan, model.image), _output(network, model.image), TOLERANCE)
+            _admit(found, contenders, name, _calling(plan, model.image), _output(network, model.image), TOLERANCE)
         wanted = _output(model.network, model.image)
         for peer in peers:
             if sentence := peer.missing():
@@ -89,6 +88,10 @@ def race(
 def _output(network: nn.Module, image: Tensor) -> Tensor:
     with torch.no_grad(), evaluating(network):
         return network(image)
+
+
+def _calling(plan: Plan, image: Tensor) -> Callable[[], Tensor]:
+    return lambda: plan(image)
 
 
 def _admit(found: Race, contenders: dict[str, Callable[[], Tensor]], name: str, call: Callable[[], Tensor], wanted: Tensor,
