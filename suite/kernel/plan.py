@@ -81,7 +81,7 @@ class Read:
 
 @dataclass
 class Call:
-    """Run one operation of the network in torch; `free` are variables that nobody needs afterwards."""
+    """Run one operation of the network in torch."""
 
     function: Callable[[dict[Any, Any]], Any]
     variable: Any
