@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Record = records_.Record
 SECONDS = 5.0  # that a server is given to answer
 _KNOWN = "mlflow-mirrored.json"
+_LATENCY = "cost/latency_ms"  # of the packed plan on one thread
 _STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -154,8 +155,8 @@ class _Store:
         wanted = {"mlflow.experimentKind": "custom_model_development",  # not the pages for language models
                   "mlflow.experiment.primaryMetric.name": f"test/{task['primary']}",
                   "mlflow.experiment.primaryMetric.greaterIsBetter": str(higher),
-                  "mlflow.note.content": "A run per record, below a parent run per configuration with mean, deviation and 95 % "
-                                         "interval over seeds. Compare only runs of one `source` and `scale`."}
+                  "mlflow.sharedViewState.suite": _view(task, found.creation_time),
+                  "mlflow.note.content": _about(found.experiment_id)}
         for name, text in wanted.items():
             if found.tags.get(name) != text:
                 self.client.set_experiment_tag(found.experiment_id, name, text)
@@ -168,10 +169,12 @@ class _Store:
         found = self._find(experiment, "suite.group", group)
         if found:
             return found[0].info.run_id
-        run = self.client.create_run(experiment, run_name=f"{_name(item)} all seeds", tags={"suite.group": group, **_notes(item)})
+        start, end = _times(item)
+        run = self.client.create_run(experiment, start_time=start, run_name=f"{_name(item)} all seeds",
+                                     tags={"suite.group": group, **_notes(item)})
         self._params(run.info.run_id, item, seed=False)
         self._lineage(run.info.run_id, item)
-        self.client.set_terminated(run.info.run_id)
+        self.client.set_terminated(run.info.run_id, end_time=end)
         return run.info.run_id
 
     def _params(self, run_id: str, item: Record, seed: bool = True) -> None:
@@ -198,8 +201,7 @@ class _Store:
             if old.data.tags.get("suite.digest") == digest:
                 return
             self.client.delete_run(old.info.run_id)
-        start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
-        end = start + int(item["time"]["seconds"]["total"] * 1000)
+        start, end = _times(item)
         tags = {"suite.id": item["id"], "suite.status": item["status"], "mlflow.parentRunId": parent,
                 "suite.machine": item["machine"]["id"], "suite.command": item["command"], **_notes(item)}
         run_id = self.client.create_run(experiment, start_time=start, tags=tags,
@@ -219,7 +221,7 @@ class _Store:
         self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
 
     def _summarise(self, experiment: str, parent: str) -> None:
-        """Mean, sample deviation and 95 % interval over the children of a parent run."""
+        """Means over the children of a parent run, under the children's names; of scores and latency how far to trust them."""
         from mlflow.entities import Metric
 
         children = self._find(experiment, "mlflow.parentRunId", parent)
@@ -227,8 +229,8 @@ class _Store:
         now, found = int(time.time() * 1000), []
         for name in sorted(names):
             numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]
-            found.append(Metric(f"{name}/mean", statistics.fmean(numbers), now, 0))
-            if between := interval(numbers):
+            found.append(Metric(name, statistics.fmean(numbers), now, 0))
+            if name.startswith(("test/", _LATENCY)) and (between := interval(numbers)):
                 more = {"deviation": statistics.stdev(numbers), "low": between.low, "high": between.high}
                 found += [Metric(f"{name}/{what}", number, now, 0) for what, number in more.items()]
         self.client.log_batch(parent, metrics=found)
@@ -261,5 +263,25 @@ def _metrics(item: Record) -> dict[str, float]:
     for threads, timing in (profile.get("latency") or {}).items():
         found |= {f"cost/latency_{way}_{threads}_ms": timing[way]["median_ms"] for way in ("torch", "dense", "sparse")}
     if "cost/latency_sparse_one_ms" in found:
-        found["cost/latency_ms"] = found["cost/latency_sparse_one_ms"]
+        found[_LATENCY] = found.pop("cost/latency_sparse_one_ms")
     return found
+
+
+def _times(item: Record) -> tuple[int, int]:
+    """When a run began and ended, in ms since 1970."""
+    start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
+    return start, start + int(item["time"]["seconds"]["total"] * 1000)
+
+
+def _view(task: dict[str, Any], time: int) -> str:
+    """A saved view of MLflow's list of runs: what a run is, its score and its cost, instead of source, model and data set."""
+    columns = [*(f"params.`{name}`" for name in ("method", "arch", "source", "scale", "seed")),
+               *(f"metrics.`{name}`" for name in (f"test/{task['primary']}", "cost/macs_effective", "cost/params_nonzero", _LATENCY))]
+    return json.dumps({"name": "suite", "createdAt": time, "updatedAt": time, "state": json.dumps({"selectedColumns": columns})})
+
+
+def _about(experiment: str) -> str:
+    """What MLflow shows above the runs of an experiment (Markdown)."""
+    address = f"#/experiments/{experiment}/runs?viewStateShareKey=suite&workflowType=machine_learning"
+    return (f"[Open with score and cost as columns]({address}) (or choose suite under Views). A run per record, below a parent run "
+            "per configuration with the mean over seeds and its 95 % interval. Compare only runs of one `source` and `scale`.")

@@ -73,3 +73,25 @@ def test_values_are_scores_notes_and_paths():
 
 def test_a_scale_decides_the_claims_of_lesser_ones():
     assert decidable(claim(), "long") and decidable(claim(), "short") and not decidable(claim(), "smoke")
+
+
+def test_a_report_judges_one_version_of_each_method_and_says_which():
+    from pathlib import Path
+
+    from suite.record import read_all
+    from suite.report.verdicts import verdicts
+
+    def judged(records):
+        return {(item.claim.name, item.where.partition(", an")[0]): item for item in verdicts(records, ["one_by_n"]) if item.seeds}
+
+    def other(item, digest, **changes):
+        return {**item, "method": {**item["method"], "digest": digest}, **changes}
+
+    now = read_all(Path(__file__).parents[1] / "results")
+    ours = [item for item in now if item["method"]["name"] == "one_by_n"]
+    before = judged(now)
+    assert before and not [item for item in before.values() if "earlier" in item.where]
+    older = [other(item, "old", seed=7 + item["seed"], time={**item["time"], "started": "2001-01-01T00:00:00Z"}) for item in ours]
+    assert judged([*now, *older]) == before  # seeds of an older version do not count
+    alone = judged([other(item, "old") if item in ours else item for item in now])
+    assert alone.keys() == before.keys() and all(item.where.endswith("an earlier version of one_by_n") for item in alone.values())

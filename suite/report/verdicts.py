@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from suite import plugins
@@ -14,6 +15,9 @@ from suite.errors import UserError
 from suite.options import build
 from suite.record import Record
 from suite.report import cells
+
+
+Load = Callable[[str, str], Any]  # plugins.load, remembered
 
 
 @dataclass(frozen=True)
@@ -43,44 +47,59 @@ HEADINGS = ("method", "claim", "what the paper says", "verdict", "on", "seeds", 
 def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
     """Every claim of `methods`, once per data source and scale that has runs of its sides, the decisive scales alone.
 
-    A claim that nothing decides yet is listed with the reason. A method whose file is not here, or cannot be imported, has
-    no claims to read and is left out.
+    Of each method only the records of one version of its file count, the one that ran last: `where` says if it is not the
+    one that is here. A claim that nothing decides yet is listed with the reason. A method whose file is not here, or cannot
+    be imported, has no claims to read and is left out.
     """
+    load = cache(plugins.load)
+    here = {name: plugins.digest(item.path) for name, item in plugins.find("baselines").items()}
     found = []
     for name in methods:
         try:
-            claims = plugins.load("baselines", name).claims
+            claims = load("baselines", name).claims
         except UserError:
             continue
         for claim in claims:
             try:
-                found += _test(name, claim, records) or [_untested(name, claim)]
+                found += _test(name, claim, records, here, load) or [_untested(name, claim)]
             except UserError as error:  # a rival that cannot be imported here
                 found.append(_untested(name, claim, str(error)))
     return found
 
 
-def _test(name: str, claim: Claim, records: Sequence[Record]) -> list[Tested]:
+def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str, str], load: Load) -> list[Tested]:
     done = [item for item in records if (item["status"], item["task"]["name"]) == ("done", claim.task) and item["scale"] in SCALES]
-    places = {(item["task"]["source"]["kind"], item["task"]["source"]["digest"], item["scale"]) for item in done}
+    scales = {item["scale"] for item in done if decidable(claim, item["scale"])}
     made = []
-    for kind, digest, scale in sorted(places, key=lambda place: (SCALES.index(place[2]), place)):
-        here = [item for item in done if (item["task"]["source"]["digest"], item["scale"]) == (digest, scale)]
-        sides = [_side(claim, side, scale, here) for side in claim.sides] if decidable(claim, scale) else []
-        if sides and all(sides):
-            seeds = tuple(sorted(set.intersection(*(set(side) for side in sides))))
-            made.append(Tested(name, claim, f"{claim.task}, {kind} data, scale {scale}", seeds, judge(claim, sides)))
+    for scale in sorted(scales, key=SCALES.index):
+        sides = [_side(claim, side, scale, done, load) for side in claim.sides]
+        places = set.intersection(*({(item["task"]["source"]["kind"], item["task"]["source"]["digest"]) for item in side} for side in sides))
+        for kind, digest in sorted(places):
+            chosen = _newest([[item for item in side if item["task"]["source"]["digest"] == digest] for side in sides])
+            seeds = tuple(sorted(set.intersection(*(set(side) for side in chosen))))
+            where = f"{claim.task}, {kind} data, scale {scale}"
+            old = {item["method"]["name"] for side in chosen for item in side.values()
+                   if item["method"]["digest"] != here.get(item["method"]["name"])}
+            where += f", an earlier version of {' and '.join(sorted(old))}" if old else ""
+            made.append(Tested(name, claim, where, seeds, judge(claim, chosen)))
     return made
 
 
-def _side(claim: Claim, side: Side, scale: str, records: Sequence[Record]) -> dict[int, Record]:
-    """The records, by seed, of exactly the configuration that `suite claims` would run for a side."""
-    task_class, method_class = plugins.load("tasks", claim.task), plugins.load("baselines", side.method)
-    task = build(task_class, claim.task, {}, scale, {})
+def _side(claim: Claim, side: Side, scale: str, records: Sequence[Record], load: Load) -> list[Record]:
+    """The records of exactly the configuration that `suite claims` would run for a side."""
+    task_class, method_class = load("tasks", claim.task), load("baselines", side.method)
+    task = build(task_class, claim.task, claim.task_options, scale, {})
     method = build(method_class, side.method, {**claim.options, **side.options}, scale, task.defaults)
     wanted = _plain(options_of(task)), _plain(options_of(method))
-    return {item["seed"]: item for item in records if item["method"]["name"] == side.method
-            and item["task"]["version"] == task.version and (item["task"]["options"], item["method"]["options"]) == wanted}
+    return [item for item in records if item["method"]["name"] == side.method and item["scale"] == scale
+            and item["task"]["version"] == task.version and (item["task"]["options"], item["method"]["options"]) == wanted]
+
+
+def _newest(sides: Sequence[Sequence[Record]]) -> list[dict[int, Record]]:
+    """The sides by seed, of each method only the records of the version that ran last."""
+    version = {item["method"]["name"]: item["method"]["digest"]
+               for item in sorted((item for side in sides for item in side), key=lambda item: item["time"]["started"])}
+    return [{item["seed"]: item for item in side if item["method"]["digest"] == version[item["method"]["name"]]} for side in sides]
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

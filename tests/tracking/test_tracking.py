@@ -88,13 +88,15 @@ def test_everything_is_read_back(cache: Path) -> None:
     assert "https://example.org/paper" in run.data.tags["mlflow.note.content"]
     assert {run.data.tags["mlflow.parentRunId"], other.data.tags["mlflow.parentRunId"]} == {parent.info.run_id}
     assert "seed" not in parent.data.params
-    assert parent.data.metrics["test/top1/mean"] == 79.0
+    assert parent.data.metrics["test/top1"] == 79.0 and "cost/macs/deviation" not in parent.data.metrics
     assert parent.data.metrics["test/top1/deviation"] == pytest.approx(2**0.5)
     assert parent.data.metrics["test/top1/high"] == pytest.approx(79 + 12.7062047)  # t(1) = 12.706, s / sqrt(n) = 1
     assert parent.info.run_name == "one_by_n n=4 sparsity=0.5 short embedded all seeds"
     assert parent.inputs.dataset_inputs[0].dataset.digest == data.dataset.digest
     assert run.data.tags["mlflow.source.name"] == first["command"] and run.data.tags["mlflow.source.git.commit"] == "abc1234"
     tags = client.get_experiment(run.info.experiment_id).tags
+    view = json.loads(json.loads(tags["mlflow.sharedViewState.suite"])["state"])
+    assert {"params.`method`", "metrics.`test/top1`", "metrics.`cost/latency_ms`"} <= set(view["selectedColumns"])
     assert tags["mlflow.experiment.primaryMetric.name"] == "test/top1" and tags["mlflow.experimentKind"] == "custom_model_development"
 
 
@@ -108,7 +110,7 @@ def test_twice_changes_nothing_and_a_change_replaces(cache: Path) -> None:
     assert kept.info.run_id in before and changed.info.run_id not in before
     assert changed.data.metrics["test/top1"] == 82.0
     [parent] = runs(cache, "suite.group")
-    assert parent.data.metrics["test/top1/mean"] == 80.0
+    assert parent.data.metrics["test/top1"] == 80.0
 
 
 def test_runs_without_profile_or_scores_are_mirrored_too(cache: Path) -> None:
