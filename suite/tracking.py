@@ -275,8 +275,9 @@ def _times(item: Record) -> tuple[int, int]:
 
 def _view(task: dict[str, Any], time: int) -> str:
     """A saved view of MLflow's list of runs: what a run is, its score and its cost, instead of source, model and data set."""
+    metrics = (f"test/{task['primary']}", "cost/macs_effective", "cost/params_nonzero", _LATENCY)
     columns = [*(f"params.`{name}`" for name in ("method", "arch", "source", "scale", "seed")),
-               *(f"metrics.`{name}`" for name in (f"test/{task['primary']}", "cost/macs_effective", "cost/params_nonzero", _LATENCY))]
+               *(f"metrics.`{name}`" for name in metrics)]
     return json.dumps({"name": "suite", "createdAt": time, "updatedAt": time, "state": json.dumps({"selectedColumns": columns})})
 
 

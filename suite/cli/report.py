@@ -30,6 +30,7 @@ def command(
     suite report                             all tables again, where there are records for them
     suite report leaderboard                 then open reports/leaderboard/index.html
     suite report compression --run-missing   with the runs that it needs
+    suite report kernel                      the page of `suite bench`, without timing
     """
     from suite.report import declare
 
@@ -41,7 +42,7 @@ def command(
     if run_missing:
         _run(list(chosen.values()), data, dry_run)
     if not dry_run:
-        (_check if check else _write)(chosen, to or reports, required=bool(names))
+        (_check if check else _write)(chosen, reports, to or reports, required=bool(names))
 
 
 def _run(reports: list[Any], data: Path | None, dry_run: bool) -> None:
@@ -64,37 +65,41 @@ def _run(reports: list[Any], data: Path | None, dry_run: bool) -> None:
     click.echo(mirror(made, None, cache_folder()), err=True)
 
 
-def _write(chosen: dict[str, Any], folder: Path, required: bool) -> None:
+def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
     """Render; a report without records is a mistake where it was named, and passed over where all are rendered."""
     import os
 
     from suite import record
     from suite.paths import results_folder
-    from suite.report import render
+    from suite.report import kernel, render
 
     records = record.read_all()
     for name, report in chosen.items():
         try:
-            content = render.gather(report, records)
+            if report.bench:
+                made = kernel.render(reports / name, folder / name)
+            else:
+                back = os.path.relpath(results_folder(), folder / name)
+                made = render.write(render.gather(report, records), folder / name, back)
         except UserError as error:
             if required:
                 raise
             click.echo(f"{name}: {error}", err=True)
             continue
-        for path in render.write(content, folder / name, os.path.relpath(results_folder(), folder / name)):
+        for path in made:
             click.echo(path)
 
 
-def _check(chosen: dict[str, Any], folder: Path, required: bool) -> None:
+def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
     """Compare what the records say today with what is committed."""
     from suite import record
-    from suite.report import render
+    from suite.report import kernel, render
 
     records = record.read_all()
     found: list[Path] = []
     for name, report in chosen.items():
         try:
-            texts = render.texts(render.gather(report, records))
+            texts = {"README.md": kernel.text(reports / name)} if report.bench else render.texts(render.gather(report, records))
         except UserError:
             if required:
                 raise

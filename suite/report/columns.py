@@ -52,12 +52,13 @@ def _quality(group: Group) -> list[Column]:
         return Column("quality", heading, f"change of {facts['metric']} against {what}, mean over seeds",
                       lambda row: row.mean(name), lambda row: cells.change(row.mean(name)), higher)
 
+    uneven = [Column("quality", "seeds", "how many seeds the means rest on", lambda row: float(len(row.seeds)),
+                     lambda row: str(len(row.seeds)))] if len({len(row.seeds) for row in group.rows}) > 1 else []
     return [
         Column("quality", _measure(facts["metric"], facts["unit"]),
                f"mean and sample deviation over seeds; {'more' if higher else 'less'} is better", lambda row: row.mean("score"),
                lambda row: cells.spread(row.mean("score"), row.deviation("score")), higher),
-        Column("quality", "seeds", "how many seeds the means rest on", lambda row: float(len(row.seeds)),
-               lambda row: str(len(row.seeds))),
+        *uneven,
         change("vs reference", "change_reference", "the network that the method started from"),
         change("vs trained on", "change_trained_on", "that network trained on with the same extra budget"),
     ]
@@ -77,7 +78,7 @@ def _scores(group: Group) -> list[Column]:
 def _cost(group: Group) -> list[Column]:
     def cost(heading: str, name: str, what: str) -> list[Column]:
         return [
-            Column("cost", heading, what, lambda row: row.mean(name), lambda row: cells.count(row.mean(name))),
+            Column("cost", f"{heading} ≠ 0", what, lambda row: row.mean(name), lambda row: cells.count(row.mean(name))),
             Column("cost", f"{heading} change", f"{what}, against the reference (without one: its own dense shape)",
                    lambda row: kept(row, name), lambda row: cells.reduction(1.0, kept(row, name))),
         ]
@@ -98,14 +99,17 @@ _WAYS = {"torch": "PyTorch eager, dense", "dense": "this kernel, dense weights",
 
 def _latencies(group: Group) -> list[Column]:
     found = []
+    gains = {"dense": "how many times faster the packed weights are than dense ones in this kernel",
+             "torch": "how many times faster they are than PyTorch eager"}
     for place in group.places[:1]:
         cores = next(flat["cores"] for row in group.rows for flat in row.seeds if str(flat["machine"]) == place[0])
         for label, threads, words in (("1T", "one", "one thread"), (f"{cores}T", "all", f"{cores} threads")):
             heading = f"latency, {words}"
             for way, what in _WAYS.items():
-                found.append(_latency(heading, f"{way} {label} (ms)", f"median, batch 1, {what}; ~ is noisy", threads, way, place))
+                explained = f"median of one input in ms on {words}: {what}"
+                found.append(_latency(heading, f"{way} {label} (ms)", explained, threads, way, place))
             for way, name in (("dense", f"gain {label}"), ("torch", f"vs torch {label}")):
-                found.append(_gain(heading, name, f"{way} latency over sparse latency", threads, way, place))
+                found.append(_gain(heading, name, f"{gains[way]}, {words}", threads, way, place))
     return found
 
 
@@ -181,7 +185,7 @@ class Footnotes(NamedTuple):
 def footnotes(group: Group, kinds: Sequence[str] = ()) -> Footnotes:
     """What a reader must know beside the numbers: stand-ins, layers outside the plan, places of published numbers, noise."""
     numbers: dict[str, int] = {}
-    marks = [[numbers.setdefault(text, len(numbers) + 1) for text in _notes(row)] for row in group.rows]
+    marks = [sorted(numbers.setdefault(text, len(numbers) + 1) for text in _notes(row)) for row in group.rows]
     general = ["Bold is best and underlined second best of a block; the reference takes no part."]
     if group.places and (not kinds or "latency" in kinds):
         if any(noisy(row, threads) for row in group.rows for threads in ("one", "all")):
@@ -195,11 +199,22 @@ def _notes(row: Row) -> list[str]:
     notes = [f"Stand-in in {row.method}, where its paper is silent: {text}" for text in row.first("standins")]
     if row.first("outside"):
         notes.append(f"Layers outside the kernel's plan, run in torch: {', '.join(map(str, row.first('outside')))}")
+    if len({flat["method_digest"] for flat in row.seeds}) > 1:
+        notes.append(f"Seeds of different versions of {row.method}.")
     if row.first("theoretical"):
         notes.append("The plan fell back to dense: the reduction of MACs is theoretical.")
     if row.first("published") is not None:
         notes.append(f"Published number: {row.first('published_where')}")
     return [cells.clean(text) for text in notes]
+
+
+def legend(groups: Sequence[Group], kinds: Sequence[str] = ()) -> list[str]:
+    """What the columns of some tables mean, a line per meaning: ``top1 (%), top5 (%): mean ...``; plain text."""
+    headings: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for column in columns(group, kinds):
+            headings.setdefault(column.explanation, {})[column.heading] = None
+    return [f"{', '.join(found)}: {explanation}" for explanation, found in headings.items()]
 
 
 def title(group: Group) -> str:

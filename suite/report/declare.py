@@ -58,6 +58,7 @@ class Report:
     order: str = "method"  # of `ORDERS`: rows of a block by method, the best score first, or the least cost first
     figures: Sequence[str] = ()  # of `suite.report.figures.FIGURES`
     tables: bool = True
+    bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
     claims: bool = False  # whether to test the claims of the methods shown
     headline: Headline | None = None
     runs: Sequence[Runs] = ()  # that --run-missing makes

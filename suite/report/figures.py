@@ -15,6 +15,7 @@ from suite.report.rows import Group, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers; markers and dashes tell series apart in grey.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
@@ -81,18 +82,24 @@ Paint = Callable[["Axes"], None]
 
 
 def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
-    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.8))
     axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
     paint(axes)
     facts = group.facts
-    axes.set_title(_literal(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}"), fontsize=9)
+    axes.set_title(literal(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}"), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7, frameon=False)
+    return save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as SVG and PDF, the same bytes for the same figure; the two paths."""
+    import matplotlib
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "suite", "svg.fonttype": "none"}):
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
@@ -100,7 +107,7 @@ def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
     return [path.with_suffix(".svg"), path.with_suffix(".pdf")]
 
 
-def _literal(text: object) -> str:
+def literal(text: object) -> str:
     """Foreign text for matplotlib, to which a dollar sign means mathematics."""
     return cells.clean(text).replace("$", r"\$")
 
@@ -108,7 +115,7 @@ def _literal(text: object) -> str:
 def _by_method(group: Group) -> Iterator[tuple[list[Row], dict[str, Any]]]:
     """The rows of each method, with the look of its series."""
     for index, method in enumerate(dict.fromkeys(row.method for row in group.rows)):
-        yield [row for row in group.rows if row.method == method], {**_look(index), "label": _literal(method)}
+        yield [row for row in group.rows if row.method == method], {**_look(index), "label": literal(method)}
 
 
 def _look(index: int) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def _scatters(kind: str) -> Callable[[Group], Iterator[tuple[str, Paint]]]:
                     axes.errorbar(across, up, yerr=error, linestyle="none", capsize=2, **look)
             front = pareto(points, bool(group.facts["higher_is_better"]))
             axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
-            axes.set(xlabel=axis.heading, ylabel=_literal(quality[0].heading))
+            axes.set(xlabel=axis.heading, ylabel=literal(quality[0].heading))
 
         yield kind, paint
 
@@ -189,13 +196,13 @@ def _sparsity(group: Group) -> Iterator[tuple[str, Paint]]:
     def paint(axes: Axes) -> None:
         for index, (name, points) in enumerate(series.items()):
             across, up, error = zip(*sorted(points), strict=True)
-            axes.errorbar(across, up, yerr=error, capsize=2, linestyle=_DASHES[index % len(_DASHES)], label=_literal(name),
+            axes.errorbar(across, up, yerr=error, capsize=2, linestyle=_DASHES[index % len(_DASHES)], label=literal(name),
                           **_look(index))
         for row in group.rows:
             if row.role and (score := row.mean("score")) is not None:
                 axes.axhline(score, color="0.5", linestyle="-" if row.role == "reference" else "--", linewidth=1,
-                             label=_literal(label(row)))
-        axes.set(xlabel="sparsity", ylabel=_literal(columns(group, ("quality",))[0].heading))
+                             label=literal(label(row)))
+        axes.set(xlabel="sparsity", ylabel=literal(columns(group, ("quality",))[0].heading))
 
     yield "sparsity", paint
 
@@ -209,8 +216,8 @@ def _curves(group: Group) -> Iterator[tuple[str, Paint]]:
                 for index, row in enumerate(rows):
                     if line := _curve(row, name):
                         axes.plot(*zip(*line, strict=True), linestyle=_DASHES[index % len(_DASHES)], linewidth=1,
-                                  **{**look, "label": _literal(label(row)), "markersize": 3, "markevery": max(1, len(line) // 8)})
-            axes.set(xlabel="optimiser steps", ylabel=_literal(name))
+                                  **{**look, "label": literal(label(row)), "markersize": 3, "markevery": max(1, len(line) // 8)})
+            axes.set(xlabel="optimiser steps", ylabel=literal(name))
 
         yield f"curve-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", paint
 

@@ -78,21 +78,22 @@ def _counts(flat: Flat) -> str:
 
 def _options(chosen: str) -> str:
     return text(", ".join(f"{name}={':'.join(map(str, item)) if isinstance(item, list) else item}"
-                          for name, item in json.loads(chosen).items()))
+                          for name, item in json.loads(chosen).items() if item not in ("", None)))
 
 
 def _seeds(row: Row, back: str) -> str:
     """A table of the row's seeds: every score, the timing with its interval, where it was made, and a link to the record."""
     names = [name for name in row.seeds[0] if name.startswith("score.")]
-    heads = ["seed", *[name.removeprefix("score.") for name in names], "sparse, one thread (ms)", "seconds", "machine", "kernel",
-             "code", "record"]
+    heads = ["seed", "record", *[name.removeprefix("score.") for name in names], "sparse, one thread (ms) [95 %]", "seconds",
+             "machine", "kernel", "code"]
     lines = []
     for flat in row.seeds:
-        found = [str(flat["seed"]), *[cells.digits(flat.get(name)) for name in names], _timing(flat), cells.digits(flat["seconds"]),
+        found = [*[cells.digits(flat.get(name)) for name in names], _timing(flat), cells.digits(flat["seconds"]),
                  f"{flat['cpu']}, {flat['cores']} cores", f"{flat['kernel']} {flat['simd']}" if flat["kernel"] else cells.MISSING,
                  f"{flat['commit'] or 'unknown'}{' and changes' if flat['dirty'] else ''}"]
+        line = "".join(f"<td>{text(item)}</td>" for item in found)
         record = f'<a href="{text(back)}/{quote(flat["id"])}.json">{text(flat["id"].rpartition("/")[2])}</a>'
-        lines.append("<tr>" + "".join(f"<td>{text(item)}</td>" for item in found) + f"<td>{record}</td></tr>")
+        lines.append(f"<tr><td>{text(flat['seed'])}</td><td>{record}</td>{line}</tr>")
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 

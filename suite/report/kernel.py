@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+
 from suite.errors import UserError
 from suite.profile.bench import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
 from suite.record import write_text
 from suite.report.cells import MISSING, count, digits, times
-from suite.report.kernel_figures import ratios, roofline
+from suite.report.kernel_figures import FIGURES
 from suite.report.kernel_numbers import Results, shapes, speedup
+from suite.report.page import embedded, plain
 from suite.report.statistics import break_even
 
 _TEXT = """\
@@ -43,19 +46,39 @@ bytes are its packed weights, its input and its output, each once.
 """
 
 
-def render(folder: Path) -> list[Path]:
-    """Write README.md and two figures per results*.json in `folder`; the same results give the same bytes. What was written."""
-    found = {path.stem.removeprefix("results").removeprefix("-"): _read(path) for path in sorted(folder.glob("results*.json"))}
+def render(folder: Path, to: Path | None = None) -> list[Path]:
+    """Write README.md, the same as index.html, and two figures per results*.json in `folder`, to it or another; what was written.
+
+    The same results give the same bytes.
+    """
+    made, drawn, to = text(folder), [], to or folder
+    to.mkdir(parents=True, exist_ok=True)
+    for stem, results in _found(folder).items():
+        drawn += [paint(results, _names(results), to / f"{name}{stem}.svg") for name, paint in FIGURES.items()]
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(made)
+    for path in drawn:
+        body = body.replace(f'src="{path.name}"', f'src="{embedded(path)}"')
+    write_text(to / "README.md", made)
+    write_text(to / "index.html", plain("The shared 1xN kernel against other engines", f'<main class="text">{body}</main>'))
+    return [to / "README.md", *drawn, to / "index.html"]
+
+
+def text(folder: Path) -> str:
+    """The page as Markdown, from every results*.json in `folder`."""
+    sections = [_section(results, _names(results), stem) for stem, results in _found(folder).items()]
+    return "\n".join([_TEXT, *(line for section in sections for line in section)])
+
+
+def _found(folder: Path) -> dict[str, Results]:
+    """Results by what the names of their figures end in: ``""``, ``"-avx2"``."""
+    found = {path.stem.removeprefix("results"): _read(path) for path in sorted(folder.glob("results*.json"))}
     if not found:
         raise UserError(f"There are no results in '{folder}'; make some with: suite bench --to {folder}")
-    text, written = [_TEXT], []
-    for suffix, results in found.items():
-        names = [name for name in SUBJECTS if name in results["networks"]]
-        stem = f"-{suffix}" if suffix else ""
-        written += [ratios(results, names, folder / f"ratios{stem}.svg"), roofline(results, names, folder / f"roofline{stem}.svg")]
-        text += _section(results, names, stem)
-    write_text(folder / "README.md", "\n".join(text))
-    return [folder / "README.md", *written]
+    return found
+
+
+def _names(results: Results) -> list[str]:
+    return [name for name in SUBJECTS if name in results["networks"]]
 
 
 def _read(path: Path) -> Results:

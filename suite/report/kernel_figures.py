@@ -75,3 +75,6 @@ def _save(figure: Any, path: Path) -> Path:
     with matplotlib.rc_context({"svg.hashsalt": "suite", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
     return path
+
+
+FIGURES = {"ratios": ratios, "roofline": roofline}

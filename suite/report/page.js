@@ -80,10 +80,10 @@ function draw(plots) {
   const charts = document.createElement("div");
   charts.className = "charts";
   plots.append(charts);
-  for (const chart of JSON.parse(plots.querySelector("script").textContent)) {
-    const place = document.createElement("div");
-    charts.append(place);
-    window.Plotly.newPlot(place, chart.data, chart.layout, { responsive: true, displayModeBar: false });
-  }
+  const drawn = JSON.parse(plots.querySelector("script").textContent);
+  const places = drawn.map(() => charts.appendChild(document.createElement("div"))); // all first: they share the width
+  drawn.forEach((chart, index) => {
+    window.Plotly.newPlot(places[index], chart.data, chart.layout, { responsive: true, displayModeBar: false });
+  });
   for (const twin of all(".stills p, .stills .twin", plots)) twin.hidden = true;
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.report import verdicts
-from suite.report.columns import columns, title
+from suite.report.columns import columns, legend, title
 from suite.report.figures import stem
 from suite.report.html import table, text
 from suite.report.plots import plots
@@ -24,30 +24,36 @@ if TYPE_CHECKING:
     from suite.report.render import Content
 
 
-def page(content: Content, back: str, drawn: Mapping[Path, Group]) -> str:
-    """The page. `back` leads from its folder to the results; the SVGs among `drawn` go in, for readers without JavaScript."""
+def page(content: Content, back: str, drawn: Mapping[Path, Group], diagram: Path | None = None) -> str:
+    """The page. `back` leads from its folder to the results; the SVGs go in, those of `drawn` for readers without JavaScript."""
     from plotly.offline import get_plotlyjs
 
-    here = Path(__file__)
-    style, glue = (here.with_name(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    glue = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs().replace("\r", "")
     report = content.report
     stills = {path: group for path, group in drawn.items() if path.suffix == ".svg"}
     sections = [_section(group, content, back, [path for path, owner in stills.items() if owner is group])
                 for group in content.groups] if report.tables else []
     anchors = [f'<li><a href="#{stem(group)}">{text(title(group))}</a></li>' for group in content.groups if report.tables]
-    return "\n".join([
-        "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(glue, plotly)}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{text(report.title)}</title><style>{style}</style></head><body>",
+    return plain(report.title, "\n".join([
         f"<header><h1>{text(report.title)}</h1>",
-        f"<ul class=\"first\">{''.join(f'<li>{text(line)}</li>' for line in content.first)}</ul>",
+        f"<ul class=\"first\">{''.join(f'<li>{text(line)}</li>' for line in content.first)}</ul>", _ranks(diagram),
         f"<p>{text(report.text)}</p>" if report.text else "",
         _controls(content.groups) if report.tables else "",
         f"<nav><details><summary>{len(anchors)} tables</summary><ul>{''.join(anchors)}</ul></details></nav>" if anchors else "",
         "</header><main>", *sections, _claims(content.claims), _unfinished(content), "</main>",
-        f'<script type="text/plain" id="plotly">{plotly}</script>', f"<script>{glue}</script>", "</body></html>", "",
+        f'<script type="text/plain" id="plotly">{plotly}</script>', f"<script>{glue}</script>",
+    ]), glue, plotly)
+
+
+def plain(title: str, body: str, *scripts: str) -> str:
+    """A page around HTML, in which nothing but `scripts` runs and nothing is loaded."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return "\n".join([
+        "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(*scripts)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{text(title)}</title><style>{style}</style></head><body>", body, "</body></html>", "",
     ])
 
 
@@ -75,17 +81,28 @@ def _section(group: Group, content: Content, back: str, pictures: Sequence[Path]
     keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
     stills = "".join(map(_still, pictures))
     charts = plots(group)
+    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns))
     stills = stills or "<p>They need JavaScript.</p>" if charts else stills
     figures = (f'<details class="plots"><summary>Plots</summary><div class="stills">{stills}</div>'
                f'<script type="application/json">{_json(charts)}</script></details>') if charts or stills else ""
     return (f'<section id="{stem(group)}" {keys}><h2>{text(title(group))}</h2>'
-            f"{table(group, report.columns, report.caption, back)}{figures}</section>")
+            f"{table(group, report.columns, report.caption, back)}<details><summary>What the columns mean</summary>"
+            f'<ul class="notes">{meanings}</ul></details>{figures}</section>')
 
 
 def _still(path: Path) -> str:
     """A figure as a picture inside the page; one that has an interactive twin gives way to it."""
     twin = ' class="twin"' if path.stem.endswith(("-macs", "-latency", "-ratio")) else ""
-    return f'<img{twin} alt="{text(path.stem)}" src="data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}">'
+    return f'<img{twin} alt="{text(path.stem)}" src="{embedded(path)}">'
+
+
+def embedded(path: Path) -> str:
+    """An SVG as an address that holds it."""
+    return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
+
+
+def _ranks(diagram: Path | None) -> str:
+    return f'<p class="stills"><img alt="critical differences of the mean ranks" src="{embedded(diagram)}"></p>' if diagram else ""
 
 
 def _json(found: Any) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from suite.errors import UserError
 from suite.record import Record, write_text
 from suite.report import verdicts
+from suite.report.columns import legend
 from suite.report.declare import Report
 from suite.report.flat import flatten
 from suite.report.headline import headline
-from suite.report.ranks import ranks
+from suite.report.ranks import Ranks, draw, ranks
 from suite.report.rows import Group, groups
 from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
 
@@ -25,6 +26,7 @@ class Content:
 
     report: Report
     first: list[str]  # sentences in plain text
+    ranked: Ranks
     groups: list[Group]
     claims: list[verdicts.Tested]
     unfinished: list[Record]  # skipped, failed and interrupted runs
@@ -38,8 +40,9 @@ def gather(report: Report, records: Sequence[Record]) -> Content:
         raise UserError("No finished record fits the report; make some first, for example with: suite run cifar10 one_by_n")
     methods = sorted({item["method"]["name"] for item in chosen})
     tested = verdicts.verdicts(records, methods) if report.claims else []
-    first = headline(report, found) + [ranks(found).sentence] * report.tables
-    return Content(report, first, found, tested, [item for item in chosen if item["status"] != "done"])
+    ranked = ranks(found)
+    first = headline(report, found) + [ranked.sentence] * report.tables
+    return Content(report, first, ranked, found, tested, [item for item in chosen if item["status"] != "done"])
 
 
 def texts(content: Content) -> dict[str, str]:
@@ -58,11 +61,13 @@ def write(content: Content, folder: Path, back: str) -> list[Path]:
     """Write everything to `folder`, each file by rename; the paths. `back` leads from `folder` to the results, as in a link."""
     from suite.report import figures, page
 
-    for name, text in texts(content).items():
+    made = texts(content)
+    for name, text in made.items():
         write_text(folder / name, text)
     drawn = figures.draw_all(content.groups, content.report.figures, folder / "figures")
-    write_text(folder / "index.html", page.page(content, back, drawn))
-    return [*(folder / name for name in texts(content)), *drawn, folder / "index.html"]
+    diagram = draw(content.ranked, folder / "figures/ranks") if content.ranked.mean and content.report.tables else []
+    write_text(folder / "index.html", page.page(content, back, drawn, *diagram[:1]))
+    return [*(folder / name for name in made), *drawn, *diagram, folder / "index.html"]
 
 
 def stale(made: Mapping[str, str], folder: Path) -> list[Path]:
@@ -78,6 +83,8 @@ def _markdown(content: Content) -> str:
     parts = [f"# {escape_markdown(report.title)}", first, report.text.strip()]
     if report.tables:
         parts += [markdown(group, report.columns, report.caption).strip() for group in content.groups]
+        listed = [f"- {escape_markdown(line)}" for line in legend(content.groups, report.columns)]
+        parts += ["## What the columns mean", "\n".join(listed)]
     if content.claims:
         rows = [[escape_markdown(text) for text in tested.texts] for tested in content.claims]
         parts += ["## Claims", "\n".join(markdown_table(verdicts.HEADINGS, rows, "l" * len(verdicts.HEADINGS)))]

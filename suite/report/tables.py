@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 
 from suite.report import cells
-from suite.report.columns import Column, Mark, columns, footnotes, label, marks, noisy, title
+from suite.report.columns import Column, Mark, columns, footnotes, label, legend, marks, noisy, title
 from suite.report.flat import THREADS, WAYS
 from suite.report.rows import Group
 
@@ -48,24 +48,32 @@ def escape_markdown(text: object) -> str:
 
 
 def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
-    """A booktabs table with a rule between blocks; needs ``\\usepackage{booktabs}`` and graphicx."""
+    """A booktabs table with a rule between blocks, latencies in one of their own; needs ``\\usepackage{booktabs}`` and graphicx."""
     shown, notes = columns(group, kinds), footnotes(group, kinds)
     made = body(group, shown, escape_latex, {"best": lambda text: rf"\textbf{{{text}}}",
                                              "second": lambda text: rf"\underline{{{text}}}"})
     names = [escape_latex(label(row)) + (rf"\textsuperscript{{{','.join(map(str, mark))}}}" if mark else "")
              for row, mark in zip(group.rows, notes.marks, strict=True)]
-    rows = [" & ".join([name, *row]) + r" \\" for name, row in zip(names, made, strict=True)]
-    for place, (above, below) in reversed(list(enumerate(pairwise(group.rows), 1))):
-        if above.block != below.block:
-            rows.insert(place, r"\midrule")
-    over = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}" for name, span in spans(shown)]
-    heading = [escape_latex(column.heading) for column in shown]
-    below_it = r" \\ ".join(map(escape_latex, notes.all))
+    parts: dict[bool, list[int]] = {}  # latencies below the rest: all in one line would be too small to read
+    for place, column in enumerate(shown):
+        parts.setdefault(column.group.startswith("latency"), []).append(place)
+    lines: list[str] = []
+    for places in parts.values():
+        over = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}" for name, span in spans([shown[place] for place in places])]
+        rows = [" & ".join([name, *(row[place] for place in places)]) + r" \\" for name, row in zip(names, made, strict=True)]
+        for place, (above, below) in reversed(list(enumerate(pairwise(group.rows), 1))):
+            if above.block != below.block:
+                rows.insert(place, r"\midrule")
+        lines += [
+            r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{l{'r' * len(places)}}}",
+            r"\toprule", " & ".join(["", *over]) + r" \\",
+            " & ".join(["method", *(escape_latex(shown[place].heading) for place in places)]) + r" \\", r"\midrule", *rows,
+            r"\bottomrule", r"\end{tabular}}", r"\par\medskip",
+        ]
+    below_it = r" \\ ".join(map(escape_latex, [*notes.all, *legend([group], kinds)]))
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(filter(None, [title(group) + '.', caption])))}}}",
-        r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'r' * len(shown)}}}", r"\toprule",
-        " & ".join(["", *over]) + r" \\", " & ".join(["method", *heading]) + r" \\", r"\midrule", *rows,
-        r"\bottomrule", r"\end{tabular}}", rf"\par\footnotesize {below_it}", r"\end{table}", "",
+        *lines, rf"\raggedright\scriptsize {below_it}", r"\end{table}", "",
     ])
 
 
@@ -75,7 +83,7 @@ def spans(shown: Sequence[Column]) -> list[tuple[str, int]]:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+          "~": r"$\sim$", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
           "−": "$-$", "×": r"$\times$", "–": "--", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "|": r"\textbar{}",
           '"': "''", "[": "{[}", "]": "{]}", "-": "{-}"}  # fmt: skip
 
@@ -89,10 +97,9 @@ def escape_latex(text: object) -> str:
     return "".join(map(one, cells.clean(text)))
 
 
-#: Column of the CSV: its place among the flat columns, a mean over seeds. Latencies follow, of the table's machine alone.
-NUMBERS = {"score": "score", "reference_score": "reference_score", "change_reference": "change_reference",
-           "change_trained_on": "change_trained_on", "params": "params", "params_nonzero": "params_nonzero",
-           "bytes_packed": "bytes_packed", "macs": "macs", "macs_effective": "macs_effective"}
+#: Flat columns whose means over seeds stand in the CSV. Latencies follow, of the table's machine alone.
+NUMBERS = ("reference_score", "change_reference", "change_trained_on", "params", "params_nonzero", "bytes_packed", "macs",
+           "macs_effective")
 FACTS = ("task", "task_version", "task_options", "arch", "source", "source_digest", "scale", "metric", "unit")
 
 
@@ -104,7 +111,7 @@ def comma_separated(groups: Iterable[Group]) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     timings = [(threads, way) for threads in THREADS for way in WAYS]
-    writer.writerow([*FACTS, "method", "options", "role", "seeds", "deviation", *NUMBERS,
+    writer.writerow([*FACTS, "method", "options", "role", "seeds", "score", "score_deviation", *NUMBERS,
                      *[f"latency_{way}_{threads}_ms" for threads, way in timings], "noisy", "machine", "kernel", "published",
                      "published_where"])
     for group in groups:
@@ -113,7 +120,7 @@ def comma_separated(groups: Iterable[Group]) -> str:
             times = [row.latency(threads, way, place) for threads, way in timings]
             known = any(number is not None for number in times)
             texts = [*[group.facts[name] for name in FACTS], row.method, row.options, row.role]
-            numbers = [len(row.seeds), row.deviation("score"), *[row.mean(name) for name in NUMBERS.values()], *times]
+            numbers = [len(row.seeds), row.mean("score"), row.deviation("score"), *[row.mean(name) for name in NUMBERS], *times]
             noise = str(any(noisy(row, threads) for threads in THREADS)).lower() if known else ""
             rest = [row.first("published"), row.first("published_where") or ""]
             writer.writerow([*map(escape_csv, texts), *map(_number, numbers), noise, *map(escape_csv, place if known else ("", "")),

@@ -16,7 +16,6 @@ from suite.options import build
 from suite.record import Record
 from suite.report import cells
 
-
 Load = Callable[[str, str], Any]  # plugins.load, remembered
 
 
@@ -36,12 +35,13 @@ class Tested:
         steps = "; ".join(f"{cells.digits(test.mean)} [{cells.digits(test.low)}, {cells.digits(test.high)}]"
                           for test in self.verdict.intervals)
         why = f" ({self.verdict.reason})" if self.verdict.reason else ""
-        return (self.method, self.claim.name, self.claim.sentence, self.verdict.finding + why, self.where,
+        return (self.method, self.claim.name, self.verdict.finding + why, self.claim.sentence, self.where,
                 cells.seeds(self.seeds) if self.seeds else cells.MISSING,
                 " / ".join(cells.digits(item) for item in self.verdict.means) or cells.MISSING, steps or cells.MISSING)
 
 
-HEADINGS = ("method", "claim", "what the paper says", "verdict", "on", "seeds", "means", "difference [95 % interval]")
+HEADINGS = ("method", "claim", "verdict", "what the paper says", "on", "seeds", "means (ours / rival)",
+            "difference [95 % interval]")
 
 
 def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
@@ -73,9 +73,8 @@ def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str,
     made = []
     for scale in sorted(scales, key=SCALES.index):
         sides = [_side(claim, side, scale, done, load) for side in claim.sides]
-        places = set.intersection(*({(item["task"]["source"]["kind"], item["task"]["source"]["digest"]) for item in side} for side in sides))
-        for kind, digest in sorted(places):
-            chosen = _newest([[item for item in side if item["task"]["source"]["digest"] == digest] for side in sides])
+        for kind, digest in sorted(set.intersection(*({_source(item) for item in side} for side in sides))):
+            chosen = _newest([[item for item in side if _source(item) == (kind, digest)] for side in sides])
             seeds = tuple(sorted(set.intersection(*(set(side) for side in chosen))))
             where = f"{claim.task}, {kind} data, scale {scale}"
             old = {item["method"]["name"] for side in chosen for item in side.values()
@@ -83,6 +82,10 @@ def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str,
             where += f", an earlier version of {' and '.join(sorted(old))}" if old else ""
             made.append(Tested(name, claim, where, seeds, judge(claim, chosen)))
     return made
+
+
+def _source(item: Record) -> tuple[str, str]:
+    return item["task"]["source"]["kind"], item["task"]["source"]["digest"]
 
 
 def _side(claim: Claim, side: Side, scale: str, records: Sequence[Record], load: Load) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from suite.report.columns import KINDS, label
 from suite.report.declare import Headline, Report, load, names
 from suite.report.figures import FIGURES
 from suite.report.flat import flatten
-from suite.report.render import gather, stale, texts
+from suite.report.render import gather, stale, texts, write
 from suite.report.rows import groups
 
 ROOT = Path(__file__).parents[2]
@@ -119,16 +120,46 @@ def test_reductions_are_against_the_reference():
     assert "| 20.3M | −50.0 % |" in text  # the network is half as large, although none of its own weights is zero
 
 
+def tables(tasks, **changes):
+    return groups(flatten([record(name, top1=score, task__name=task, options={"n": 1}, **changes)
+                           for task in tasks for name, score in (("a", 80.0), ("b", 70.0), ("c", 75.0))]))
+
+
 def ranked(tasks):
-    return ranks.ranks(groups(flatten([record(name, top1=score, task__name=task, options={"n": 1})
-                                       for task in tasks for name, score in (("a", 80.0), ("b", 70.0), ("c", 75.0))])))
+    return ranks.ranks(tables(tasks))
 
 
 def test_ranks_by_hand_and_why_there_are_none():
     found = ranked("vwxyz")
     assert found.mean == {"a n=1": 1.0, "b n=1": 3.0, "c n=1": 2.0}
     assert found.critical == pytest.approx(2.343 * (3 * 4 / (6 * 5)) ** 0.5, abs=1e-3)  # Demsar 2006, Table 5: q = 2.343 for k = 3
+    assert "over 5 tasks (embedded data, scale short" in found.sentence and "p = 0.0067" in found.sentence  # chi2(2) = 10
     assert ranked("vwxy").sentence.startswith("Methods are not ranked over tasks: that takes at least 5")
+
+
+def test_ranks_mix_neither_data_nor_scales():
+    assert not ranks.ranks([*tables("vwx"), *tables("yz", source="subset")]).mean
+    found = ranks.ranks([*tables("vwxyz"), *tables("uvwxyz", scale="long")])
+    assert found.sentence.startswith("Mean ranks over 6 tasks (embedded data, scale long")
+
+
+def test_bars_join_what_does_not_differ():
+    found = ranks.Ranks({"a": 1.0, "b": 1.5, "c": 2.4, "d": 4.5}, 1.0, "")
+    assert ranks.bars(found) == [(1.0, 1.5), (1.5, 2.4)]
+    assert ranks.bars(found._replace(critical=0.2)) == [] and ranks.bars(found._replace(critical=9.0)) == [(1.0, 4.5)]
+
+
+def test_the_diagram_is_drawn_and_in_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
+    records = [record(name, top1=score, task__name=task, options={"n": 1})
+               for task in "vwxyz" for name, score in (("<a>$x$", 80.0), ("b", 70.0), ("c", 75.0))]
+    made = write(gather(Report("x"), records), tmp_path, "results")
+    assert [path.name for path in made if path.stem == "ranks"] == ["ranks.svg", "ranks.pdf"]
+    drawn = (tmp_path / "figures/ranks.svg").read_text()
+    assert "critical difference 1.48" in drawn and "&lt;a&gt;$x$ n=1" in drawn
+    page = (tmp_path / "index.html").read_text()
+    assert base64.b64encode(drawn.encode()).decode() in page
+    assert "critical differences" not in texts(gather(Report("x"), RECORDS))["table.md"]
 
 
 def test_render_then_check_then_stale(tmp_path, monkeypatch):
@@ -179,5 +210,5 @@ def test_run_missing_makes_the_runs_and_renders(fresh_results, tmp_path, monkeyp
     words = ("--reports", tmp_path, "mine", "--run-missing")
     assert "2 runs to make, 0 recorded" in report(*words, "--dry-run") and not (tmp_path / "mine").exists()
     assert "mirrored" in report(*words)
-    assert "| plain | 78.00 ± 0.00 | 2 |" in (tmp_path / "mine/table.md").read_text()
+    assert "seeds 0-1" in (tmp_path / "mine/table.md").read_text() and "| plain | 78.00 ± 0.00 | 98.00" in (tmp_path / "mine/table.md").read_text()
     assert "0 runs to make, 2 recorded" in report(*words, "--dry-run")

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from suite.cli.report import command
 from suite.errors import UserError
 from suite.profile import bench
 from suite.report.kernel import render
@@ -55,7 +57,7 @@ def test_speedups_and_groups_by_hand() -> None:
 def test_the_page_says_what_the_results_say_and_is_the_same_twice(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results()))
     written = render(tmp_path)
-    assert {path.name for path in written} == {"README.md", "ratios.svg", "roofline.svg"}
+    assert {path.name for path in written} == {"README.md", "ratios.svg", "roofline.svg", "index.html"}
     page = written[0].read_text()
     row = next(line for line in page.splitlines() if line.startswith("| MobileNet-V2 | 1 | 4 |"))
     assert row == ("| MobileNet-V2 | 1 | 4 | **1.10× (1.00)** | **2.20× (1.50)** | **4.40× (2.00)** | **11.00× (2.30)** | 0% | 1.43× "
@@ -113,3 +115,21 @@ def test_a_stopped_benchmark_goes_on_and_another_kernel_starts_anew(tmp_path: Pa
     monkeypatch.setattr("suite.kernel.VERSION", "another")
     bench.bench(path, ["resnet50"])
     assert list(json.loads(path.read_text())["networks"]) == ["resnet50"]
+
+
+def test_it_is_a_report_like_the_others(tmp_path: Path) -> None:
+    def report(*words: str) -> str:
+        done = CliRunner().invoke(command, ["--reports", str(tmp_path / "reports"), *words])
+        return str(done.exception) if isinstance(done.exception, UserError) else done.output
+
+    here = tmp_path / "reports/kernel"
+    here.mkdir(parents=True)
+    here.with_suffix(".toml").write_text('title = "Kernel"\nbench = true\n')
+    assert f"There are no results in '{here}'; make some with: suite bench" in report("kernel")
+    (here / "results.json").write_text(json.dumps(results()))
+    assert "README.md' is not what the records say" in report("--check")
+    assert "again/kernel/index.html" in report("kernel", "--to", str(tmp_path / "again")) and not (here / "README.md").exists()
+    assert "index.html" in report() and report("--check") == "1 report up to date.\n"
+    page = (here / "index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 2 and "<script" not in page and "<table>" in page
+    assert page == (tmp_path / "again/kernel/index.html").read_text() and "A | CPU" in page

@@ -96,11 +96,11 @@ def test_foreign_text_does_no_harm():
 
 def test_latex_is_balanced():
     latex = tables.latex(only(RECORDS))
-    assert latex.count(r"\begin{") == latex.count(r"\end{") == 2 and latex.count("{") == latex.count("}")
-    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    over, heading = latex.split(r"\toprule")[1].split(r"\midrule")[0].strip().splitlines()
-    assert all(line.count(" & ") == heading.count(" & ") for line in body)
-    assert sum(map(int, re.findall(r"multicolumn\{(\d+)\}", over))) == heading.count(" & ")
+    assert latex.count(r"\begin{") == latex.count(r"\end{") == 3 and latex.count("{") == latex.count("}")
+    for part, columns_ in zip(latex.split(r"\toprule")[1:], (8, 10), strict=True):  # quality and cost, then latency
+        over, heading, *body = part.split(r"\bottomrule")[0].replace(r"\midrule", "").split("\n")[1:]
+        assert all(line.count(" & ") == heading.count(" & ") == columns_ for line in body if line)
+        assert sum(map(int, re.findall(r"multicolumn\{(\d+)\}", over))) == heading.count(" & ")
 
 
 def test_the_pareto_front_by_hand():
