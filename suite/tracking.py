@@ -155,7 +155,7 @@ class _Store:
         wanted = {"mlflow.experimentKind": "custom_model_development",  # not the pages for language models
                   "mlflow.experiment.primaryMetric.name": f"test/{task['primary']}",
                   "mlflow.experiment.primaryMetric.greaterIsBetter": str(higher),
-                  "mlflow.sharedViewState.suite": _view(task, found.creation_time),
+                  "mlflow.sharedViewState.suite": _view(task, found.creation_time or 0),
                   "mlflow.note.content": _about(found.experiment_id)}
         for name, text in wanted.items():
             if found.tags.get(name) != text:

@@ -77,11 +77,10 @@ def _scores(group: Group) -> list[Column]:
 
 def _cost(group: Group) -> list[Column]:
     def cost(heading: str, name: str, what: str) -> list[Column]:
-        return [
-            Column("cost", f"{heading} ≠ 0", what, lambda row: row.mean(name), lambda row: cells.count(row.mean(name))),
-            Column("cost", f"{heading} change", f"{what}, against the reference (without one: its own dense shape)",
-                   lambda row: kept(row, name), lambda row: cells.reduction(1.0, kept(row, name))),
-        ]
+        left = Column("cost", f"{heading} ≠ 0", what, lambda row: row.mean(name), lambda row: cells.count(row.mean(name)))
+        change = Column("cost", f"{heading} change", "change against the reference (without one: against the own dense shape)",
+                        lambda row: kept(row, name), lambda row: cells.reduction(1.0, kept(row, name)))
+        return [left, change] if _reduced(group, name) else [left]
 
     return [*cost("params", "params_nonzero", "parameters that are not zero"),
             *cost("MACs", "macs_effective", "multiply-accumulates with non-zero weights, one input")]
@@ -94,22 +93,30 @@ def kept(row: Row, name: str) -> float | None:
     return left / whole if whole and left is not None else None
 
 
+def _reduced(group: Group, name: str) -> bool:
+    """Whether anything became less; where nothing did, a column of changes says nothing."""
+    return any(kept(row, name) not in (None, 1.0) for row in group.rows)
+
+
 _WAYS = {"torch": "PyTorch eager, dense", "dense": "this kernel, dense weights", "sparse": "this kernel, packed weights"}
 
 
 def _latencies(group: Group) -> list[Column]:
     found = []
     gains = {"dense": "how many times faster the packed weights are than dense ones in this kernel",
-             "torch": "how many times faster they are than PyTorch eager"}
+             "torch": "how many times faster the packed weights are than PyTorch eager"}
     for place in group.places[:1]:
-        cores = next(flat["cores"] for row in group.rows for flat in row.seeds if str(flat["machine"]) == place[0])
+        cores: int = next(flat["cores"] for row in group.rows for flat in row.seeds if str(flat["machine"]) == place[0])
+        both = f" (1T: on one thread, {cores}T: on {cores})"
         for label, threads, words in (("1T", "one", "one thread"), (f"{cores}T", "all", f"{cores} threads")):
             heading = f"latency, {words}"
             for way, what in _WAYS.items():
-                explained = f"median of one input in ms on {words}: {what}"
+                explained = f"median latency of one input: {what}{both}"
                 found.append(_latency(heading, f"{way} {label} (ms)", explained, threads, way, place))
             for way, name in (("dense", f"gain {label}"), ("torch", f"vs torch {label}")):
-                found.append(_gain(heading, name, f"{gains[way]}, {words}", threads, way, place))
+                if way == "dense" and not _reduced(group, "macs_effective"):
+                    continue  # a dense network against itself
+                found.append(_gain(heading, name, gains[way] + both, threads, way, place))
     return found
 
 

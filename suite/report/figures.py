@@ -91,7 +91,12 @@ def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
     axes.set_title(literal(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}"), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
-    if axes.get_legend_handles_labels()[1]:
+    entries = len(axes.get_legend_handles_labels()[1])
+    if entries > 7:  # beside the curves, not on them
+        figure.set_size_inches(8.6, 3.8)
+        axes.set_position((0.085, 0.16, 0.54, 0.76))
+        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    elif entries:
         axes.legend(fontsize=7, frameon=False)
     return save(figure, path)
 
@@ -150,7 +155,7 @@ def _scatters(kind: str) -> Callable[[Group], Iterator[tuple[str, Paint]]]:
 def ratios(group: Group) -> list[tuple[Row, float, float]]:
     """What MACs promise and what the clock says: the reference's dense MACs and latency over each row's own, both as factors.
 
-    Where no reference was timed, a row stands against its own dense shape.
+    A row of the reference's shape, or without one that was timed, stands against its own dense weights, timed in the same rounds.
     """
     if not group.places:
         return []
@@ -159,7 +164,9 @@ def ratios(group: Group) -> list[tuple[Row, float, float]]:
     found = []
     for row in group.rows:
         macs, left = row.mean("reference_macs") if before else row.mean("macs"), row.mean("macs_effective")
-        dense, sparse = before or row.latency("one", "dense", place), row.latency("one", "sparse", place)
+        own = row.latency("one", "dense", place)
+        dense = own if before is None or row.mean("macs") == row.mean("reference_macs") else before
+        sparse = row.latency("one", "sparse", place)
         if row.role != "reference" and macs and left and dense and sparse:
             found.append((row, macs / left, dense / sparse))
     return found

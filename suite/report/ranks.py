@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from suite.report import cells
 from suite.report.columns import label
@@ -93,7 +93,7 @@ def draw(found: Ranks, path: Path) -> list[Path]:
     figure = Figure(figsize=(7.0, height))
     axes = figure.add_axes((0.34, 0.0, 0.32, 1.0), xlim=(low, high), ylim=(-(height - 0.75) / step, 0.75 / step))
     axes.axis("off")
-    line = {"color": "black", "linewidth": 1, "clip_on": False}
+    line: dict[str, Any] = {"color": "black", "linewidth": 1, "clip_on": False}
     axes.plot((low, high), (0, 0), **line)
     for tick in range(1, len(order) + 1):
         axes.plot((tick, tick), (0, 0.25), **line)

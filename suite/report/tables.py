@@ -70,7 +70,7 @@ def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
             " & ".join(["method", *(escape_latex(shown[place].heading) for place in places)]) + r" \\", r"\midrule", *rows,
             r"\bottomrule", r"\end{tabular}}", r"\par\medskip",
         ]
-    below_it = r" \\ ".join(map(escape_latex, [*notes.all, *legend([group], kinds)]))
+    below_it = r" \\ ".join(map(escape_latex, [*notes.all, "; ".join(legend([group], kinds)) + "."]))
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(filter(None, [title(group) + '.', caption])))}}}",
         *lines, rf"\raggedright\scriptsize {below_it}", r"\end{table}", "",
@@ -112,8 +112,8 @@ def comma_separated(groups: Iterable[Group]) -> str:
     writer = csv.writer(output, lineterminator="\n")
     timings = [(threads, way) for threads in THREADS for way in WAYS]
     writer.writerow([*FACTS, "method", "options", "role", "seeds", "score", "score_deviation", *NUMBERS,
-                     *[f"latency_{way}_{threads}_ms" for threads, way in timings], "noisy", "machine", "kernel", "published",
-                     "published_where"])
+                     *[f"latency_{way}_{threads}_ms" for threads, way in timings], "noisy", "machine", "cpu", "kernel",
+                     "published", "published_where"])
     for group in groups:
         place = group.places[0] if group.places else ("", "")
         for row in group.rows:
@@ -122,14 +122,14 @@ def comma_separated(groups: Iterable[Group]) -> str:
             texts = [*[group.facts[name] for name in FACTS], row.method, row.options, row.role]
             numbers = [len(row.seeds), row.mean("score"), row.deviation("score"), *[row.mean(name) for name in NUMBERS], *times]
             noise = str(any(noisy(row, threads) for threads in THREADS)).lower() if known else ""
-            rest = [row.first("published"), row.first("published_where") or ""]
-            writer.writerow([*map(escape_csv, texts), *map(_number, numbers), noise, *map(escape_csv, place if known else ("", "")),
-                             _number(rest[0]), escape_csv(rest[1])])
+            where = (place[0], row.first("cpu"), place[1]) if known else ("", "", "")
+            writer.writerow([*map(escape_csv, texts), *map(_number, numbers), noise, *map(escape_csv, where),
+                             _number(row.first("published")), escape_csv(row.first("published_where") or "")])
     return output.getvalue()
 
 
 def _number(number: float | None) -> str:
-    return "" if number is None else repr(number)
+    return "" if number is None else repr(int(number) if number == int(number) else number)
 
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones too: some spreadsheets take them for the narrow

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from browsers import chromium, missing
 from records import family
 
-from suite.record import write_text
+from suite.record import read_all, write_text
 from suite.report import page
-from suite.report.declare import Report
-from suite.report.render import gather
+from suite.report.declare import Report, load
+from suite.report.render import gather, write
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
 
+ROOT = Path(__file__).parents[2]
 METHODS = ("one_by_n", "l1_filter", "magnitude", "random_filter", "<script>alert(1)</script>")
 RECORDS = [item for scale in ("short", "long") for source in ("embedded", "subset") for arch in ("resnet20", "resnet56") for seed in range(6)
            for item in family(seed, {name: 1.0 + place for place, name in enumerate(METHODS)}, scale=scale, source=source, arch=arch)]
@@ -126,6 +128,21 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser):
     assert script(browser, fits)
     assert script(browser, "return document.querySelector('.scroll').scrollWidth > document.querySelector('.scroll').clientWidth")
     browser.set_window_size(1400, 900)
+
+
+def test_the_leaderboard_of_the_committed_records_renders_in_time_and_opens(browser, tmp_path):
+    start = time.process_time()
+    report = load("leaderboard", ROOT / "reports")
+    content = gather(report, read_all(ROOT / "results"))
+    write(content, tmp_path, "results")
+    assert time.process_time() - start < 20
+    browser.get((tmp_path / "index.html").as_uri())
+    shown = browser.find_element("tag name", "body").text
+    assert all(line in " ".join(shown.split()) for line in content.first)
+    rows = sum(len(group.rows) for group in content.groups) + len(content.claims)
+    assert browser.find_element("css selector", "output").text == f"{rows} of {rows} rows"
+    for name in ("What the columns mean", "Claims"):
+        assert name in shown
 
 
 def test_the_console_is_quiet(browser):
