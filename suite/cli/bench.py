@@ -16,11 +16,11 @@ import click
 @click.option("--simd", type=click.Choice(["avx512", "avx2", "portable"]),
               help="Force the kernel's SIMD path; avx2 also limits the peers that can be limited.")
 @click.option("--again", is_flag=True, help="Time networks again that are timed.")
-@click.option("--page", is_flag=True, help="Time nothing, render the page from its results.")
-def command(networks: tuple[str, ...], to: Path, calls: int, seconds: float, simd: str | None, again: bool, page: bool) -> None:
+def command(networks: tuple[str, ...], to: Path, calls: int, seconds: float, simd: str | None, again: bool) -> None:
     """Time whole networks and their layers, dense and 1xN-pruned, against the installed peers, and write the page.
 
     Needs about 20 minutes on two quiet cores; stopped, it goes on with the next network. Peers: pip install 'suite[peers]'.
+    The page alone, without timing: suite report kernel
     """
     if simd:
         os.environ["SUITE_SIMD"] = simd
@@ -30,8 +30,7 @@ def command(networks: tuple[str, ...], to: Path, calls: int, seconds: float, sim
     from suite.report.kernel import render
 
     chosen = choose(networks)
-    if not page:
-        path = to / (f"results-{simd}.json" if simd else "results.json")
-        bench(path, chosen, calls=calls, seconds=seconds, again=again, say=lambda sentence: click.echo(f"  {sentence}", err=True))
+    path = to / (f"results-{simd}.json" if simd else "results.json")
+    bench(path, chosen, calls=calls, seconds=seconds, again=again, say=lambda sentence: click.echo(f"  {sentence}", err=True))
     for written in render(to):
         click.echo(written)

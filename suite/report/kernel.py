@@ -20,7 +20,7 @@ from suite.report.statistics import break_even
 _TEXT = """\
 # The shared 1xN kernel against other engines
 
-Made by `suite bench` (timing, then this page) or `suite bench --page` (this page alone, from the JSON beside it). Batch 1,
+Made by `suite bench` (timing, then this page) or `suite report kernel` (this page alone, from the JSON beside it). Batch 1,
 float32, random weights; the networks are pruned by magnitude, the same share in every layer that pruning touches, and their
 batch normalisation is settled on noise. All contenders of a row ran in one process in interleaved rounds: in its turn each makes
 two calls that do not count and three that do. Figures are medians; ~ marks a noisy one (`suite/profile/latency.py` says when).
@@ -29,9 +29,9 @@ as many threads as the plan. They do not use the zeros.
 """
 
 _BARS = """\
-How many times faster than its rival the plan is: the fastest fp32 engine that ran, or the one named. In brackets the bar of
-issue 3 (5 % more at N = 8), bold where it is reached. Break-even: from which share of removed blocks on the plan is faster. 30 %:
-the plan pruned by so much over the same plan unpruned, which must not be below 1.
+How many times faster than its rival the plan is: the fastest fp32 engine that ran, or the one named. In brackets the bar that this
+project set itself (5 % more at N = 8), bold where it is reached. Break-even: from which share of removed blocks on the plan is
+faster. 30 %: the plan pruned by so much over the same plan unpruned, which must not be below 1.
 """
 
 _LAYERS = f"""\
