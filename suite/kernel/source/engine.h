@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "simd.h"
@@ -13,21 +15,40 @@
 
 namespace suite {
 
-// Planes of `channels` x `height` x `width` floats. Rows are `pitch` apart; the columns after `width` are zero and serve as
-// the right edge of one row and the left edge of the next, the zero rows after a plane as its lower and the next plane's
-// upper edge. A convolution's tap is then one constant distance in memory, and a tile may run over row ends. A compact
-// buffer has no padding at all.
+// Rows `top` .. top + height - 1 of all planes of a value. Rows are `pitch` apart; the columns after `width` are zero and serve
+// as the right edge of one row and the left edge of the next. Above and below its rows a plane has `pad` more: zero where the
+// value ends there, else copies of a neighbour's. Where a band is a whole value they are zero, and shared by a plane and the next
+// one. A convolution's tap is then one constant distance in memory, and a tile may run over row ends. A compact buffer has no
+// padding at all.
 struct Buffer {
   int channels, height, width, pad;
   bool compact;
+  int rows, top = 0;  // `rows`: the memory's, of which a band may have less
   std::ptrdiff_t pitch, plane;
   std::shared_ptr<float[]> memory;
+  std::size_t bytes;
   float* first = nullptr;  // pixel (0, 0) of plane 0
 
-  Buffer(int channels, int height, int width, int pad, bool compact);
+  Buffer(int channels, int height, int width, int pad, bool compact, bool whole = true);
   float* pixel(int channel) const { return first + channel * plane; }
-  std::size_t size() const { return static_cast<std::size_t>(channels) * height * width; }
+  int bottom() const { return top + height; }
   std::ptrdiff_t span() const { return (height - 1) * pitch + width; }  // from the first pixel to behind the last
+};
+
+// The planes of `channels` x `height` x `width` floats that a network has between two layers. Every thread has a band of rows in
+// memory of its own, so that most layers neither wait nor fetch what another core has just written; a value of fewer rows than
+// threads, and a compact one, is a single band that threads share.
+struct Value {
+  int channels, height, width, pad;
+  bool compact;
+  std::vector<Buffer> bands;
+  bool exchanged = false;  // whether a step before has copied the neighbours' rows
+
+  bool banded() const { return bands.size() > 1; }
+  const Buffer& of(int thread) const { return bands[banded() ? thread : 0]; }
+  std::vector<const Buffer*> each(int threads) const;  // of() by thread
+  const float* row(int channel, int y) const;
+  std::size_t size() const { return static_cast<std::size_t>(channels) * height * width; }
 };
 
 // Weights of 1xN blocks: groups of n output channels; per group the kept blocks with their input channel and tap.
@@ -53,8 +74,6 @@ struct Filter {
   bool depthwise;
 };
 
-struct Convolution;
-
 class Engine {
  public:
   // `simd`: "avx512", "avx2", "portable", or "" for the best that this CPU runs.
@@ -62,7 +81,7 @@ class Engine {
 
   std::string simd() const { return kernels_->name; }
   int threads() const { return team_->size(); }
-  void set_threads(int threads);
+  std::size_t bytes() const { return bytes_; }  // of all buffers, and of what layers keep between their parts
 
   int buffer(int channels, int height, int width, int pad, bool compact);
   // The first `channels` planes of the same memory as another buffer's; for a value that comes when the other's is dead.
@@ -87,18 +106,25 @@ class Engine {
   void run(int first, int last);  // steps first..last-1; may be called from several threads, one runs at a time
 
  private:
-  using Step = std::function<void(int thread, int threads)>;
-  int append(Step step);
-  Buffer& at(int number) const { return *buffers_.at(number); }
-  const std::vector<int32_t>* mask(const Buffer& of);
-  const float* residual(int number, const Buffer& output) const;
-  void spread(Convolution& job, const Buffer& input);
+  using Work = std::function<void(int thread, int threads)>;
+  // A step is `local` if every thread reads and writes its own bands alone: nobody need wait between two such steps.
+  struct Step {
+    bool local;
+    Work work;
+  };
+  int append(bool local, Work work);
+  const Value& at(int number) const { return *values_.at(number); }
+  Value& target(int number);
+  const int32_t* mask(const Buffer& of);
+  std::vector<const float*> residual(int number, const Value& output) const;
+  void exchange(int number);
 
   const Kernels* kernels_;
   std::unique_ptr<Team> team_;
-  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<std::unique_ptr<Value>> values_;
   std::vector<Step> steps_;
-  std::vector<std::unique_ptr<std::vector<int32_t>>> masks_;
+  std::map<std::tuple<int, int, std::ptrdiff_t>, std::vector<int32_t>> masks_;  // by height, width and pitch
+  std::size_t bytes_ = 0;
   std::mutex running_;
 };
 
