@@ -30,6 +30,8 @@ const Kernels* choose(const std::string& simd) {
   throw std::invalid_argument("SUITE_SIMD is '" + simd + "'; it may be avx512, avx2 or portable");
 }
 
+constexpr int fewest_rows = 4;  // of a band: with less, threads that share the weights are faster than those that share the rows
+
 // The first channel of a value that a thread works on, and the one behind its last.
 std::pair<std::ptrdiff_t, std::ptrdiff_t> channels(const Value& value, int thread, int threads) {
   return value.banded() ? std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, value.channels) : share(value.channels, thread, threads);
@@ -85,7 +87,7 @@ Engine::Engine(const std::string& simd, int threads) : kernels_(choose(simd)) {
 }
 
 int Engine::buffer(int channels, int height, int width, int pad, bool compact) {
-  const int count = compact || height < threads() ? 1 : threads(), tallest = (height + count - 1) / count;
+  const int count = compact || height < fewest_rows * threads() ? 1 : threads(), tallest = (height + count - 1) / count;
   auto value = std::make_unique<Value>(Value{channels, height, width, pad, compact, {}});
   for (int i = 0; i < count; ++i) {
     const auto [top, bottom] = share(height, i, count);

@@ -36,8 +36,8 @@ struct Buffer {
 };
 
 // The planes of `channels` x `height` x `width` floats that a network has between two layers. Every thread has a band of rows in
-// memory of its own, so that most layers neither wait nor fetch what another core has just written; a value of fewer rows than
-// threads, and a compact one, is a single band that threads share.
+// memory of its own, so that most layers neither wait nor fetch what another core has just written; a value of few rows, and a
+// compact one, is a single band that threads share.
 struct Value {
   int channels, height, width, pad;
   bool compact;
