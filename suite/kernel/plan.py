@@ -107,18 +107,19 @@ class Plan:
         return sum(layer.bytes for layer in self.layers)
 
     @property
+    def activation_bytes(self) -> int:
+        """Bytes of all memory that the engine holds for values between layers and within them."""
+        return self.engine.bytes
+
+    @property
     def simd(self) -> str:
         """The SIMD path in use."""
         return self.engine.simd
 
     @property
     def threads(self) -> int:
-        """Threads that share each step; settable."""
+        """Threads that share the work."""
         return self.engine.threads
-
-    @threads.setter
-    def threads(self, count: int) -> None:
-        self.engine.threads = count
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

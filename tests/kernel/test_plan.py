@@ -255,7 +255,7 @@ def test_refuses_images_of_another_size_and_impossible_threads():
     with pytest.raises(ValueError, match=r"images of \(1, 3, 8, 8\), not \(1, 3, 9, 8\)"):
         plan(torch.ones(1, 3, 9, 8))
     with pytest.raises(ValueError, match="0 threads are not possible"):
-        plan.threads = 0
+        lower(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.ones(1, 3, 8, 8), threads=0)
 
 
 def test_a_network_that_cannot_be_traced_runs_in_torch_and_says_so():
