@@ -37,10 +37,10 @@ class Memory(NamedTuple):
 
 
 class Emitter:
-    """Adds steps to an engine; each method returns where its result is. `padding` gives zero columns by map size (H, W)."""
+    """Adds steps to an engine; each method returns where its result is. `padding` and `bands` give zero columns and bands by map size (H, W)."""
 
-    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int]) -> None:
-        self.engine, self.dense, self.padding = engine, dense, padding
+    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int], bands: dict[tuple[int, int], int]) -> None:
+        self.engine, self.dense, self.padding, self.bands = engine, dense, padding, bands
         self.program: list[Native | Write | Read | Call] = []
         self.layers: list[Layer] = []
         self.steps = 0  # native ones so far
@@ -65,7 +65,7 @@ class Emitter:
         return Slot(buffer, planes, compact, tokens)
 
     def _own(self, planes: Planes, compact: bool) -> int:
-        return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact)
+        return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact, self.bands.get(planes[1:], 1))
 
     def recycle(self, alive: set[int]) -> None:
         """Let later values have the memory of all buffers but those `alive`."""
@@ -118,7 +118,9 @@ class Emitter:
         else:
             slot = self._buffer(planes, False, source.tokens)
         before = -1 if residual is None else residual.buffer
-        return self._did(self.engine.convolve(source.buffer, slot.buffer, before, self._filter(name, module, planes, clamp)), slot)
+        step = self.engine.convolve(source.buffer, slot.buffer, before, self._filter(name, module, planes, clamp))
+        self.layers[-1].how = self.engine.how(step)
+        return self._did(step, slot)
 
     def pair(self, names: tuple[str, str], modules: tuple[nn.Conv2d, nn.Conv2d], source: Slot,
              shapes: tuple[tuple[int, ...], ...], clamps: tuple[Clamp, Clamp]) -> Slot:
@@ -128,7 +130,9 @@ class Emitter:
         _, height, width = planes[0]
         filters = [self._filter(*layer) for layer in zip(names, modules, planes, clamps, strict=True)]
         padding = self.padding.get((height, width), 0)
-        return self._did(self.engine.convolve_pair(source.buffer, height, width, padding, slot.buffer, *filters), slot)
+        step = self.engine.convolve_pair(source.buffer, height, width, padding, slot.buffer, *filters)
+        self.layers[-2].how, self.layers[-1].how = self.engine.how(step), "with the one before"
+        return self._did(step, slot)
 
     def _filter(self, name: str, module: Any, planes: Planes, clamp: Clamp) -> Any:
         """A convolution, or a linear layer over tokens, packed; `planes` are its outputs."""

@@ -38,9 +38,14 @@ def simd_path() -> str:
     return engine(1).simd
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layer:
-    """One layer inside the plan; `kept` is the share of weights stored (padding zeros count as stored)."""
+    """One layer inside the plan; `kept` is the share of weights stored (padding zeros count as stored).
+
+    `how` is what the plan chose for it: output channels by vectors in a register tile; bands of rows that pass through the layers
+    one by one; chunks of a band that stay in the cache while all weights pass over them; whether the input is copied by stride
+    phases first; whether the depthwise layer behind it runs with it.
+    """
 
     name: str
     kind: str
@@ -49,6 +54,7 @@ class Layer:
     macs: int
     effective: int
     bytes: int
+    how: str = ""
 
 
 @dataclass

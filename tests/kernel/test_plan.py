@@ -236,7 +236,7 @@ def test_a_sum_is_written_over_its_dead_part_but_not_by_a_depthwise_layer():
 
 
 def test_dead_values_leave_their_memory_to_later_ones_of_the_same_layout():
-    emit = Emitter(engine(1), False, {})
+    emit = Emitter(engine(1), False, {}, {})
     first = emit.write("images", (1, 8, 5, 5))
     second = emit.activate(first, "clamp", 0, 1)
     emit.recycle({second.buffer})
@@ -254,7 +254,7 @@ def test_refuses_images_of_another_size_and_impossible_threads():
     plan = lower(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.ones(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"images of \(1, 3, 8, 8\), not \(1, 3, 9, 8\)"):
         plan(torch.ones(1, 3, 9, 8))
-    with pytest.raises(ValueError, match="0 threads are not possible"):
+    with pytest.raises(UserError, match="0 threads are not possible"):
         lower(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.ones(1, 3, 8, 8), threads=0)
 
 

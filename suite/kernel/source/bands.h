@@ -17,20 +17,22 @@ inline std::pair<int, int> needs(const Geometry& g, int first, int last, int hei
   return {std::clamp(begin, 0, height), std::clamp(end, 0, height)};
 }
 
-// Whether every thread has in its band of `input` all rows that its output needs.
+// Whether every band of `input` has all rows that the same band of the output needs.
 inline bool has_own(const Value& input, const std::vector<const Buffer*>& outputs, const Geometry& g) {
-  for (std::size_t thread = 0; input.banded() && thread < outputs.size(); ++thread) {
-    const auto [first, last] = needs(g, outputs[thread]->top, outputs[thread]->bottom(), input.height);
-    if (first < last && (first < input.bands[thread].top || last > input.bands[thread].bottom())) return false;
+  if (input.banded() && input.bands.size() != outputs.size()) return false;
+  for (std::size_t i = 0; input.banded() && i < outputs.size(); ++i) {
+    const auto [first, last] = needs(g, outputs[i]->top, outputs[i]->bottom(), input.height);
+    if (first < last && (first < input.bands[i].top || last > input.bands[i].bottom())) return false;
   }
   return true;
 }
 
 // Whether it has them, and the zeros around the input, with copies of as many of its neighbours' rows as there is room for.
 inline bool has_near(const Value& input, const std::vector<const Buffer*>& outputs, const Geometry& g) {
-  for (std::size_t thread = 0; input.banded() && thread < outputs.size(); ++thread) {
-    const auto [first, last] = reads(g, outputs[thread]->top, outputs[thread]->bottom());
-    const Buffer& band = input.bands[thread];
+  if (input.banded() && input.bands.size() != outputs.size()) return false;
+  for (std::size_t i = 0; input.banded() && i < outputs.size(); ++i) {
+    const auto [first, last] = reads(g, outputs[i]->top, outputs[i]->bottom());
+    const Buffer& band = input.bands[i];
     if (first < band.top - band.pad || last > band.bottom() + band.pad) return false;
   }
   return true;

@@ -26,11 +26,20 @@ struct Layer {
   int width, log_width, longest;         // output channels and vectors in a tile
   int chunk;                             // vectors whose input stays near while all groups pass over it
   bool light;                            // the weights are no burden if every thread reads them all
+
+  std::string how(const Value& output) const {
+    if (by_channel) return "by channel";
+    const auto vectors = (output.bands[0].span() + kernels->lanes - 1) / kernels->lanes;
+    std::string words = std::to_string(width) + "x" + std::to_string(longest) + " tiles";
+    if (output.banded()) words += ", " + std::to_string(output.bands.size()) + " bands";
+    if (vectors > chunk && !depthwise) words += ", " + std::to_string((vectors + chunk - 1) / chunk) + " chunks";
+    return copied ? words + ", phases copied" : words;
+  }
 };
 
 }  // namespace
 
-// One thread's part of a layer: a band of its output, or a share of a band that all threads have in common.
+// A layer's part: a band of its output, or a thread's share of a band that all threads have in common.
 struct Convolution {
   std::shared_ptr<const Layer> layer;
   const Value* input;
@@ -39,7 +48,7 @@ struct Convolution {
   const Buffer* to;
   const float* residual;  // laid out like the output, or null
   const int32_t* mask;
-  std::unique_ptr<Buffer> copies;  // the stride phases of as many rows as there are at a time
+  std::shared_ptr<Buffer> copies;  // the stride phases of as many rows as there are at a time; all bands of a thread share them
 
   int vectors() const { return static_cast<int>((to->span() + layer->kernels->lanes - 1) / layer->kernels->lanes); }
 
@@ -250,19 +259,25 @@ std::shared_ptr<const Layer> prepare(const Kernels* kernels, const Value& input,
   return layer;
 }
 
-// The part of a layer that makes `to` of `input`, of which `from` is at hand.
-Convolution part_of(std::shared_ptr<const Layer> layer, const Value& input, const Buffer& from, const Buffer& to,
-                    const float* residual, const int32_t* mask) {
-  const Phases& phases = layer->phases;
-  Convolution made{layer, &input, nullptr, from.plane, &to, residual, mask, nullptr};
-  if (layer->copied) {
-    const int planes = (layer->depthwise ? 1 : input.channels) * phases.phases_y * phases.phases_x;
-    made.copies = std::make_unique<Buffer>(1, planes, static_cast<int>(phases.plane), 0, true);
-    made.per_channel = phases.per_channel();
-  } else {
-    made.source = from.first + (layer->geometry.stride_y * to.top - from.top) * from.pitch;
+// Memory for the phases that a layer copies, for each thread; null where it copies none.
+std::vector<std::shared_ptr<Buffer>> copies_for(const Layer& layer, int channels, int threads, std::size_t& bytes) {
+  std::vector<std::shared_ptr<Buffer>> made(threads);
+  const int planes = (layer.depthwise ? 1 : channels) * layer.phases.phases_y * layer.phases.phases_x;
+  for (auto& buffer : made) {
+    if (!layer.copied) continue;
+    buffer = std::make_shared<Buffer>(1, planes, static_cast<int>(layer.phases.plane), 0, true);
+    bytes += buffer->bytes;
   }
   return made;
+}
+
+// The part of a layer that makes band `to`, number `i`, of `input`.
+Convolution part_of(const std::shared_ptr<const Layer>& layer, const Value& input, std::size_t i, const Buffer& to,
+                    const float* residual, const int32_t* mask, std::shared_ptr<Buffer> copies) {
+  const Buffer& from = input.bands[input.banded() && !layer->copied ? i : 0];
+  const float* const source = from.first + (layer->geometry.stride_y * to.top - from.top) * from.pitch;
+  return {layer, &input, layer->copied ? nullptr : source, layer->copied ? layer->phases.per_channel() : from.plane, &to, residual,
+          mask, std::move(copies)};
 }
 
 }  // namespace
@@ -270,20 +285,19 @@ Convolution part_of(std::shared_ptr<const Layer> layer, const Value& input, cons
 int Engine::convolve(int in, int out, int added, Filter filter) {
   const Value &input = at(in), &output = target(out);
   check(filter, input.channels, output.channels, output.compact);
-  const auto bands = output.each(threads());
+  const auto bands = output.parts(threads());
   const bool own = has_own(input, bands, filter.geometry), near = has_near(input, bands, filter.geometry);
   const auto layer = prepare(kernels_, input, output, std::move(filter), near, false);
   if (!own && !layer->copied) exchange(in);
   const auto residuals = residual(added, output);
   const auto jobs = std::make_shared<std::vector<Convolution>>();
-  for (int thread = 0; thread < threads(); ++thread) {
-    jobs->push_back(part_of(layer, input, input.of(thread), *bands[thread], residuals[thread], mask(*bands[thread])));
-    bytes_ += jobs->back().copies ? jobs->back().copies->bytes : 0;
-  }
+  const auto copies = copies_for(*layer, input.channels, threads(), bytes_);
+  for (std::size_t i = 0; i < bands.size(); ++i)
+    jobs->push_back(part_of(layer, input, i, *bands[i], residuals[i], mask(*bands[i]), copies[i * threads() / bands.size()]));
   const bool banded = output.banded();
-  return append(banded && input.banded() && (own || !layer->copied), [jobs, banded](int thread, int threads) {
-    (*jobs)[thread].run(banded ? 0 : thread, banded ? 1 : threads);
-  });
+  return append(banded && input.banded() && (own || !layer->copied), output, [jobs, banded](int number, int parts) {
+    (*jobs)[number].run(banded ? 0 : number, banded ? 1 : parts);
+  }, layer->how(output));
 }
 
 int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filter first, Filter second) {
@@ -295,9 +309,9 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
   const auto groups = std::clamp<std::ptrdiff_t>(near_chunk / (n * plane), 1, (rows + n - 1) / n);
   check(first, input.channels, rows, false);
   check(second, rows, output.channels, output.compact);
-  std::vector<std::pair<int, int>> rows_between;  // rows between the layers, by thread
+  std::vector<std::pair<int, int>> rows_between;  // rows between the layers, by band
   int most = 1;
-  const auto bands = output.each(threads());
+  const auto bands = output.parts(threads());
   for (const Buffer* to : bands) {
     rows_between.push_back(needs(second.geometry, to->top, to->bottom(), height));
     if (rows_between.back().first >= rows_between.back().second) rows_between.back() = {0, 1};  // the window lies in the padding
@@ -321,17 +335,18 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
   std::vector<int64_t> cost;
   for (std::size_t group = 0; group < one->cost.size(); ++group)  // a depthwise channel costs about as much as 3 x 3 blocks of 1
     cost.push_back(one->cost[group] + static_cast<int64_t>(group) * (9 + 2 * n));
-  for (int thread = 0; thread < threads(); ++thread) {
-    Pair& job = *(*jobs)[thread];
-    job.one = part_of(one, input, input.of(thread), *between[thread], nullptr, mask(*between[thread]));
-    job.two = part_of(two, job.between, *between[thread], *bands[thread], nullptr, mask(*bands[thread]));
+  const auto copies = copies_for(*one, input.channels, threads(), bytes_), others = copies_for(*two, like.channels, threads(), bytes_);
+  for (std::size_t i = 0; i < bands.size(); ++i) {
+    Pair& job = *(*jobs)[i];
+    const std::size_t thread = i * threads() / bands.size();
+    job.one = part_of(one, input, i, *between[i], nullptr, mask(*between[i]), copies[thread]);
+    job.two = part_of(two, job.between, 0, *bands[i], nullptr, mask(*bands[i]), others[thread]);
     job.cost = cost;
-    for (const Convolution* part : {&job.one, &job.two}) bytes_ += part->copies ? part->copies->bytes : 0;
   }
   const bool banded = output.banded();
-  return append(banded && input.banded() && (own || !one->copied), [jobs, banded](int thread, int threads) {
-    (*jobs)[thread]->run(banded ? 0 : thread, banded ? 1 : threads);
-  });
+  return append(banded && input.banded() && (own || !one->copied), output, [jobs, banded](int number, int parts) {
+    (*jobs)[number]->run(banded ? 0 : number, banded ? 1 : parts);
+  }, one->how(output) + ", with the next");
 }
 
 }  // namespace suite

@@ -68,9 +68,9 @@ Buffer::Buffer(int channels, int height, int width, int pad, bool compact, bool 
   first = start + edge;
 }
 
-std::vector<const Buffer*> Value::each(int threads) const {
+std::vector<const Buffer*> Value::parts(int threads) const {
   std::vector<const Buffer*> found;
-  for (int thread = 0; thread < threads; ++thread) found.push_back(&of(thread));
+  for (int i = 0; i < (banded() ? static_cast<int>(bands.size()) : threads); ++i) found.push_back(&of(i));
   return found;
 }
 
@@ -86,8 +86,9 @@ Engine::Engine(const std::string& simd, int threads) : kernels_(choose(simd)) {
   team_ = std::make_unique<Team>(threads);
 }
 
-int Engine::buffer(int channels, int height, int width, int pad, bool compact) {
-  const int count = compact || height < fewest_rows * threads() ? 1 : threads(), tallest = (height + count - 1) / count;
+int Engine::buffer(int channels, int height, int width, int pad, bool compact, int each) {
+  const int most = std::min(each, height / (fewest_rows * threads()));
+  const int count = compact || most < 1 ? 1 : most * threads(), tallest = (height + count - 1) / count;
   auto value = std::make_unique<Value>(Value{channels, height, width, pad, compact, {}});
   for (int i = 0; i < count; ++i) {
     const auto [top, bottom] = share(height, i, count);
@@ -117,8 +118,8 @@ Value& Engine::target(int number) {
   return value;
 }
 
-int Engine::append(bool local, Work work) {
-  steps_.push_back({local, std::move(work)});
+int Engine::append(bool local, const Value& output, Work work, std::string how) {
+  steps_.push_back({local, static_cast<int>(output.bands.size()), std::move(work), std::move(how)});
   return static_cast<int>(steps_.size()) - 1;
 }
 
@@ -130,25 +131,24 @@ const int32_t* Engine::mask(const Buffer& of) {
 }
 
 std::vector<const float*> Engine::residual(int number, const Value& output) const {
-  std::vector<const float*> found(threads(), nullptr);
+  std::vector<const float*> found(output.parts(threads()).size(), nullptr);
   if (number < 0) return found;
   const Value& added = at(number);
-  for (int thread = 0; thread < threads(); ++thread) {
-    const Buffer &from = added.of(thread), &to = output.of(thread);
-    if (from.pitch != to.pitch || from.plane != to.plane || from.compact || added.channels < output.channels)
-      throw std::invalid_argument("a residual must be laid out like the output");
-    found[thread] = from.first;
-  }
+  const Buffer &like = added.bands[0], &to = output.bands[0];
+  if (added.bands.size() != output.bands.size() || like.pitch != to.pitch || like.plane != to.plane || added.compact ||
+      added.channels < output.channels)
+    throw std::invalid_argument("a residual must be laid out like the output");
+  for (std::size_t i = 0; i < found.size(); ++i) found[i] = added.of(static_cast<int>(i)).first;
   return found;
 }
 
-// Every thread copies the rows next to its own from its neighbours' bands.
+// Copies to all bands the rows next to their own.
 void Engine::exchange(int number) {
   Value& value = *values_.at(number);
   if (value.exchanged || !value.banded()) return;
   value.exchanged = true;
-  append(false, [&value](int thread, int) {
-    const Buffer& mine = value.of(thread);
+  append(false, value, [&value](int band, int) {
+    const Buffer& mine = value.of(band);
     const int above = std::max(0, mine.top - mine.pad), below = std::min(value.height, mine.bottom() + mine.pad);
     const auto fetch = [&](int c, int y) {
       std::memcpy(mine.pixel(c) + (y - mine.top) * mine.pitch, value.row(c, y), mine.width * sizeof(float));
@@ -173,7 +173,7 @@ int Engine::multiply(int in, int out, int residual, Blocks blocks, Clamp clamp) 
   Product job{input.of(0).first, kept->index.data(), kept->value.data(), kept->pointer.data(), kept->bias.data(),
               residual >= 0 ? at(residual).of(0).first : nullptr, output.of(0).first, 0, 0, kept->rows, clamp.low, clamp.high};
   const auto function = kernels_->product[__builtin_ctz(kept->n)];
-  return append(false, [job, function, cost, kept](int thread, int threads) {
+  return append(false, output, [job, function, cost, kept](int thread, int threads) {
     const auto begin = cut(cost, threads);
     Product mine = job;
     mine.first = begin[thread];
@@ -188,9 +188,9 @@ int Engine::combine(int a, int b, int out, const std::string& kind, Clamp clamp)
   if (found == std::end(kinds)) throw std::invalid_argument("no such operation: " + kind);
   const auto function = kernels_->combine[found - std::begin(kinds)];
   const Value &x = at(a), &y = at(b), &z = target(out);
-  return append(z.banded(), [&x, &y, &z, function, clamp](int thread, int threads) {
-    const Buffer &one = x.of(thread), &other = y.of(thread), &to = z.of(thread);
-    const auto [begin, end] = channels(z, thread, threads);
+  return append(z.banded(), z, [&x, &y, &z, function, clamp](int number, int parts) {
+    const Buffer &one = x.of(number), &other = y.of(number), &to = z.of(number);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < to.height; ++row)
         function(one.pixel(c) + row * one.pitch, other.pixel(c) + row * other.pitch, to.pixel(c) + row * to.pitch, to.width,
@@ -200,9 +200,9 @@ int Engine::combine(int a, int b, int out, const std::string& kind, Clamp clamp)
 
 int Engine::activate(int in, int out, const std::string& kind, Clamp clamp) {
   const Value &x = at(in), &z = target(out);
-  return append(z.banded(), [this, &x, &z, kind, clamp](int thread, int threads) {
-    const Buffer &mine = x.of(thread), &result = z.of(thread);
-    const auto [begin, end] = channels(z, thread, threads);
+  return append(z.banded(), z, [this, &x, &z, kind, clamp](int number, int parts) {
+    const Buffer &mine = x.of(number), &result = z.of(number);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < result.height; ++row) {
         const float* from = mine.pixel(c) + row * mine.pitch;
@@ -217,9 +217,9 @@ int Engine::activate(int in, int out, const std::string& kind, Clamp clamp) {
 
 int Engine::scale(int in, int gate, int out) {
   const Value &x = at(in), &g = at(gate), &z = target(out);
-  return append(z.banded(), [this, &x, &g, &z](int thread, int threads) {
-    const Buffer &from = x.of(thread), &to = z.of(thread);
-    const auto [begin, end] = channels(z, thread, threads);
+  return append(z.banded(), z, [this, &x, &g, &z](int number, int parts) {
+    const Buffer &from = x.of(number), &to = z.of(number);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < to.height; ++row)
         kernels_->scale(from.pixel(c) + row * from.pitch, *g.of(0).pixel(c), to.pixel(c) + row * to.pitch, to.width);
@@ -229,16 +229,16 @@ int Engine::scale(int in, int gate, int out) {
 int Engine::mean(int in, int out) {
   const Value &x = at(in), &z = target(out);
   const auto sums = std::make_shared<std::vector<std::vector<float>>>(x.bands.size(), std::vector<float>(x.channels));
-  append(x.banded(), [this, &x, sums](int thread, int threads) {
-    const Buffer& mine = x.of(thread);
-    const auto [begin, end] = channels(x, thread, threads);
-    auto& sum = (*sums)[x.banded() ? thread : 0];
+  append(x.banded(), x, [this, &x, sums](int number, int parts) {
+    const Buffer& mine = x.of(number);
+    const auto [begin, end] = channels(x, number, parts);
+    auto& sum = (*sums)[x.banded() ? number : 0];
     for (auto c = begin; c < end; ++c) {  // the padding between rows is zero
       sum[c] = kernels_->sum(mine.pixel(c), mine.span());
     }
   });
-  return append(false, [&x, &z, sums](int thread, int threads) {
-    const auto [begin, end] = share(z.channels, thread, threads);
+  return append(false, z, [&x, &z, sums](int number, int parts) {
+    const auto [begin, end] = share(z.channels, number, parts);
     for (auto c = begin; c < end; ++c) {
       float sum = 0;
       for (const auto& part : *sums) sum += part[c];
@@ -249,15 +249,15 @@ int Engine::mean(int in, int out) {
 
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   const Value &x = at(in), &z = target(out);
-  const auto bands = z.each(threads());
+  const auto bands = z.parts(threads());
   const bool own = has_own(x, bands, g), near = has_near(x, bands, g);
   if (near && !own) exchange(in);
-  return append(z.banded() && x.banded() && near, [this, &x, &z, largest, g, near](int thread, int threads) {
-    const Buffer &from = x.of(thread), &to = z.of(thread);
+  return append(z.banded() && x.banded() && near, z, [this, &x, &z, largest, g, near](int number, int parts) {
+    const Buffer &from = x.of(number), &to = z.of(number);
     const auto [first, last] = needs(g, to.top, to.bottom(), x.height);  // below, row `first` is row 0
     std::vector<float> scratch(rounded(z.width) * g.stride_x + g.kernel_x + line);
     std::vector<float> rows(near ? 0 : (last - first) * from.pitch + 2 * line);
-    const auto [begin, end] = channels(z, thread, threads);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c) {
       for (int y = first; !near && y < last; ++y) std::copy_n(x.row(c, y), x.width, rows.data() + (y - first) * from.pitch);
       const Window window{near ? from.pixel(c) + (first - from.top) * from.pitch : rows.data(), to.pixel(c), scratch.data(),
@@ -270,9 +270,9 @@ int Engine::pool(int in, int out, bool largest, const Geometry& g) {
 
 int Engine::pick(int in, int out, int stride, int first_channel) {
   const Value &x = at(in), &z = target(out);
-  return append(x.banded() && z.banded() && stride == 1, [this, &x, &z, stride, first_channel](int thread, int threads) {
-    const Buffer& to = z.of(thread);
-    const auto [begin, end] = z.banded() ? std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, x.channels) : share(x.channels, thread, threads);
+  return append(x.banded() && z.banded() && stride == 1, z, [this, &x, &z, stride, first_channel](int number, int parts) {
+    const Buffer& to = z.of(number);
+    const auto [begin, end] = z.banded() ? std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, x.channels) : share(x.channels, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < to.height; ++row)
         kernels_->pick(x.row(c, (to.top + row) * stride), stride, to.pixel(c + first_channel) + row * to.pitch,
@@ -283,10 +283,10 @@ int Engine::pick(int in, int out, int stride, int first_channel) {
 int Engine::repeat(int in, int out) {
   const Value &x = at(in), &z = target(out);
   if (z.height % x.height || z.width % x.width) throw std::invalid_argument("pixels repeat a whole number of times");
-  return append(false, [&x, &z](int thread, int threads) {
+  return append(false, z, [&x, &z](int number, int parts) {
     const int down = z.height / x.height, right = z.width / x.width;
-    const Buffer& mine = z.of(thread);
-    const auto [begin, end] = channels(z, thread, threads);
+    const Buffer& mine = z.of(number);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < mine.height; ++row) {
         const float* from = x.row(c, (mine.top + row) / down);
@@ -300,10 +300,10 @@ int Engine::interpolate(int in, int out) {
   const Value &x = at(in), &z = target(out);
   const auto [rows, row_weights] = neighbours(x.height, z.height);
   const auto [columns, column_weights] = neighbours(x.width, z.width);
-  return append(false, [=, &x, &z](int thread, int threads) {
+  return append(false, z, [=, &x, &z](int number, int parts) {
     std::vector<float> mixed(x.width + 1);  // the last pixel twice: it is its own right neighbour
-    const Buffer& mine = z.of(thread);
-    const auto [begin, end] = channels(z, thread, threads);
+    const Buffer& mine = z.of(number);
+    const auto [begin, end] = channels(z, number, parts);
     for (auto c = begin; c < end; ++c)
       for (int row = 0; row < mine.height; ++row) {
         const int y = rows[mine.top + row];
@@ -324,11 +324,13 @@ void Engine::write(int number, const float* from, std::size_t size) {
   if (size != to.size()) throw std::invalid_argument("an array of another size than its buffer");
   const std::lock_guard lock(running_);
   team_->run([&](int thread) {
-    const Buffer& mine = to.of(thread);
+    const auto [first, last] = to.banded() ? share(to.bands.size(), thread, threads()) : std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, 1);
     const auto [begin, end] = channels(to, thread, threads());
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < mine.height; ++row)
-        std::memcpy(mine.pixel(c) + row * mine.pitch, from + (c * to.height + mine.top + row) * to.width, to.width * sizeof(float));
+    for (auto i = first; i < last; ++i)
+      for (auto c = begin; c < end; ++c)
+        for (int row = 0; row < to.bands[i].height; ++row)
+          std::memcpy(to.bands[i].pixel(c) + row * to.bands[i].pitch, from + (c * to.height + to.bands[i].top + row) * to.width,
+                      to.width * sizeof(float));
   });
 }
 
@@ -343,11 +345,22 @@ void Engine::run(int first, int last) {
   if (first < 0 || first > last || last > static_cast<int>(steps_.size())) throw std::invalid_argument("no such steps");
   const std::lock_guard lock(running_);
   team_->run([&](int thread) {
-    for (int number = first; number < last; ++number) {
-      if (number > first && !(steps_[number].local && steps_[number - 1].local)) team_->meet();
-      steps_[number].work(thread, threads());
+    for (int number = first, end; number < last; number = end) {
+      if (number > first) team_->meet();
+      end = number + 1;
+      while (steps_[number].local && end < last && steps_[end].local && steps_[end].bands == steps_[number].bands) ++end;
+      work(thread, number, end);
     }
   });
+}
+
+// A thread's part of steps that are local, or of one that need not be.
+void Engine::work(int thread, int first, int last) const {
+  const int bands = steps_[first].bands;
+  if (bands == 1) return steps_[first].work(thread, threads());
+  const auto [begin, end] = share(bands, thread, threads());
+  for (auto band = begin; band < end; ++band)
+    for (int number = first; number < last; ++number) steps_[number].work(static_cast<int>(band), bands);
 }
 
 }  // namespace suite

@@ -35,9 +35,9 @@ struct Buffer {
   std::ptrdiff_t span() const { return (height - 1) * pitch + width; }  // from the first pixel to behind the last
 };
 
-// The planes of `channels` x `height` x `width` floats that a network has between two layers. Every thread has a band of rows in
-// memory of its own, so that most layers neither wait nor fetch what another core has just written; a value of few rows, and a
-// compact one, is a single band that threads share.
+// The planes of `channels` x `height` x `width` floats that a network has between two layers. Every thread has bands of rows in
+// memory of their own, so that most layers neither wait nor fetch what another core has just written, and each so small that it
+// stays in the cache from one layer to the next. A value of few rows, and a compact one, is a single band that threads share.
 struct Value {
   int channels, height, width, pad;
   bool compact;
@@ -45,8 +45,8 @@ struct Value {
   bool exchanged = false;  // whether a step before has copied the neighbours' rows
 
   bool banded() const { return bands.size() > 1; }
-  const Buffer& of(int thread) const { return bands[banded() ? thread : 0]; }
-  std::vector<const Buffer*> each(int threads) const;  // of() by thread
+  const Buffer& of(int number) const { return bands[banded() ? number : 0]; }
+  std::vector<const Buffer*> parts(int threads) const;  // the bands, or the single one for each thread
   const float* row(int channel, int y) const;
   std::size_t size() const { return static_cast<std::size_t>(channels) * height * width; }
 };
@@ -83,7 +83,8 @@ class Engine {
   int threads() const { return team_->size(); }
   std::size_t bytes() const { return bytes_; }  // of all buffers, and of what layers keep between their parts
 
-  int buffer(int channels, int height, int width, int pad, bool compact);
+  // `each`: bands for each thread, if there are rows enough.
+  int buffer(int channels, int height, int width, int pad, bool compact, int each = 1);
   // The first `channels` planes of the same memory as another buffer's; for a value that comes when the other's is dead.
   int reuse(int buffer, int channels);
   // Steps; each returns its number. A `residual` of -1 is none.
@@ -103,16 +104,22 @@ class Engine {
   // `size`: floats at `from` or `to`; std::invalid_argument unless the buffer has as many pixels.
   void write(int buffer, const float* from, std::size_t size);
   void read(int buffer, float* to, std::size_t size) const;
+  const std::string& how(int step) const { return steps_.at(step).how; }  // a convolution's choices, in words
   void run(int first, int last);  // steps first..last-1; may be called from several threads, one runs at a time
 
  private:
-  using Work = std::function<void(int thread, int threads)>;
-  // A step is `local` if every thread reads and writes its own bands alone: nobody need wait between two such steps.
+  // Does the part of a step for a band of its output; if that is a single one, the share of thread `number` of all `parts`.
+  using Work = std::function<void(int number, int parts)>;
+  // A step is `local` if it makes bands of the same bands of its inputs: nobody need wait between two such steps, and a thread can
+  // take one band through several of them before the next.
   struct Step {
     bool local;
+    int bands;  // 1 if threads share one
     Work work;
+    std::string how;
   };
-  int append(bool local, Work work);
+  int append(bool local, const Value& output, Work work, std::string how = "");
+  void work(int thread, int first, int last) const;
   const Value& at(int number) const { return *values_.at(number); }
   Value& target(int number);
   const int32_t* mask(const Buffer& of);
