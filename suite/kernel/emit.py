@@ -37,7 +37,10 @@ class Memory(NamedTuple):
 
 
 class Emitter:
-    """Adds steps to an engine; each method returns where its result is. `padding` and `bands` give zero columns and bands by map size (H, W)."""
+    """Adds steps to an engine; each method returns where its result is.
+
+    `padding` and `bands` give zero columns, and bands for each thread, by map size (H, W).
+    """
 
     def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int], bands: dict[tuple[int, int], int]) -> None:
         self.engine, self.dense, self.padding, self.bands = engine, dense, padding, bands
@@ -65,7 +68,8 @@ class Emitter:
         return Slot(buffer, planes, compact, tokens)
 
     def _own(self, planes: Planes, compact: bool) -> int:
-        return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact, self.bands.get(planes[1:], 1))
+        padding = 0 if compact else self.padding.get(planes[1:], 0)
+        return self.engine.buffer(*planes, padding, compact, self.bands.get(planes[1:], 1))
 
     def recycle(self, alive: set[int]) -> None:
         """Let later values have the memory of all buffers but those `alive`."""

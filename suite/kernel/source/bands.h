@@ -38,4 +38,9 @@ inline bool has_near(const Value& input, const std::vector<const Buffer*>& outpu
   return true;
 }
 
+// The first channel of a value that a thread works on, and the one behind its last.
+inline std::pair<std::ptrdiff_t, std::ptrdiff_t> channels(const Value& value, int thread, int threads) {
+  return value.banded() ? std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, value.channels) : share(value.channels, thread, threads);
+}
+
 }  // namespace suite
