@@ -31,8 +31,8 @@ class Slot:
 class Memory(NamedTuple):
     """What lies under one or, one after the other, several buffers."""
 
-    owner: int  # the buffer that it was made for
-    channels: int
+    buffer: int  # the last of them
+    size: int
     layout: tuple[int, int, bool]  # height, width, compact
 
 
@@ -51,25 +51,26 @@ class Emitter:
         self.free: list[Memory] = []
 
     def _buffer(self, planes: Planes, compact: bool, tokens: bool = False) -> Slot:
-        """A buffer, in the memory of a dead value of the same layout where one is large enough.
+        """A buffer in the smallest memory of a dead value that has room, at best of the same layout, whose zeros are in place.
 
-        Sharing keeps a network's activations in the cache; it is safe because every step leaves the padding zero.
+        Sharing keeps a network's activations in the cache.
         """
-        channels, layout = planes[0], (planes[1], planes[2], compact)
-        fitting = [memory for memory in self.free if memory.layout == layout and memory.channels >= channels]
-        if fitting:
-            memory = min(fitting, key=lambda memory: memory.channels)
-            self.free.remove(memory)
-            buffer = self.engine.reuse(memory.owner, channels)
+        layout = planes[1], planes[2], compact
+        buffer = -1
+        for memory in sorted(self.free, key=lambda memory: (memory.layout != layout, memory.size)):
+            if (buffer := self.engine.reuse(memory.buffer, *self._shape(planes, compact))) >= 0:
+                self.free.remove(memory)
+                break
         else:
             buffer = self._own(planes, compact)
-            memory = Memory(buffer, channels, layout)
-        self.used[buffer] = memory
+        self.used[buffer] = Memory(buffer, self.engine.size(buffer), layout)
         return Slot(buffer, planes, compact, tokens)
 
     def _own(self, planes: Planes, compact: bool) -> int:
-        padding = 0 if compact else self.padding.get(planes[1:], 0)
-        return self.engine.buffer(*planes, padding, compact, self.bands.get(planes[1:], 1))
+        return self.engine.buffer(*self._shape(planes, compact))
+
+    def _shape(self, planes: Planes, compact: bool) -> tuple[int, int, int, int, bool, int]:
+        return *planes, 0 if compact else self.padding.get(planes[1:], 0), compact, self.bands.get(planes[1:], 1)
 
     def recycle(self, alive: set[int]) -> None:
         """Let later values have the memory of all buffers but those `alive`."""
@@ -85,6 +86,11 @@ class Emitter:
             self.program.append(Native(self.steps, step + 1))
         self.steps = step + 1
         return slot
+
+    def finish(self) -> None:
+        """Let the program end as it began: with the zeros of the first values of all memory in place."""
+        if (step := self.engine.finish()) >= self.steps:
+            self._did(step, Slot(-1, (0, 0, 0), True))
 
     def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
         if tokens:

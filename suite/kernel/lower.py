@@ -81,6 +81,7 @@ class _Lowering:
                 if reason := self._has_macs(node):
                     outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
             self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
+        self.emit.finish()
         return Plan(self.emit.engine, shape, self.emit.program, inputs, output, self.emit.layers, outside)
 
     def _padding(self) -> dict[tuple[int, int], int]:

@@ -90,25 +90,13 @@ std::shared_ptr<const Layer> prepare(const Kernels* kernels, const Value& input,
   return layer;
 }
 
-// Memory for the phases that a layer copies, for each thread; null where it copies none.
-std::vector<std::shared_ptr<Buffer>> copies_for(const Layer& layer, int channels, int threads, std::size_t& bytes) {
-  std::vector<std::shared_ptr<Buffer>> made(threads);
-  const int planes = (layer.depthwise ? 1 : channels) * layer.phases.phases_y * layer.phases.phases_x;
-  for (auto& buffer : made) {
-    if (!layer.copied) continue;
-    buffer = std::make_shared<Buffer>(1, planes, static_cast<int>(layer.phases.plane), 0, true);
-    bytes += buffer->bytes;
-  }
-  return made;
-}
-
 // The part of a layer that makes band `to`, number `i`, of `input`.
 Convolution part_of(const std::shared_ptr<const Layer>& layer, const Value& input, std::size_t i, const Buffer& to,
-                    const float* residual, const int32_t* mask, std::shared_ptr<Buffer> copies) {
-  const Buffer& from = input.bands[input.banded() && !layer->copied ? i : 0];
-  const float* const source = from.first + (layer->geometry.stride_y * to.top - from.top) * from.pitch;
-  return {layer, &input, layer->copied ? nullptr : source, layer->copied ? layer->phases.per_channel() : from.plane, &to, residual,
-          mask, std::move(copies)};
+                    const float* residual, const int32_t* mask, Scratch* copies) {
+  if (layer->copied) return {layer, &input, nullptr, 0, layer->phases.per_channel(), &to, residual, mask, copies};
+  const Buffer& from = input.bands[input.banded() ? i : 0];
+  const std::ptrdiff_t shift = (layer->geometry.stride_y * to.top - from.top) * from.pitch;
+  return {layer, &input, &from, shift, from.plane, &to, residual, mask, copies};
 }
 
 }  // namespace
@@ -122,7 +110,7 @@ int Engine::convolve(int in, int out, int added, Filter filter) {
   if (!own && !layer->copied) exchange(in);
   const auto residuals = residual(added, output);
   const auto jobs = std::make_shared<std::vector<Convolution>>();
-  const auto copies = copies_for(*layer, input.channels, threads(), bytes_);
+  const auto copies = scratch(1, layer->copied_size(input));
   for (std::size_t i = 0; i < bands.size(); ++i)
     jobs->push_back(part_of(layer, input, i, *bands[i], residuals[i], mask(*bands[i]), copies[i * threads() / bands.size()]));
   const bool banded = output.banded();
@@ -154,8 +142,7 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
     Buffer few(static_cast<int>(groups) * n, most, width, pad, false);
     few.top = top;
     few.height = bottom - top;
-    bytes_ += few.bytes;
-    jobs->push_back(std::make_unique<Pair>(Pair{{few.channels, height, width, pad, false, {few}}, {}, {}, {}}));
+    jobs->push_back(std::make_unique<Pair>(Pair{{few.channels, height, width, pad, false, {few}}, {}, {}, {}, nullptr}));
     between.push_back(&jobs->back()->between.bands[0]);
   }
   const Value& like = (*jobs)[0]->between;
@@ -166,13 +153,15 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
   std::vector<int64_t> cost;
   for (std::size_t group = 0; group < one->cost.size(); ++group)  // a depthwise channel costs about as much as 3 x 3 blocks of 1
     cost.push_back(one->cost[group] + static_cast<int64_t>(group) * (9 + 2 * n));
-  const auto copies = copies_for(*one, input.channels, threads(), bytes_), others = copies_for(*two, like.channels, threads(), bytes_);
+  const auto copies = scratch(1, one->copied_size(input)), others = scratch(2, two->copied_size(like));
+  const auto memory = scratch(0, between[0]->size);
   for (std::size_t i = 0; i < bands.size(); ++i) {
     Pair& job = *(*jobs)[i];
     const std::size_t thread = i * threads() / bands.size();
     job.one = part_of(one, input, i, *between[i], nullptr, mask(*between[i]), copies[thread]);
     job.two = part_of(two, job.between, 0, *bands[i], nullptr, mask(*bands[i]), others[thread]);
     job.cost = cost;
+    job.memory = memory[thread];
   }
   const bool banded = output.banded();
   return append(banded && input.banded() && (own || !one->copied), output, [jobs, banded](int number, int parts) {

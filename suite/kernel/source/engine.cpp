@@ -1,9 +1,7 @@
 #include "engine.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 
 #include "bands.h"
@@ -42,13 +40,18 @@ Buffer::Buffer(int channels, int height, int width, int pad, bool compact, bool 
   const std::ptrdiff_t below = std::max((height + this->pad) * pitch, (height - 1) * pitch + rounded(width));
   plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance(above + below);
   // In front of the first plane its upper and left edge; behind the last one what the last vector of a tile reads too much.
-  const std::ptrdiff_t edge = rounded(this->pad * pitch + this->pad);
-  bytes = rounded(edge + channels * plane + edge + 2 * line) * sizeof(float);
-  float* start = static_cast<float*>(std::aligned_alloc(64, bytes));
-  if (!start) throw std::bad_alloc();
-  memory = std::shared_ptr<float[]>(start, [](float* pointer) { std::free(pointer); });
-  std::memset(start, 0, bytes);
-  first = start + edge;
+  edge = rounded(this->pad * pitch + this->pad);
+  size = rounded(edge + channels * plane + edge + 2 * line);
+}
+
+void Buffer::clear() const {
+  std::fill(first - edge, first, 0.0f);
+  for (int c = 0; c < channels; ++c) {
+    float* const start = pixel(c);
+    for (int row = 0; row + 1 < height; ++row) std::fill_n(start + row * pitch + width, pad, 0.0f);
+    std::fill(start + span(), start + plane, 0.0f);
+  }
+  std::fill(pixel(channels), first - edge + size, 0.0f);
 }
 
 std::vector<const Buffer*> Value::parts(int threads) const {
@@ -67,31 +70,86 @@ Engine::Engine(const std::string& simd, int threads) : kernels_(choose(simd)) {
     throw std::invalid_argument(std::to_string(threads) + " threads are not possible; it may be 1 to " +
                                 std::to_string(most_threads));
   team_ = std::make_unique<Team>(threads);
+  scratch_.resize(threads);
+}
+
+std::unique_ptr<Value> Engine::value(int channels, int height, int width, int pad, bool compact, int each) const {
+  const int most = std::min(each, height / (fewest_rows * threads()));
+  const int count = compact || most < 1 ? 1 : most * threads(), tallest = (height + count - 1) / count;
+  auto made = std::make_unique<Value>(Value{channels, height, width, pad, compact, {}});
+  for (int i = 0; i < count; ++i) {
+    const auto [top, bottom] = share(height, i, count);
+    Buffer& band = made->bands.emplace_back(channels, tallest, width, pad, compact, count == 1);
+    band.top = static_cast<int>(top);
+    band.height = static_cast<int>(bottom - top);
+  }
+  return made;
+}
+
+int Engine::place(std::unique_ptr<Value> made, std::shared_ptr<Memory> memory) {
+  const std::size_t each = made->bands.size() / memory->blocks.size();
+  const std::size_t distance = memory->size / each / line * line;  // the same for values of fewer channels
+  for (std::size_t i = 0; i < made->bands.size(); ++i)
+    made->bands[i].lay(memory->blocks[i / each].get() + i % each * distance);
+  memory->layout = &made->bands[0];
+  made->memory = std::move(memory);
+  values_.push_back(std::move(made));
+  return static_cast<int>(values_.size()) - 1;
 }
 
 int Engine::buffer(int channels, int height, int width, int pad, bool compact, int each) {
-  const int most = std::min(each, height / (fewest_rows * threads()));
-  const int count = compact || most < 1 ? 1 : most * threads(), tallest = (height + count - 1) / count;
-  auto value = std::make_unique<Value>(Value{channels, height, width, pad, compact, {}});
-  for (int i = 0; i < count; ++i) {
-    const auto [top, bottom] = share(height, i, count);
-    Buffer& band = value->bands.emplace_back(channels, tallest, width, pad, compact, count == 1);
-    band.top = static_cast<int>(top);
-    band.height = static_cast<int>(bottom - top);
-    bytes_ += band.bytes;
-  }
-  values_.push_back(std::move(value));
-  return static_cast<int>(values_.size()) - 1;
+  auto made = value(channels, height, width, pad, compact, each);
+  const std::size_t count = made->banded() ? threads() : 1, size = made->bands.size() / count * made->bands[0].size;
+  auto memory = std::make_shared<Memory>(Memory{{}, size, nullptr, channels, static_cast<int>(values_.size())});
+  for (std::size_t i = 0; i < count; ++i) memory->blocks.push_back(zeros(size));
+  floats_ += count * size;
+  return place(std::move(made), std::move(memory));
 }
 
-int Engine::reuse(int buffer, int channels) {
-  if (channels > at(buffer).channels) throw std::invalid_argument("a reused buffer cannot grow");
-  auto made = std::make_unique<Value>(at(buffer));
-  made->channels = channels;
-  made->exchanged = false;
-  for (Buffer& band : made->bands) band.channels = channels;
-  values_.push_back(std::move(made));
-  return static_cast<int>(values_.size()) - 1;
+int Engine::reuse(int buffer, int channels, int height, int width, int pad, bool compact, int each) {
+  auto made = value(channels, height, width, pad, compact, each);
+  const auto memory = at(buffer).memory;
+  const std::size_t count = made->banded() ? threads() : 1;
+  const std::size_t wanted = made->bands.size() / count * made->bands[0].size;
+  if (memory->blocks.size() != count || wanted > memory->size / line * line) return -1;
+  const Buffer &old = *memory->layout, &now = made->bands[0];
+  const bool alike = old.rows == now.rows && old.width == now.width && old.pad == now.pad && old.compact == now.compact &&
+                     old.plane == now.plane && at(buffer).bands.size() == made->bands.size() && channels <= memory->channels;
+  if (!alike && 4 * wanted < memory->size) return -1;
+  const int number = place(std::move(made), memory);
+  if (!alike) {
+    memory->mixed = true;
+    memory->channels = channels;
+    clear(at(number));
+  }
+  return number;
+}
+
+// Of another layout's pixels some lie where this one needs zeros. All threads must be done with the other.
+void Engine::clear(const Value& value) {
+  append(false, value, [&value](int number, int) {
+    if (value.banded() || number == 0) value.of(number).clear();
+  });
+}
+
+int Engine::finish() {
+  for (std::size_t i = 0; i < values_.size(); ++i)
+    if (values_[i]->memory->mixed && values_[i]->memory->owner == static_cast<int>(i)) clear(*values_[i]);
+  return static_cast<int>(steps_.size()) - 1;
+}
+
+// Memory of every thread for `size` floats.
+std::vector<Scratch*> Engine::scratch(int kind, std::size_t size) {
+  std::vector<Scratch*> found;
+  for (auto& kinds : scratch_) {
+    Scratch& mine = kinds[kind];
+    if (size > mine.size) {
+      floats_ += size - mine.size;
+      mine.memory = zeros(mine.size = size);
+    }
+    found.push_back(&mine);
+  }
+  return found;
 }
 
 // A value that a step now writes.

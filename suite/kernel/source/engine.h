@@ -1,6 +1,7 @@
 // The engine: buffers in a layout that needs no im2col, and the steps of a network over them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -23,16 +24,34 @@ namespace suite {
 struct Buffer {
   int channels, height, width, pad;
   bool compact;
-  int rows, top = 0;  // `rows`: the memory's, of which a band may have less
-  std::ptrdiff_t pitch, plane;
-  std::shared_ptr<float[]> memory;
-  std::size_t bytes;
-  float* first = nullptr;  // pixel (0, 0) of plane 0
+  int rows, top = 0;  // `rows`: those there is room for, of which a band may have less
+  std::ptrdiff_t pitch, plane, edge;
+  std::size_t size;        // floats of memory that it takes
+  float* first = nullptr;  // pixel (0, 0) of plane 0; null until it lies somewhere
 
   Buffer(int channels, int height, int width, int pad, bool compact, bool whole = true);
+  void lay(float* memory) { first = memory + edge; }
+  void clear() const;  // makes all zero that is no pixel
   float* pixel(int channel) const { return first + channel * plane; }
   int bottom() const { return top + height; }
   std::ptrdiff_t span() const { return (height - 1) * pitch + width; }  // from the first pixel to behind the last
+};
+
+// What values of one time after the other lie in: a block for each thread, or one for values that threads share.
+struct Memory {
+  std::vector<std::shared_ptr<float[]>> blocks;
+  std::size_t size;          // floats in a block
+  const Buffer* layout;      // the first band of the value that lies in it last, in the order of steps
+  int channels;              // for how many of its planes zeros are in place
+  int owner;                 // the first value
+  bool mixed = false;        // whether values of other layouts follow it
+};
+
+// What a layer keeps between its parts, in memory of its thread that the next layer takes over.
+struct Scratch {
+  std::shared_ptr<float[]> memory;
+  std::size_t size = 0;
+  const void* user = nullptr;  // whose zeros are in place
 };
 
 // The planes of `channels` x `height` x `width` floats that a network has between two layers. Every thread has bands of rows in
@@ -42,6 +61,7 @@ struct Value {
   int channels, height, width, pad;
   bool compact;
   std::vector<Buffer> bands;
+  std::shared_ptr<Memory> memory = nullptr;
   bool exchanged = false;  // whether a step before has copied the neighbours' rows
 
   bool banded() const { return bands.size() > 1; }
@@ -81,12 +101,16 @@ class Engine {
 
   std::string simd() const { return kernels_->name; }
   int threads() const { return team_->size(); }
-  std::size_t bytes() const { return bytes_; }  // of all buffers, and of what layers keep between their parts
+  std::size_t bytes() const { return 4 * floats_; }  // of all buffers, and of what layers keep between their parts
 
   // `each`: bands for each thread, if there are rows enough.
   int buffer(int channels, int height, int width, int pad, bool compact, int each = 1);
-  // The first `channels` planes of the same memory as another buffer's; for a value that comes when the other's is dead.
-  int reuse(int buffer, int channels);
+  // Another value in the memory of a buffer, for when that one's is dead; -1 if there is no room, or
+  // too much for another layout.
+  int reuse(int buffer, int channels, int height, int width, int pad, bool compact, int each = 1);
+  std::size_t size(int buffer) const { return at(buffer).memory->blocks.size() * at(buffer).memory->size; }  // of its memory
+  // To be called behind the last step: leaves all memory as the first step expects it. Returns the last step.
+  int finish();
   // Steps; each returns its number. A `residual` of -1 is none.
   int convolve(int in, int out, int residual, Filter);
   // A convolution, and a depthwise one of its outputs, which have no buffer: planes of height x width pixels, padded by pad.
@@ -124,6 +148,10 @@ class Engine {
   Value& target(int number);
   const int32_t* mask(const Buffer& of);
   std::vector<const float*> residual(int number, const Value& output) const;
+  std::unique_ptr<Value> value(int channels, int height, int width, int pad, bool compact, int each) const;
+  int place(std::unique_ptr<Value> value, std::shared_ptr<Memory> memory);
+  void clear(const Value& value);
+  std::vector<Scratch*> scratch(int kind, std::size_t size);
   void exchange(int number);
 
   const Kernels* kernels_;
@@ -131,7 +159,8 @@ class Engine {
   std::vector<std::unique_ptr<Value>> values_;
   std::vector<Step> steps_;
   std::map<std::tuple<int, int, std::ptrdiff_t>, std::vector<int32_t>> masks_;  // by height, width and pitch
-  std::size_t bytes_ = 0;
+  std::vector<std::array<Scratch, 3>> scratch_;  // by thread: between the layers of a pair, and what each of them copies
+  std::size_t floats_ = 0;
   std::mutex running_;
 };
 

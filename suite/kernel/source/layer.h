@@ -24,6 +24,10 @@ struct Layer {
   int chunk;                             // vectors whose input stays near while all groups pass over it
   bool light;                            // the weights are no burden if every thread reads them all
 
+  std::size_t copied_size(const Value& input) const {
+    return copied ? (depthwise ? 1 : input.channels) * phases.per_channel() : 0;
+  }
+
   std::string how(const Value& output) const {
     if (by_channel) return "by channel";
     const auto vectors = (output.bands[0].span() + kernels->lanes - 1) / kernels->lanes;
@@ -38,13 +42,15 @@ struct Layer {
 struct Convolution {
   std::shared_ptr<const Layer> layer;
   const Value* input;
-  const float* source;         // in the first plane what output pixel (0, 0) reads with a tap without offset; null: `copies`
+  const Buffer* from;          // null if the phases of the input have to be copied
+  std::ptrdiff_t shift;        // from its pixel (0, 0) to what output pixel (0, 0) reads with a tap without offset
   std::ptrdiff_t per_channel;  // floats from one channel's source to the next
   const Buffer* to;
   const float* residual;  // laid out like the output, or null
   const int32_t* mask;
-  std::shared_ptr<Buffer> copies;  // the stride phases of as many rows as there are at a time; all bands of a thread share them
+  Scratch* copies;  // for as many rows as there are at a time
 
+  const float* source() const { return from ? from->first + shift : nullptr; }
   int vectors() const { return static_cast<int>((to->span() + layer->kernels->lanes - 1) / layer->kernels->lanes); }
 
   // A group's tile of vectors first..last: `input` is the source of pixel (0, 0), `output` that pixel in the group's first plane.
@@ -90,23 +96,27 @@ struct Convolution {
   const float* copy(int first, int last, int first_channel, int last_channel) const {
     const int lanes = layer->kernels->lanes, pitch = static_cast<int>(to->pitch);
     const int row = first * lanes / pitch, end = std::min(to->height, (last * lanes - 1) / pitch + 1);
-    float* place = copies->first;
+    if (copies->user != layer.get()) {
+      std::fill_n(copies->memory.get(), layer->copied_size(*input), 0.0f);
+      copies->user = layer.get();
+    }
+    float* place = copies->memory.get();
     for (int c = first_channel; c < last_channel; ++c, place += per_channel)
       layer->phases.channel(*input, c, to->top + row, to->top + end, place);
-    return copies->first + layer->phases.origin() - row * to->pitch;
+    return copies->memory.get() + layer->phases.origin() - row * to->pitch;
   }
 
   // One channel of a depthwise layer, `within` its place in the source.
   void channel(int64_t number, int within) const {
     if (layer->by_channel) return rows(number, within, 0, to->height);
-    part(number, number + 1, 0, vectors(), layer->copied ? copy(0, vectors(), within, within + 1) : source + within * per_channel,
+    part(number, number + 1, 0, vectors(), from ? source() + within * per_channel : copy(0, vectors(), within, within + 1),
          to->pixel(static_cast<int>(number)));
   }
 
   // Rows of a channel, where there is a kernel for it. Its last vector may spoil the row behind them: they come downwards.
   void rows(int64_t number, int within, int first, int last) const {
     const std::ptrdiff_t place = number * to->plane + first * to->pitch, pitch = layer->phases.pitch;
-    layer->by_channel({source + within * per_channel + (first * layer->geometry.stride_y - 1) * pitch - 1,
+    layer->by_channel({source() + within * per_channel + (first * layer->geometry.stride_y - 1) * pitch - 1,
                        layer->blocks.value.data() + 9 * number, to->first + place, residual ? residual + place : nullptr, pitch,
                        to->pitch, last - first, to->width, layer->blocks.bias[number], layer->clamp.low, layer->clamp.high});
   }
@@ -118,12 +128,12 @@ struct Convolution {
     const int64_t groups = static_cast<int64_t>(blocks.pointer.size()) - 1;
     if (!layer->depthwise && (parts == 1 || (layer->light && vectors() >= 2 * parts) || groups < 2 * parts)) {
       const auto [begin, end] = share(vectors(), number, parts);
-      part(0, groups, static_cast<int>(begin), static_cast<int>(end), source, to->first);
+      part(0, groups, static_cast<int>(begin), static_cast<int>(end), source(), to->first);
       return;
     }
     const auto begin = cut(layer->cost, parts);
     if (!layer->depthwise) {
-      part(begin[number], begin[number + 1], 0, vectors(), source, to->pixel(static_cast<int>(begin[number] * blocks.n)));
+      part(begin[number], begin[number + 1], 0, vectors(), source(), to->pixel(static_cast<int>(begin[number] * blocks.n)));
     } else {
       for (int64_t c = begin[number]; c < begin[number + 1]; ++c) channel(c, static_cast<int>(c));
     }
@@ -136,11 +146,14 @@ struct Pair {
   Value between;  // a single band of a few channels
   Convolution one, two;
   std::vector<int64_t> cost;  // cumulative, by group of the first
+  Scratch* memory;            // of `between`
 
-  void run(int number, int parts) const {
+  void run(int number, int parts) {
+    between.bands[0].lay(memory->memory.get());
+    between.bands[0].clear();
     const Blocks& blocks = one.layer->blocks;
     const int64_t step = between.channels / blocks.n;
-    const float* const source = one.source ? one.source : one.copy(0, one.vectors(), 0, one.input->channels);
+    const float* const source = one.from ? one.source() : one.copy(0, one.vectors(), 0, one.input->channels);
     const auto begin = cut(cost, parts);
     for (int64_t g = begin[number]; g < begin[number + 1]; g += step) {
       const int64_t end = std::min(g + step, begin[number + 1]);

@@ -51,7 +51,9 @@ NB_MODULE(_kernel, m) {
       .def_prop_ro("bytes", &Engine::bytes)
       .def("how", &Engine::how)
       .def("buffer", &Engine::buffer, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg() = 1)
-      .def("reuse", &Engine::reuse)
+      .def("reuse", &Engine::reuse, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg() = 1)
+      .def("size", &Engine::size)
+      .def("finish", &Engine::finish)
       .def("convolve", &Engine::convolve)
       .def("convolve_pair", &Engine::convolve_pair)
       .def("multiply", [](Engine& self, int in, int out, int residual, const Blocks& weight, float low, float high) {

@@ -114,7 +114,7 @@ int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   const bool own = has_own(x, bands, g), near = has_near(x, bands, g);
   if (near && !own) exchange(in);
   return append(z.banded() && x.banded() && near, z, [this, &x, &z, largest, g, near](int number, int parts) {
-    const Buffer &from = x.of(number), &to = z.of(number);
+    const Buffer &from = near ? x.of(number) : x.bands[0], &to = z.of(number);
     const auto [first, last] = needs(g, to.top, to.bottom(), x.height);  // below, row `first` is row 0
     std::vector<float> scratch(rounded(z.width) * g.stride_x + g.kernel_x + line);
     std::vector<float> rows(near ? 0 : (last - first) * from.pitch + 2 * line);
