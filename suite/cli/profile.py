@@ -102,12 +102,12 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     from suite.report.race import layer_table, race_table
 
     first = next(iter(networks.values()))
-    model = Model(first, example)
-    plans = {"plan dense": (kernel.lower(first, example, dense=True), first)}
-    plans |= {f"plan {name}": (kernel.lower(network, example), network) for name, network in networks.items()}
+    model, races = Model(first, example), []
     with alone(timing_lock()):
-        races = [race(model, plans, threads, PEERS, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record()
-                 for threads in sorted({1, physical_cores()})]
+        for threads in sorted({1, physical_cores()}):
+            plans = {"plan dense": (kernel.lower(first, example, dense=True, threads=threads), first)}
+            plans |= {f"plan {name}": (kernel.lower(item, example, threads=threads), item) for name, item in networks.items()}
+            races.append(race(model, plans, threads, PEERS, say=lambda sentence: click.echo(f"  {sentence}", err=True)).record())
         name, last = list(networks.items())[-1]
         layers = layer_times(last, example)
         theirs = {} if OPENVINO.missing() else openvino_layers(model)

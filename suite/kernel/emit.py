@@ -31,16 +31,19 @@ class Slot:
 class Memory(NamedTuple):
     """What lies under one or, one after the other, several buffers."""
 
-    owner: int  # the buffer that it was made for
-    channels: int
+    buffer: int  # the last of them
+    size: int
     layout: tuple[int, int, bool]  # height, width, compact
 
 
 class Emitter:
-    """Adds steps to an engine; each method returns where its result is. `padding` gives zero columns by map size (H, W)."""
+    """Adds steps to an engine; each method returns where its result is.
 
-    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int]) -> None:
-        self.engine, self.dense, self.padding = engine, dense, padding
+    `padding` and `bands` give zero columns, and bands for each thread, by map size (H, W).
+    """
+
+    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int], bands: dict[tuple[int, int], int]) -> None:
+        self.engine, self.dense, self.padding, self.bands = engine, dense, padding, bands
         self.program: list[Native | Write | Read | Call] = []
         self.layers: list[Layer] = []
         self.steps = 0  # native ones so far
@@ -48,24 +51,26 @@ class Emitter:
         self.free: list[Memory] = []
 
     def _buffer(self, planes: Planes, compact: bool, tokens: bool = False) -> Slot:
-        """A buffer, in the memory of a dead value of the same layout where one is large enough.
+        """A buffer in the smallest memory of a dead value that has room, at best of the same layout, whose zeros are in place.
 
-        Sharing keeps a network's activations in the cache; it is safe because every step leaves the padding zero.
+        Sharing keeps a network's activations in the cache.
         """
-        channels, layout = planes[0], (planes[1], planes[2], compact)
-        fitting = [memory for memory in self.free if memory.layout == layout and memory.channels >= channels]
-        if fitting:
-            memory = min(fitting, key=lambda memory: memory.channels)
-            self.free.remove(memory)
-            buffer = self.engine.reuse(memory.owner, channels)
+        layout = planes[1], planes[2], compact
+        buffer = -1
+        for memory in sorted(self.free, key=lambda memory: (memory.layout != layout, memory.size)):
+            if (buffer := self.engine.reuse(memory.buffer, *self._shape(planes, compact))) >= 0:
+                self.free.remove(memory)
+                break
         else:
             buffer = self._own(planes, compact)
-            memory = Memory(buffer, channels, layout)
-        self.used[buffer] = memory
+        self.used[buffer] = Memory(buffer, self.engine.size(buffer), layout)
         return Slot(buffer, planes, compact, tokens)
 
     def _own(self, planes: Planes, compact: bool) -> int:
-        return self.engine.buffer(*planes, 0 if compact else self.padding.get(planes[1:], 0), compact)
+        return self.engine.buffer(*self._shape(planes, compact))
+
+    def _shape(self, planes: Planes, compact: bool) -> tuple[int, int, int, int, bool, int]:
+        return *planes, 0 if compact else self.padding.get(planes[1:], 0), compact, self.bands.get(planes[1:], 1)
 
     def recycle(self, alive: set[int]) -> None:
         """Let later values have the memory of all buffers but those `alive`."""
@@ -81,6 +86,11 @@ class Emitter:
             self.program.append(Native(self.steps, step + 1))
         self.steps = step + 1
         return slot
+
+    def finish(self) -> None:
+        """Let the program end as it began: with the zeros of the first values of all memory in place."""
+        if (step := self.engine.finish()) >= self.steps:
+            self._did(step, Slot(-1, (0, 0, 0), True))
 
     def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
         if tokens:
@@ -118,7 +128,9 @@ class Emitter:
         else:
             slot = self._buffer(planes, False, source.tokens)
         before = -1 if residual is None else residual.buffer
-        return self._did(self.engine.convolve(source.buffer, slot.buffer, before, self._filter(name, module, planes, clamp)), slot)
+        step = self.engine.convolve(source.buffer, slot.buffer, before, self._filter(name, module, planes, clamp))
+        self.layers[-1].how = self.engine.how(step)
+        return self._did(step, slot)
 
     def pair(self, names: tuple[str, str], modules: tuple[nn.Conv2d, nn.Conv2d], source: Slot,
              shapes: tuple[tuple[int, ...], ...], clamps: tuple[Clamp, Clamp]) -> Slot:
@@ -128,7 +140,9 @@ class Emitter:
         _, height, width = planes[0]
         filters = [self._filter(*layer) for layer in zip(names, modules, planes, clamps, strict=True)]
         padding = self.padding.get((height, width), 0)
-        return self._did(self.engine.convolve_pair(source.buffer, height, width, padding, slot.buffer, *filters), slot)
+        step = self.engine.convolve_pair(source.buffer, height, width, padding, slot.buffer, *filters)
+        self.layers[-2].how, self.layers[-1].how = self.engine.how(step), "with the one before"
+        return self._did(step, slot)
 
     def _filter(self, name: str, module: Any, planes: Planes, clamp: Clamp) -> Any:
         """A convolution, or a linear layer over tokens, packed; `planes` are its outputs."""

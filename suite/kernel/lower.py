@@ -27,6 +27,7 @@ _CLAMPS: dict[Any, tuple[float, float]] = {
 _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
            functional.hardsigmoid: "hard_sigmoid"}
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
+_BAND = 2**19  # floats of a thread's largest value of a map size from which on it is worked off in several bands
 _NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
 
 
@@ -56,7 +57,8 @@ class _Lowering:
     def __init__(self, graph: fx.GraphModule, made: Any, dense: bool) -> None:
         self.graph = graph
         self.modules = dict(graph.named_modules())
-        self.emit = Emitter(made, dense, self._padding())
+        self.threads = made.threads
+        self.emit = Emitter(made, dense, self._padding(), self._bands())
         self.slots: dict[fx.Node, Slot] = {}
         self.variables: set[fx.Node] = set()
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
@@ -79,6 +81,7 @@ class _Lowering:
                 if reason := self._has_macs(node):
                     outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
             self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
+        self.emit.finish()
         return Plan(self.emit.engine, shape, self.emit.program, inputs, output, self.emit.layers, outside)
 
     def _padding(self) -> dict[tuple[int, int], int]:
@@ -94,6 +97,14 @@ class _Lowering:
                 for size in (source, target) if source == target else (target,):
                     needed[size] = max(needed.get(size, 0), columns)
         return needed  # type: ignore[return-value]
+
+    def _bands(self) -> dict[tuple[int, int], int]:
+        """Bands for each thread by map size, so that the largest value's pass from layer to layer in the cache."""
+        largest: dict[tuple[int, ...], int] = {}
+        for node in self.graph.graph.nodes:
+            if len(shape := shape_of(node)) == 4:
+                largest[shape[2:]] = max(largest.get(shape[2:], 0), math.prod(shape))
+        return {size: -(-count // (_BAND * self.threads)) for size, count in largest.items()}  # type: ignore[misc]
 
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""

@@ -38,9 +38,14 @@ def simd_path() -> str:
     return engine(1).simd
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layer:
-    """One layer inside the plan; `kept` is the share of weights stored (padding zeros count as stored)."""
+    """One layer inside the plan; `kept` is the share of weights stored (padding zeros count as stored).
+
+    `how` is what the plan chose for it: output channels by vectors in a register tile; bands of rows that pass through the layers
+    one by one; chunks of a band that stay in the cache while all weights pass over them; whether the input is copied by stride
+    phases first; whether the depthwise layer behind it runs with it.
+    """
 
     name: str
     kind: str
@@ -49,6 +54,7 @@ class Layer:
     macs: int
     effective: int
     bytes: int
+    how: str = ""
 
 
 @dataclass
@@ -107,18 +113,19 @@ class Plan:
         return sum(layer.bytes for layer in self.layers)
 
     @property
+    def activation_bytes(self) -> int:
+        """Bytes of all memory that the engine holds for values between layers and within them."""
+        return self.engine.bytes
+
+    @property
     def simd(self) -> str:
         """The SIMD path in use."""
         return self.engine.simd
 
     @property
     def threads(self) -> int:
-        """Threads that share each step; settable."""
+        """Threads that share the work."""
         return self.engine.threads
-
-    @threads.setter
-    def threads(self, count: int) -> None:
-        self.engine.threads = count
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

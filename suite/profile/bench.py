@@ -113,10 +113,12 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
     load = os.getloadavg()[0]
     network, image = subject.network()
     networks = {contender(n, share): pruned(network, image, n, share) for n in WIDTHS for share in SHARES}
-    plans = {name: (lower(item, image), item) for name, item in networks.items()}
     model = Model(networks["dense"], image)
     peers = [peer for peer in PEERS if peer.avx2 or not _limited()]
-    races = [race(model, plans, number, peers, calls=calls, seconds=seconds, say=say).record() for number in threads]
+    races = []
+    for number in threads:
+        plans = {name: (lower(item, image, threads=number), item) for name, item in networks.items()}
+        races.append(race(model, plans, number, peers, calls=calls, seconds=seconds, say=say).record())
     say("timing layers")
     layers = {}
     for share in SHARES:

@@ -168,24 +168,28 @@ def network_latency(
 
     network = copy.deepcopy(network).cpu().eval()
     inputs = tuple(item.detach().cpu() for item in inputs)
-    plans = {kind: kernel.lower(network, inputs[0], dense=kind == "dense") for kind in ("dense", "sparse")}
-    errors = {kind: _largest(kernel.check(plan, network, item) for item in inputs) for kind, plan in plans.items()}
-    for kind, error in errors.items():
+    cores = physical_cores()
+    plans = {
+        threads: {kind: kernel.lower(network, inputs[0], dense=kind == "dense", threads=threads) for kind in ("dense", "sparse")}
+        for threads in {1, cores}
+    }
+    errors = {(threads, kind): _largest(kernel.check(plan, network, item) for item in inputs)
+              for threads, made in plans.items() for kind, plan in made.items()}
+    for (threads, kind), error in errors.items():
         if not error < TOLERANCE:  # not: NaN is wrong too
             raise RuntimeError(
-                f"the {kind} plan's output differs from torch's by {error:.2g} (relative), {TOLERANCE:g} is allowed, "
-                "so nothing was timed"
+                f"the output of the {kind} plan on {threads} thread(s) differs from torch's by {error:.2g} (relative), "
+                f"{TOLERANCE:g} is allowed, so nothing was timed"
             )
-    facts = _facts(network, inputs[0], plans["sparse"], max(errors.values()))
+    facts = _facts(network, inputs[0], plans[1]["sparse"], max(errors.values()))
     before = torch.get_num_threads()
     with alone(lock), torch.inference_mode():
         try:
-            latency = {"one": _race(network, plans, inputs, 1)}
-            cores = physical_cores()
-            latency["all"] = _race(network, plans, inputs, cores) if cores > 1 else copy.deepcopy(latency["one"])
+            latency = {"one": _race(network, plans[1], inputs, 1)}
+            latency["all"] = _race(network, plans[cores], inputs, cores) if cores > 1 else copy.deepcopy(latency["one"])
         finally:
             torch.set_num_threads(before)
-    for name in ("torch", *plans):
+    for name in ("torch", *plans[1]):
         # Threads that wait for a preempted one are slow steadily (hundredfold), which no spread gives away.
         if latency["all"][name]["median_ms"] > 2 * latency["one"][name]["median_ms"]:
             latency["all"][name]["noisy"] = True
@@ -243,8 +247,6 @@ def _race(
     import torch
 
     torch.set_num_threads(threads)
-    for plan in plans.values():
-        plan.threads = threads
 
     def over(function: Callable[[Tensor], object]) -> Callable[[], object]:
         turn = itertools.cycle(inputs)

@@ -1,5 +1,6 @@
 """The kernel against float64 convolutions, on every SIMD path of this machine; lowered networks against torch."""
 
+import math
 import threading
 import time
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from suite.errors import UserError
 from suite.kernel import Plan, check, lower, simd_path
 from suite.kernel.emit import Emitter
+from suite.kernel.graph import operation, shape_of, traced
 from suite.kernel.plan import engine
 from suite.nn import build
 
@@ -235,14 +237,52 @@ def test_a_sum_is_written_over_its_dead_part_but_not_by_a_depthwise_layer():
         assert check(lower(network, images, threads=threads), network, images) < 1e-5
 
 
-def test_dead_values_leave_their_memory_to_later_ones_of_the_same_layout():
-    emit = Emitter(engine(1), False, {})
+def test_dead_values_leave_their_memory_to_later_ones():
+    emit = Emitter(engine(1), False, {}, {})
     first = emit.write("images", (1, 8, 5, 5))
     second = emit.activate(first, "clamp", 0, 1)
     emit.recycle({second.buffer})
-    smaller, other = emit.write("more", (1, 4, 5, 5)), emit.write("other", (1, 4, 6, 5))
-    assert emit.used[smaller.buffer].owner == first.buffer
-    assert emit.used[other.buffer].owner == other.buffer
+    held = emit.engine.bytes
+    smaller = emit.write("more", (1, 4, 5, 5))
+    assert emit.free == [] and emit.engine.bytes == held
+    emit.recycle({second.buffer})
+    emit.write("of another layout", (1, 4, 6, 5))
+    assert emit.engine.bytes == held
+    emit.recycle({smaller.buffer})
+    emit.write("too large for what is free", (1, 40, 6, 5))
+    assert emit.engine.bytes > held
+
+
+def largest_live_set(network, images):
+    """Bytes of the values that must exist at once, activations in place; from the traced graph alone."""
+    graph = traced(network, images)
+    modules, nodes, root = dict(graph.named_modules()), list(graph.graph.nodes), {}
+    for node in nodes:
+        in_place = operation(node, modules) in (nn.ReLU, nn.ReLU6, nn.Dropout, torch.flatten, functional.relu)
+        root[node] = root[node.args[0]] if in_place else node
+    dies = {}
+    for index, node in enumerate(nodes):
+        dies |= {root[item]: index for item in node.all_input_nodes}
+    sizes = [sum(4 * math.prod(shape_of(item)) for item in nodes[: index + 1] if root[item] is item and dies.get(item, -1) >= index)
+             + (4 * math.prod(shape_of(node)) if root[node] is node else 0) for index, node in enumerate(nodes)]
+    return max(sizes)
+
+
+@pytest.mark.parametrize(("arch", "size"), [("mobilenet_v2", 224), ("resnet50", 224), ("vgg16", 224), ("resnet56", 32)])
+def test_a_plan_takes_little_more_memory_than_its_weights_and_the_values_that_are_alive(arch, size):
+    network, images = build(arch, 10, size).eval(), torch.randn(1, 3, size, size)
+    for threads in (1, 2):
+        plan = lower(network, images, threads=threads)
+        assert plan.bytes + plan.activation_bytes <= 1.3 * (plan.bytes + largest_live_set(network, images))
+
+
+@pytest.mark.parametrize("threads", (1, 2, 3))
+def test_values_that_share_memory_do_not_disturb_each_other(threads):
+    torch.manual_seed(0)
+    network = randomise(build("mobilenet_v3_small", 10, 224))
+    plan = lower(network, torch.zeros(1, 3, 224, 224), threads=threads)
+    for _ in range(3):  # a second call meets what the first one left
+        assert check(plan, network, torch.randn(1, 3, 224, 224)) < 1e-5
 
 
 def test_a_network_with_two_outputs_runs_in_torch():
@@ -254,8 +294,8 @@ def test_refuses_images_of_another_size_and_impossible_threads():
     plan = lower(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.ones(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"images of \(1, 3, 8, 8\), not \(1, 3, 9, 8\)"):
         plan(torch.ones(1, 3, 9, 8))
-    with pytest.raises(ValueError, match="0 threads are not possible"):
-        plan.threads = 0
+    with pytest.raises(UserError, match="0 threads are not possible"):
+        lower(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.ones(1, 3, 8, 8), threads=0)
 
 
 def test_a_network_that_cannot_be_traced_runs_in_torch_and_says_so():

@@ -41,7 +41,7 @@ def test_no_inner_loop_of_multiply_adds_touches_the_stack(table, vector, build):
         pytest.skip("these kernels are compiled on x86-64 only")
     if shutil.which("objdump") is None:
         pytest.skip("objdump is missing; on Debian: apt install binutils")
-    (path,) = build("CMAKE_BUILD_TYPE=Release").glob(f"CMakeFiles/kernels_{table}.dir/**/kernels.cpp.o*")
+    (path,) = build("CMAKE_BUILD_TYPE=Release").glob(f"CMakeFiles/kernels_{table}.dir/**/kernels.cpp.o")
     listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     loops = [loop for loop in innermost_loops(listing) if any("vfmadd" in line and vector in line for line in loop.body)]
     tiles = {loop.function for loop in loops if re.search(r"4tileILi\d+ELi\d+E", loop.function)}

@@ -1,12 +1,10 @@
 #include "engine.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 
-#include "parts.h"
+#include "bands.h"
 
 namespace suite {
 namespace {
@@ -30,232 +28,221 @@ const Kernels* choose(const std::string& simd) {
   throw std::invalid_argument("SUITE_SIMD is '" + simd + "'; it may be avx512, avx2 or portable");
 }
 
-// For each of `to` pixels the one of `from` pixels left of its centre, and the weight of the one right of it.
-std::pair<std::vector<int>, std::vector<float>> neighbours(int from, int to) {
-  std::vector<int> left(to);
-  std::vector<float> weight(to);
-  for (int i = 0; i < to; ++i) {
-    const double place = std::max(0.0, (i + 0.5) * from / to - 0.5);
-    left[i] = static_cast<int>(place);
-    weight[i] = static_cast<float>(place - left[i]);
-  }
-  return {left, weight};
-}
+constexpr int fewest_rows = 4;  // of a band: with less, threads that share the weights are faster than those that share the rows
 
 }  // namespace
 
-Buffer::Buffer(int channels, int height, int width, int pad, bool compact)
-    : channels(channels), height(height), width(width), pad(compact ? 0 : pad), compact(compact) {
+Buffer::Buffer(int channels, int height, int width, int pad, bool compact, bool whole)
+    : channels(channels), height(height), width(width), pad(compact ? 0 : pad), compact(compact), rows(height) {
   pitch = width + this->pad;
+  const std::ptrdiff_t above = whole ? 0 : this->pad * pitch;
   // A kernel that writes row by row may write whole vectors; those of the last row, too, have to end within the plane.
-  const std::ptrdiff_t whole = std::max((height + this->pad) * pitch, (height - 1) * pitch + rounded(width));
-  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance(whole);
+  const std::ptrdiff_t below = std::max((height + this->pad) * pitch, (height - 1) * pitch + rounded(width));
+  plane = compact ? static_cast<std::ptrdiff_t>(height) * width : plane_distance(above + below);
   // In front of the first plane its upper and left edge; behind the last one what the last vector of a tile reads too much.
-  const std::ptrdiff_t edge = rounded(this->pad * pitch + this->pad);
-  const std::size_t size = rounded(edge + channels * plane + edge + 2 * line) * sizeof(float);
-  float* start = static_cast<float*>(std::aligned_alloc(64, size));
-  if (!start) throw std::bad_alloc();
-  memory = std::shared_ptr<float[]>(start, [](float* pointer) { std::free(pointer); });
-  std::memset(start, 0, size);
-  first = start + edge;
+  edge = rounded(this->pad * pitch + this->pad);
+  size = rounded(edge + channels * plane + edge + 2 * line);
 }
 
-Engine::Engine(const std::string& simd, int threads) : kernels_(choose(simd)) { set_threads(threads); }
+void Buffer::clear() const {
+  std::fill(first - edge, first, 0.0f);
+  for (int c = 0; c < channels; ++c) {
+    float* const start = pixel(c);
+    for (int row = 0; row + 1 < height; ++row) std::fill_n(start + row * pitch + width, pad, 0.0f);
+    std::fill(start + span(), start + plane, 0.0f);
+  }
+  std::fill(pixel(channels), first - edge + size, 0.0f);
+}
 
-void Engine::set_threads(int threads) {
+std::vector<const Buffer*> Value::parts(int threads) const {
+  std::vector<const Buffer*> found;
+  for (int i = 0; i < (banded() ? static_cast<int>(bands.size()) : threads); ++i) found.push_back(&of(i));
+  return found;
+}
+
+const float* Value::row(int channel, int y) const {
+  const auto band = std::find_if(bands.begin(), bands.end(), [y](const Buffer& item) { return y < item.bottom(); });
+  return band->pixel(channel) + (y - band->top) * band->pitch;
+}
+
+Engine::Engine(const std::string& simd, int threads) : kernels_(choose(simd)) {
   if (threads < 1 || threads > most_threads)
     throw std::invalid_argument(std::to_string(threads) + " threads are not possible; it may be 1 to " +
                                 std::to_string(most_threads));
-  const std::lock_guard lock(running_);
-  if (!team_ || threads != team_->size()) team_ = std::make_unique<Team>(threads);
+  team_ = std::make_unique<Team>(threads);
+  scratch_.resize(threads);
 }
 
-int Engine::buffer(int channels, int height, int width, int pad, bool compact) {
-  buffers_.push_back(std::make_unique<Buffer>(channels, height, width, pad, compact));
-  return static_cast<int>(buffers_.size()) - 1;
+std::unique_ptr<Value> Engine::value(int channels, int height, int width, int pad, bool compact, int each) const {
+  const int most = std::min(each, height / (fewest_rows * threads()));
+  const int count = compact || most < 1 ? 1 : most * threads(), tallest = (height + count - 1) / count;
+  auto made = std::make_unique<Value>(Value{channels, height, width, pad, compact, {}});
+  for (int i = 0; i < count; ++i) {
+    const auto [top, bottom] = share(height, i, count);
+    Buffer& band = made->bands.emplace_back(channels, tallest, width, pad, compact, count == 1);
+    band.top = static_cast<int>(top);
+    band.height = static_cast<int>(bottom - top);
+  }
+  return made;
 }
 
-int Engine::reuse(int buffer, int channels) {
-  if (channels > at(buffer).channels) throw std::invalid_argument("a reused buffer cannot grow");
-  auto made = std::make_unique<Buffer>(at(buffer));
-  made->channels = channels;
-  buffers_.push_back(std::move(made));
-  return static_cast<int>(buffers_.size()) - 1;
+int Engine::place(std::unique_ptr<Value> made, std::shared_ptr<Memory> memory) {
+  const std::size_t each = made->bands.size() / memory->blocks.size();
+  const std::size_t distance = memory->size / each / line * line;  // the same for values of fewer channels
+  for (std::size_t i = 0; i < made->bands.size(); ++i)
+    made->bands[i].lay(memory->blocks[i / each].get() + i % each * distance);
+  memory->layout = &made->bands[0];
+  made->memory = std::move(memory);
+  values_.push_back(std::move(made));
+  return static_cast<int>(values_.size()) - 1;
 }
 
-int Engine::append(Step step) {
-  steps_.push_back(std::move(step));
+int Engine::buffer(int channels, int height, int width, int pad, bool compact, int each) {
+  auto made = value(channels, height, width, pad, compact, each);
+  const std::size_t count = made->banded() ? threads() : 1, size = made->bands.size() / count * made->bands[0].size;
+  auto memory = std::make_shared<Memory>(Memory{{}, size, nullptr, channels, static_cast<int>(values_.size())});
+  for (std::size_t i = 0; i < count; ++i) memory->blocks.push_back(zeros(size));
+  floats_ += count * size;
+  return place(std::move(made), std::move(memory));
+}
+
+int Engine::reuse(int buffer, int channels, int height, int width, int pad, bool compact, int each) {
+  auto made = value(channels, height, width, pad, compact, each);
+  const auto memory = at(buffer).memory;
+  const std::size_t count = made->banded() ? threads() : 1;
+  const std::size_t wanted = made->bands.size() / count * made->bands[0].size;
+  if (memory->blocks.size() != count || wanted > memory->size / line * line) return -1;
+  const Buffer &old = *memory->layout, &now = made->bands[0];
+  const bool alike = old.rows == now.rows && old.width == now.width && old.pad == now.pad && old.compact == now.compact &&
+                     old.plane == now.plane && at(buffer).bands.size() == made->bands.size() && channels <= memory->channels;
+  if (!alike && 4 * wanted < memory->size) return -1;
+  const int number = place(std::move(made), memory);
+  if (!alike) {
+    memory->mixed = true;
+    memory->channels = channels;
+    clear(at(number));
+  }
+  return number;
+}
+
+// Of another layout's pixels some lie where this one needs zeros. All threads must be done with the other.
+void Engine::clear(const Value& value) {
+  append(false, value, [&value](int number, int) {
+    if (value.banded() || number == 0) value.of(number).clear();
+  });
+}
+
+int Engine::finish() {
+  for (std::size_t i = 0; i < values_.size(); ++i)
+    if (values_[i]->memory->mixed && values_[i]->memory->owner == static_cast<int>(i)) clear(*values_[i]);
   return static_cast<int>(steps_.size()) - 1;
 }
 
-const std::vector<int32_t>* Engine::mask(const Buffer& of) {
-  auto made = std::make_unique<std::vector<int32_t>>(rounded(of.span()), 0);
-  for (int y = 0; y < of.height; ++y)
-    std::fill_n(made->begin() + y * of.pitch, of.width, -1);
-  masks_.push_back(std::move(made));
-  return masks_.back().get();
-}
-
-int Engine::multiply(int in, int out, int residual, Blocks blocks, Clamp clamp) {
-  if (!at(in).compact || !at(out).compact) throw std::invalid_argument("a matrix-vector product needs compact buffers");
-  const auto inputs = at(in).channels * at(in).plane;
-  if (std::any_of(blocks.index.begin(), blocks.index.end(), [inputs](int32_t i) { return i < 0 || i >= inputs; }))
-    throw std::invalid_argument("a block lies outside the weight");
-  auto kept = std::make_shared<Blocks>(std::move(blocks));
-  std::vector<int64_t> cost(1, 0);
-  for (std::size_t group = 0; group + 1 < kept->pointer.size(); ++group)
-    cost.push_back(cost.back() + kept->pointer[group + 1] - kept->pointer[group] + 2);
-  Product job{at(in).first, kept->index.data(), kept->value.data(), kept->pointer.data(), kept->bias.data(),
-              residual >= 0 ? at(residual).first : nullptr, at(out).first, 0, 0, kept->rows, clamp.low, clamp.high};
-  const auto function = kernels_->product[__builtin_ctz(kept->n)];
-  return append([job, function, cost, kept](int thread, int threads) {
-    const auto begin = cut(cost, threads);
-    Product mine = job;
-    mine.first = begin[thread];
-    mine.last = begin[thread + 1];
-    function(mine);
-  });
-}
-
-int Engine::combine(int a, int b, int out, const std::string& kind, Clamp clamp) {
-  const char* const kinds[] = {"add", "subtract", "maximum", "minimum"};
-  const auto found = std::find(std::begin(kinds), std::end(kinds), kind);
-  if (found == std::end(kinds)) throw std::invalid_argument("no such operation: " + kind);
-  const auto function = kernels_->combine[found - std::begin(kinds)];
-  return append([this, a, b, out, function, clamp](int thread, int threads) {
-    const Buffer &x = at(a), &y = at(b), &z = at(out);
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < z.height; ++row)
-        function(x.pixel(c) + row * x.pitch, y.pixel(c) + row * y.pitch, z.pixel(c) + row * z.pitch, z.width, clamp.low,
-                 clamp.high);
-  });
-}
-
-int Engine::activate(int in, int out, const std::string& kind, Clamp clamp) {
-  return append([this, in, out, kind, clamp](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < z.height; ++row) {
-        const float* from = x.pixel(c) + row * x.pitch;
-        float* to = z.pixel(c) + row * z.pitch;
-        if (kind == "hard_swish") kernels_->hard_swish(from, to, z.width);
-        else if (kind == "hard_sigmoid") kernels_->hard_sigmoid(from, to, z.width);
-        else if (kind == "leaky_relu") kernels_->leaky_relu(from, clamp.low, to, z.width);  // its slope
-        else kernels_->clamp(from, to, z.width, clamp.low, clamp.high);
-      }
-  });
-}
-
-int Engine::scale(int in, int gate, int out) {
-  return append([this, in, gate, out](int thread, int threads) {
-    const Buffer &x = at(in), &g = at(gate), &z = at(out);
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < z.height; ++row)
-        kernels_->scale(x.pixel(c) + row * x.pitch, *g.pixel(c), z.pixel(c) + row * z.pitch, z.width);
-  });
-}
-
-int Engine::mean(int in, int out) {
-  return append([this, in, out](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c) {
-      *z.pixel(c) = kernels_->sum(x.pixel(c), x.span()) / static_cast<float>(x.height * x.width);  // the padding is zero
+// Memory of every thread for `size` floats.
+std::vector<Scratch*> Engine::scratch(int kind, std::size_t size) {
+  std::vector<Scratch*> found;
+  for (auto& kinds : scratch_) {
+    Scratch& mine = kinds[kind];
+    if (size > mine.size) {
+      floats_ += size - mine.size;
+      mine.memory = zeros(mine.size = size);
     }
-  });
+    found.push_back(&mine);
+  }
+  return found;
 }
 
-int Engine::pool(int in, int out, bool largest, const Geometry& g) {
-  return append([this, in, out, largest, g](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    std::vector<float> scratch(rounded(z.width) * g.stride_x + g.kernel_x + line);
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c) {
-      const Window window{x.pixel(c), z.pixel(c), scratch.data(), x.pitch, z.pitch, x.height, x.width, z.height, z.width,
-                          g.kernel_y, g.kernel_x, g.stride_y, g.stride_x, g.top, g.left};
-      (largest ? kernels_->max_pool : kernels_->mean_pool)(window);
+// A value that a step now writes.
+Value& Engine::target(int number) {
+  Value& value = *values_.at(number);
+  value.exchanged = false;
+  return value;
+}
+
+int Engine::append(bool local, const Value& output, Work work, std::string how) {
+  steps_.push_back({local, static_cast<int>(output.bands.size()), std::move(work), std::move(how)});
+  return static_cast<int>(steps_.size()) - 1;
+}
+
+const int32_t* Engine::mask(const Buffer& of) {
+  std::vector<int32_t>& made = masks_[{of.height, of.width, of.pitch}];
+  made.resize(rounded(of.span()), 0);
+  for (int y = 0; y < of.height; ++y) std::fill_n(made.begin() + y * of.pitch, of.width, -1);
+  return made.data();
+}
+
+std::vector<const float*> Engine::residual(int number, const Value& output) const {
+  std::vector<const float*> found(output.parts(threads()).size(), nullptr);
+  if (number < 0) return found;
+  const Value& added = at(number);
+  const Buffer &like = added.bands[0], &to = output.bands[0];
+  if (added.bands.size() != output.bands.size() || like.pitch != to.pitch || like.plane != to.plane || added.compact ||
+      added.channels < output.channels)
+    throw std::invalid_argument("a residual must be laid out like the output");
+  for (std::size_t i = 0; i < found.size(); ++i) found[i] = added.of(static_cast<int>(i)).first;
+  return found;
+}
+
+// Copies to all bands the rows next to their own.
+void Engine::exchange(int number) {
+  Value& value = *values_.at(number);
+  if (value.exchanged || !value.banded()) return;
+  value.exchanged = true;
+  append(false, value, [&value](int band, int) {
+    const Buffer& mine = value.of(band);
+    const int above = std::max(0, mine.top - mine.pad), below = std::min(value.height, mine.bottom() + mine.pad);
+    const auto fetch = [&](int c, int y) {
+      std::memcpy(mine.pixel(c) + (y - mine.top) * mine.pitch, value.row(c, y), mine.width * sizeof(float));
+    };
+    for (int c = 0; c < value.channels; ++c) {
+      for (int y = above; y < mine.top; ++y) fetch(c, y);
+      for (int y = mine.bottom(); y < below; ++y) fetch(c, y);
     }
-  });
-}
-
-int Engine::pick(int in, int out, int stride, int first_channel) {
-  return append([this, in, out, stride, first_channel](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    const auto [begin, end] = share(x.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row * stride < x.height; ++row)
-        kernels_->pick(x.pixel(c) + row * stride * x.pitch, stride, z.pixel(c + first_channel) + row * z.pitch,
-                       (x.width + stride - 1) / stride);
-  });
-}
-
-int Engine::repeat(int in, int out) {
-  if (at(out).height % at(in).height || at(out).width % at(in).width)
-    throw std::invalid_argument("pixels repeat a whole number of times");
-  return append([this, in, out](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    const int down = z.height / x.height, right = z.width / x.width;
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < z.height; ++row) {
-        const float* from = x.pixel(c) + row / down * x.pitch;
-        float* to = z.pixel(c) + row * z.pitch;
-        for (int column = 0; column < x.width; ++column, to += right) std::fill_n(to, right, from[column]);
-      }
-  });
-}
-
-int Engine::interpolate(int in, int out) {
-  const auto [rows, row_weights] = neighbours(at(in).height, at(out).height);
-  const auto [columns, column_weights] = neighbours(at(in).width, at(out).width);
-  return append([=, this](int thread, int threads) {
-    const Buffer &x = at(in), &z = at(out);
-    std::vector<float> mixed(x.width + 1);  // the last pixel twice: it is its own right neighbour
-    const auto [begin, end] = share(z.channels, thread, threads);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < z.height; ++row) {
-        const float* upper = x.pixel(c) + rows[row] * x.pitch;
-        const float* lower = upper + (rows[row] + 1 < x.height ? x.pitch : 0);
-        for (int i = 0; i < x.width; ++i) mixed[i] = upper[i] + row_weights[row] * (lower[i] - upper[i]);
-        mixed[x.width] = mixed[x.width - 1];
-        float* to = z.pixel(c) + row * z.pitch;
-        for (int i = 0; i < z.width; ++i) {
-          const float* left = mixed.data() + columns[i];
-          to[i] = left[0] + column_weights[i] * (left[1] - left[0]);
-        }
-      }
   });
 }
 
 void Engine::write(int number, const float* from, std::size_t size) {
-  const Buffer& to = at(number);
+  const Value& to = at(number);
   if (size != to.size()) throw std::invalid_argument("an array of another size than its buffer");
-  for (int c = 0; c < to.channels; ++c)
-    for (int row = 0; row < to.height; ++row, from += to.width)
-      std::memcpy(to.pixel(c) + row * to.pitch, from, to.width * sizeof(float));
+  const std::lock_guard lock(running_);
+  team_->run([&](int thread) {
+    const auto [first, last] = to.banded() ? share(to.bands.size(), thread, threads()) : std::pair<std::ptrdiff_t, std::ptrdiff_t>(0, 1);
+    const auto [begin, end] = channels(to, thread, threads());
+    for (auto i = first; i < last; ++i)
+      for (auto c = begin; c < end; ++c)
+        for (int row = 0; row < to.bands[i].height; ++row)
+          std::memcpy(to.bands[i].pixel(c) + row * to.bands[i].pitch, from + (c * to.height + to.bands[i].top + row) * to.width,
+                      to.width * sizeof(float));
+  });
 }
 
 void Engine::read(int number, float* to, std::size_t size) const {
-  const Buffer& from = at(number);
+  const Value& from = at(number);
   if (size != from.size()) throw std::invalid_argument("an array of another size than its buffer");
   for (int c = 0; c < from.channels; ++c)
-    for (int row = 0; row < from.height; ++row, to += from.width)
-      std::memcpy(to, from.pixel(c) + row * from.pitch, from.width * sizeof(float));
+    for (int y = 0; y < from.height; ++y, to += from.width) std::memcpy(to, from.row(c, y), from.width * sizeof(float));
 }
 
 void Engine::run(int first, int last) {
   if (first < 0 || first > last || last > static_cast<int>(steps_.size())) throw std::invalid_argument("no such steps");
   const std::lock_guard lock(running_);
   team_->run([&](int thread) {
-    const int threads = team_->size();
-    for (int number = first; number < last; ++number) {
-      steps_[number](thread, threads);
-      if (number + 1 < last) team_->meet();
+    for (int number = first, end; number < last; number = end) {
+      if (number > first) team_->meet();
+      end = number + 1;
+      while (steps_[number].local && end < last && steps_[end].local && steps_[end].bands == steps_[number].bands) ++end;
+      work(thread, number, end);
     }
   });
+}
+
+// A thread's part of steps that are local, or of one that need not be.
+void Engine::work(int thread, int first, int last) const {
+  const int bands = steps_[first].bands;
+  if (bands == 1) return steps_[first].work(thread, threads());
+  const auto [begin, end] = share(bands, thread, threads());
+  for (auto band = begin; band < end; ++band)
+    for (int number = first; number < last; ++number) steps_[number].work(static_cast<int>(band), bands);
 }
 
 }  // namespace suite

@@ -8,6 +8,8 @@
 namespace suite {
 namespace {
 
+constexpr int ahead = 128;  // blocks
+
 // The loop over kept blocks must keep its N * V sums in registers. That holds while the function stays out of line, its
 // inner loops are unrolled, and no sum is ever addressed by a variable; tests/kernel looks for spills in the disassembly.
 template <int N, int V>
@@ -24,6 +26,9 @@ __attribute__((noinline)) void tile(const Tile& job) {
   const float* value = job.value;
   const std::ptrdiff_t step = job.step;
   for (; offset != end; ++offset, value += step) {
+    // The processor's own prefetching stops at the end of every page; weights come from far away, and just once.
+    __builtin_prefetch(value + ahead * step);
+    __builtin_prefetch(offset + ahead);
     const float* pixels = reinterpret_cast<const float*>(input + *offset);
     Vector x[V];
 #pragma GCC unroll 16

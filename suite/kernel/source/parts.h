@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -10,6 +14,14 @@ namespace suite {
 
 constexpr std::ptrdiff_t line = 16;  // floats in a cache line, and in the longest vector
 constexpr int most_threads = 256;
+
+// Zeroed floats at the beginning of a cache line.
+inline std::shared_ptr<float[]> zeros(std::size_t size) {
+  float* const start = static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 63) / 64 * 64));
+  if (!start) throw std::bad_alloc();
+  std::memset(start, 0, size * sizeof(float));
+  return {start, [](float* pointer) { std::free(pointer); }};
+}
 
 inline std::ptrdiff_t rounded(std::ptrdiff_t size) { return (size + line - 1) / line * line; }
 

@@ -49,7 +49,7 @@ def race(
     limit: float = 60.0,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Race:
-    """Time `plans` (each with the network it was lowered from) and the installed `peers` on ``model.image``.
+    """Time `plans` (each with the network it was lowered from for as many `threads`) and the installed `peers` on ``model.image``.
 
     A turn is two untimed calls, after which the threads of the contender before it sleep and the caches are its own, and three
     timed ones. A contender whose output is wrong is not timed but listed as absent with the reason.
@@ -60,7 +60,6 @@ def race(
     try:
         contenders: dict[str, Callable[[], Tensor]] = {}
         for name, (plan, network) in plans.items():
-            plan.threads = threads
             _admit(found, contenders, name, _calling(plan, model.image), _output(network, model.image), TOLERANCE)
         wanted = _output(model.network, model.image)
         for peer in peers:
