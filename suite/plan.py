@@ -13,7 +13,7 @@ from typing import Any
 
 from suite import plugins, record
 from suite.contract import Method, Needed, Task, offers, options_of
-from suite.data.source import Source, embedded, locate, of
+from suite.data.source import EMBEDDED, Source, embedded, locate, of
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder, run_folder
@@ -68,7 +68,7 @@ class Spec:
         usual = build(type(self.method), self.method_name, {}, self.scale, self.task.defaults)
         words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items() if item != getattr(usual, key)]
         words += ["--scale", self.scale, "--seed", str(self.seed)]
-        return shlex.join(words + ([] if self.source.kind == "embedded" else ["--data", self.source.name]))
+        return shlex.join([*words, "--data", "embedded" if self.source.kind == "embedded" else self.source.name])
 
 
 def _text(item: Any) -> str:
@@ -150,6 +150,8 @@ def _needed(need: Needed, source: Source, scale: str, seed: int) -> Spec:
 def spec_of(found: record.Record, data: Path | None = None) -> Spec:
     """The spec that a record was made from. UserError where its data is elsewhere or its code's options have changed."""
     method, task = found["method"], found["task"]
+    if data is None and task["source"]["kind"] == "embedded":
+        data = EMBEDDED
 
     def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
         return {key: tuple(item) if isinstance(item, list) else item for key, item in options.items()}

@@ -92,8 +92,8 @@ def test_a_plan_names_references_and_the_reference_trained_on(fresh_results):
     spec = made.wanted[0]
     assert spec.references["resnet20"].method.starts == "scratch" and spec.trained_on.method.starts == "reference"
     assert spec.parents == {"reference": spec.references["resnet20"].id}
-    assert spec.command == "suite run cifar10 one_by_n --scale smoke --seed 0"
-    assert made.wanted[2].command == "suite run cifar10 one_by_n sparsity=0.75 --scale smoke --seed 0"
+    assert spec.command == "suite run cifar10 one_by_n --scale smoke --seed 0 --data embedded"
+    assert made.wanted[2].command == "suite run cifar10 one_by_n sparsity=0.75 --scale smoke --seed 0 --data embedded"
 
 
 def test_fingerprints_ignore_the_seed_and_nothing_else(fresh_results):

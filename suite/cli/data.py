@@ -23,12 +23,18 @@ def command() -> None:
 
 @command.command()
 @click.argument("task")
+@click.argument("options", nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded).")
-def check(task: str, data: Path | None) -> None:
-    """Say which data TASK would use, verify them, and say what is missing and where it is to be had."""
+def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
+    """Say which data TASK with its OPTIONS (task.key=value) would use, verify them, say what is missing and where it is to be had.
+
+    \b
+    suite data check cifar10 --data /datasets
+    suite data check change_detection task.layout=levir --data /datasets
+    """
     from suite.data import source
 
-    dataset = _dataset(task)
+    dataset = _dataset(task, options)
     with _busy(f"Reading {dataset.title}"):
         folder, note = source.find(dataset, data, paths.cache_folder())
         problems = dataset.check(folder)
@@ -51,12 +57,13 @@ def check(task: str, data: Path | None) -> None:
 
 @command.command()
 @click.argument("task")
+@click.argument("options", nargs=-1)
 @click.option("--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it).")
-def make(task: str, to: Path | None) -> None:
-    """Write the embedded data of TASK in the official layout: the same on every machine."""
+def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
+    """Write the embedded data of TASK with its OPTIONS (task.key=value) in the official layout: the same on every machine."""
     from suite.data import source
 
-    dataset = _dataset(task)
+    dataset = _dataset(task, options)
     with _busy(f"Drawing the embedded data of {dataset.title}"):
         if to is None:
             folder = source.embedded(dataset, paths.cache_folder())
@@ -73,5 +80,11 @@ def _busy(what: str) -> Status:
     return Console(stderr=True).status(what)
 
 
-def _dataset(task: str) -> Dataset:
-    return plugins.load("tasks", task)().dataset()
+def _dataset(task: str, words: tuple[str, ...]) -> Dataset:
+    from suite import options
+
+    task_class = plugins.load("tasks", task)
+    chosen = options.grid(task_class, task, options.parse(words, [task]))
+    if len(chosen) > 1:
+        raise UserError("The data of several options were asked for; give each option one value.")
+    return task_class(**chosen[0]).dataset()

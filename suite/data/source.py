@@ -19,6 +19,7 @@ from suite.settings import Images, Pairs
 Kind = Literal["embedded", "subset", "official"]
 Split = Literal["train", "test"]
 
+EMBEDDED = Path("embedded")  # as data: the embedded ones, whatever SUITE_DATA holds
 DEPTH = 2  # how many folders below the one that the user names a data set is looked for
 
 
@@ -80,7 +81,7 @@ class Source:
 
 
 def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
-    """The data to use: below `data`, else below ``SUITE_DATA``, else the embedded data, made under `cache` if need be.
+    """The data to use: below `data`, else below ``SUITE_DATA``, else (and for `EMBEDDED`) the embedded data, made under `cache`.
 
     Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
     """
@@ -96,6 +97,8 @@ def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
 
 def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
     """The folder that `locate` uses, not read yet, and its note."""
+    if data == EMBEDDED:
+        return embedded(dataset, cache), ""
     if data is not None:
         return found_in(dataset, data), ""
     note = ""
@@ -134,7 +137,7 @@ def found_in(dataset: Dataset, data: Path) -> Path:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
         raise UserError(
             f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
-            f"get {dataset.where_to_get}, or leave --data out to use the embedded data."
+            f"get {dataset.where_to_get}, or type --data embedded to use the embedded data."
         )
     return folder
 
