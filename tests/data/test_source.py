@@ -54,6 +54,7 @@ def test_two_matches_are_an_error(cifar10: Path, tmp_path: Path, monkeypatch: py
 def test_the_standing_folder(cifar10: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_DATA", str(tmp_path))
     assert source.locate(CIFAR10, None, cache).folder == cifar10
+    assert source.locate(CIFAR10, source.EMBEDDED, cache).kind == "embedded"
     found = source.locate(data.find("cifar100"), None, cache)
     assert found.kind == "embedded" and "SUITE_DATA holds no 'cifar100'" in found.note
     monkeypatch.delenv("SUITE_DATA")
