@@ -79,9 +79,9 @@ class TwoStageMethod(DetectorMethod):
 
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"arch": "narrow_resnet10", "width": 16, "anchor": 4.0, "batch": 8, "regions": 16, "proposals": 20},
-        "short": {"arch": "narrow_resnet10", "width": 64, "anchor": 4.0, "batch": 4, "regions": 64, "proposals": 100,
+        "short": {"arch": "narrow_resnet10", "width": 32, "anchor": 4.0, "batch": 4, "regions": 32, "proposals": 50,
                   "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
-        "long": {"arch": "narrow_resnet10", "width": 128, "anchor": 4.0, "batch": 8, "regions": 128, "proposals": 300,
+        "long": {"arch": "narrow_resnet10", "width": 64, "anchor": 4.0, "batch": 8, "regions": 64, "proposals": 100,
                  "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
     }
     standins: ClassVar[tuple[str, ...]] = (

@@ -40,9 +40,9 @@ class DeFeatMethod(DetectorMethod):
         "smoke": {"arch": "slim_resnet10", "width": 8, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
                   "batch": 8, "sampled": 16, "proposals": 20},
         "short": {"arch": "slim_resnet10", "width": 32, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
-                  "batch": 4, "sampled": 64, "proposals": 100, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
+                  "batch": 4, "sampled": 32, "proposals": 50, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
         "long": {"arch": "slim_resnet10", "width": 64, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
-                 "batch": 8, "sampled": 128, "proposals": 300, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
+                 "batch": 8, "sampled": 64, "proposals": 100, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
     }
     published = (
         Published("coco_detection", "AP", 39.7, "abstract; plain student 36.5", {"detector": "retinanet", "arch": "resnet50"}),
