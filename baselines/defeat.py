@@ -39,9 +39,9 @@ class DeFeatMethod(DetectorMethod):
     scales = {
         "smoke": {"arch": "slim_resnet10", "width": 8, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
                   "batch": 8, "sampled": 16, "proposals": 20},
-        "short": {"arch": "slim_resnet10", "width": 32, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
+        "short": {"arch": "slim_resnet10", "width": 16, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
                   "batch": 4, "sampled": 32, "proposals": 50, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
-        "long": {"arch": "slim_resnet10", "width": 64, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
+        "long": {"arch": "slim_resnet10", "width": 32, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
                  "batch": 8, "sampled": 64, "proposals": 100, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
     }
     published = (
@@ -61,8 +61,7 @@ class DeFeatMethod(DetectorMethod):
     standins = (
         "Weights 4 and 16 on the neck are the authors' for COCO (their answer to an issue); of their best recipe the imitation of "
         "backbone stages 3 and 4 is left out, and the head's is an option (head=true) of two-stage detectors.",
-        "Below scale full the teacher is four times as wide in multiply-adds instead of deeper, and starts from the suite's own "
-        "pre-training like the student; it has seen no more images than the student.",
+        "Below scale full the teacher is twice as wide as the student instead of deeper; it has seen no more images.",
         "Below scale full an object changes level at half the paper's size, as the anchors are half as large.",
     )
 
@@ -94,8 +93,9 @@ class DeFeatMethod(DetectorMethod):
     def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:
         if self.detector == "retinanet":
             return retinanet(backbone, classes, size, width=self.width, anchor=self.anchor, first=self.first, he=self.he)
-        return rcnn(backbone, classes, size, width=self.width, anchor=self.anchor, sampled=self.sampled, proposals=self.proposals,
-                    masks=False)
+        # Its levels begin with stage 1: the smallest anchors are as large as the one-stage student's.
+        return rcnn(backbone, classes, size, width=self.width, anchor=self.anchor * 2 ** (self.first - 1), sampled=self.sampled,
+                    proposals=self.proposals, masks=False)
 
     def train(self, network: nn.Module, setting: Detection, run: Run) -> None:
         if self.regions == "none":
