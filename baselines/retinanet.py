@@ -31,9 +31,10 @@ class RetinaNetMethod(DetectorMethod):
     standins = (
         "One warm-up and one cosine instead of steps, images of one size; below scale full Adam instead of SGD.",
         "Below scale full the heads have an eighth or a quarter of the paper's channels and start by He's rule: with its deviation "
-        "of 0.01 they do not even learn eight images by heart.",
+        "of 0.01 they do not learn eight images by heart in 200 steps (AP 10 against 96).",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
-        "Below scale full the pyramid begins at stride 4 instead of 8: the pictures are smaller, their objects too.",
+        "Below scale full the pyramid begins at stride 4 instead of 8, and the backbone ends a stage earlier: the pictures are "
+        "smaller, their objects too.",
     )
 
     first: int = option(2, "backbone stage of the finest level", bounds=(1, 2))
