@@ -1,0 +1,97 @@
+"""ISTR's set loss: predictions matched one to one with objects by class, box and mask embedding, and what is then minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from suite.baselines._istr import Found
+from suite.baselines._mask_embedding import MaskEmbedding
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import generalized_box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+
+ALPHA, GAMMA = 0.25, 2.0  # of the focal terms
+CLASS, BOX, OVERLAP, MASK, REGRESSION, DICE = 2.0, 5.0, 2.0, 2.0, 2.0, 2.0  # weights of the terms, v1
+
+
+class Objects(NamedTuple):
+    """The objects of one picture; boxes are relative to its width and height."""
+
+    labels: Tensor  # (n,) int64 from 0
+    boxes: Tensor  # (n, 4) xyxy of 0 to 1
+    masks: Tensor  # (n, S * S) of 0 and 1, inside the boxes
+    codes: Tensor | None  # (n, d), the masks' embeddings, where the head predicts such
+    size: Tensor  # (4,) width, height, width, height of the scaled picture
+
+
+def costs(logits: Tensor, boxes: Tensor, raw: Tensor, objects: Objects) -> Tensor:
+    """(N, n): what it costs to take the prediction of a row for the object of a column.
+
+    2 C_cls + 5 |b - b'|_1 - 2 GIoU + 2 C_mask; C_cls is what the focal loss gains by the class, and C_mask minus the cosine of
+    the embeddings, moved to -1 .. 0; a direct mask has none.
+    """
+    positive, negative = focal_sides(logits)
+    cost = CLASS * (positive - negative)[:, objects.labels]
+    cost = cost + BOX * torch.cdist(boxes / objects.size, objects.boxes, p=1)
+    cost = cost - OVERLAP * generalized_box_iou(boxes, objects.boxes * objects.size)
+    if objects.codes is not None:
+        alike = functional.normalize(raw, dim=1) @ functional.normalize(objects.codes, dim=1).T
+        cost = cost - MASK * (alike + 1) / 2
+    return cost
+
+
+def focal_sides(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """What the focal loss is for each logit where the class is there, and where it is not."""
+    p = logits.sigmoid()
+    return ALPHA * (1 - p) ** GAMMA * functional.softplus(-logits), (1 - ALPHA) * p**GAMMA * functional.softplus(logits)
+
+
+@torch.no_grad()
+def match(logits: Tensor, boxes: Tensor, raw: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
+    """The cheapest one-to-one matching of a picture's predictions (N, ...) with its objects: rows and columns, int64 (k,)."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(costs(logits, boxes, raw, objects).cpu().numpy())
+    return torch.as_tensor(rows, device=logits.device), torch.as_tensor(columns, device=logits.device)
+
+
+def set_loss(stages: Sequence[Found], batch: Sequence[Objects], decode: nn.Module) -> Tensor:
+    """The sum over stages, each matched anew, over the number of objects in the batch."""
+    count = max(1, sum(len(objects.labels) for objects in batch))
+    return torch.stack([stage_loss(found, batch, decode) for found in stages]).sum() / count
+
+
+def stage_loss(found: Found, batch: Sequence[Objects], decode: nn.Module) -> Tensor:
+    """2 L_focal over all queries + 5 L_L1 + 2 L_GIoU + 2 L_emb + 2 L_dice over matched pairs, summed over the batch.
+
+    A query without an object has no class to predict. `decode` makes masks of the predictions, as in :class:`Istr`.
+    """
+    pairs = [match(*(part[row] for part in found), objects) for row, objects in enumerate(batch)]
+
+    def matched(part: Tensor) -> Tensor:
+        return torch.cat([part[row][rows] for row, (rows, _) in enumerate(pairs)])
+
+    def theirs(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part[columns] for part, (_, columns) in zip(parts, pairs, strict=True)])
+
+    classes = torch.zeros_like(found.logits)
+    for row, ((rows, columns), objects) in enumerate(zip(pairs, batch, strict=True)):
+        classes[row, rows, objects.labels[columns]] = 1
+    sizes = torch.cat([objects.size.expand(len(rows), 4) for (rows, _), objects in zip(pairs, batch, strict=True)])
+    boxes, wanted = matched(found.boxes), theirs([objects.boxes for objects in batch])
+    raw, masks = matched(found.raw), theirs([objects.masks for objects in batch]).to(found.raw.dtype)
+    loss = CLASS * sigmoid_focal_loss(found.logits, classes, ALPHA, GAMMA, reduction="sum")
+    loss = loss + BOX * (boxes / sizes - wanted).abs().sum()
+    loss = loss + OVERLAP * generalized_box_iou_loss(boxes, wanted * sizes, reduction="sum")
+    loss = loss + DICE * dice(decode(raw), masks).sum()  # with no object a sum over nothing: 0, and the graph is whole
+    if isinstance(decode, MaskEmbedding):
+        loss = loss + REGRESSION * (raw - theirs([objects.codes for objects in batch])).square().mean(1).sum()  # type: ignore[misc]
+    return loss
+
+
+def dice(masks: Tensor, wanted: Tensor) -> Tensor:
+    """1 - 2 sum(m m') / (sum(m^2) + sum(m'^2) + 1e-5) of each pair of masks (n, S * S) of 0 to 1: (n,)."""
+    shared = (masks * wanted).sum(1)
+    return 1 - 2 * shared / (masks.square().sum(1) + wanted.square().sum(1) + 1e-5)

@@ -1,0 +1,127 @@
+"""ISTR: queries that predict class, box and a low-dimensional embedding of the mask, refined in stages, without suppression.
+
+Hu, Cao, Lu, Zhang, Wang, Li, Huang, Shao, Ji: "ISTR: End-to-End Instance Segmentation with Transformers", arXiv 2105.00637, and
+the repository hujiecpp/ISTR, whose first version (May 2021) this is. The embedding is in `_mask_embedding.py`, the network in
+`_istr.py`, matching and loss in `_set_loss.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from suite.baselines._istr import Istr, IstrBody
+from suite.baselines._mask_embedding import SIDE, MaskEmbedding, crops, fit_embedding, mask_crops, reconstruction_iou
+from suite.baselines._set_loss import Objects, set_loss
+from torch import Tensor, nn
+
+from suite.artifacts import Detector
+from suite.contract import Claim, Method, Needed, Paper, Published, Side, option
+from suite.data.results import entries_of
+from suite.metrics import coco_scores
+from suite.nn import build
+from suite.nn.detection import ARCHS
+from suite.run import Run
+from suite.settings import Detection, Scenes
+from suite.train import Recipe, train_detector
+
+SIZES = (10, 20, 40, 60)  # of embeddings whose reconstruction is noted
+
+
+@dataclass
+class IstrMethod(Method):
+    """Version 1. With ``mask_head=direct`` the claim's rival: masks as they are, learned by Dice alone and unknown to the matcher."""
+
+    paper = Paper("ISTR: End-to-End Instance Segmentation with Transformers", "Hu, Cao, Lu, Zhang, Wang, Li, Huang, Shao, Ji",
+                  "arXiv", 2021, "https://arxiv.org/abs/2105.00637")
+    tags = ("detector", "masks")
+    takes = ("Detection",)
+    gives = "Detector"
+    scales = {
+        "smoke": {"arch": "narrow_resnet10", "width": 16, "queries": 8, "stages": 2, "batch": 8, "rate": 1e-3, "stage_images": 4},
+        "short": {"arch": "narrow_resnet10", "width": 64, "queries": 30, "stages": 3, "batch": 4, "rate": 1e-3},
+        "long": {"arch": "narrow_resnet10", "width": 128, "queries": 60, "stages": 6, "batch": 8, "rate": 5e-4},
+    }
+
+    arch: str = option("resnet50", "backbone", choices=ARCHS)
+    pretrained: bool = option(True, "start from the backbone of a recorded run on ImageNet's layout")
+    queries: int = option(300, "objects that can be found in a picture", bounds=(1, 2000))
+    stages: int = option(6, "refinements", bounds=(1, 20))
+    width: int = option(256, "channels of the feature pyramid and of a query; a multiple of 8", bounds=(8, 1024))
+    embedding: int = option(60, "components of a mask's embedding", bounds=(1, 784))
+    mask_head: Literal["embedding", "direct"] = option("embedding", "predict an embedding of the mask, or its 28 x 28 pixels")
+    masks: int = option(100_000, "training masks that the embedding is fitted on", bounds=(2, 10_000_000))
+    rate: float = option(2.5e-5, "peak learning rate of AdamW", bounds=(0, 10))
+    batch: int = option(16, "images per step", bounds=(1, 4096))
+    weight_decay: float = option(1e-4, "decoupled weight decay", bounds=(0, 1))
+    warmup: float = option(1000 / 270_000, "share of the steps in which the rate rises", bounds=(0, 0.9))
+    stage_images: int = option(500, "validation pictures on which each stage is scored", bounds=(1, 100_000))
+
+    def needs(self) -> Mapping[str, Needed]:
+        return {"backbone": Needed("imagenet", "plain", {"arch": self.arch})} if self.pretrained else {}
+
+    def fit(self, setting: Detection, run: Run) -> Detector:
+        embedding = run.once("embedding", lambda: self.fitted(setting, run))
+        torch.manual_seed(run.seed("weights", self.arch))
+        backbone = run.reference("backbone").module if self.pretrained else build(self.arch, 2, 64)
+        decode = embedding if self.mask_head == "embedding" else nn.Sigmoid()
+        network = Istr(backbone, len(setting.train.categories), setting.size, decode,
+                       embedding.size if self.mask_head == "embedding" else SIDE * SIDE,
+                       queries=self.queries, stages=self.stages, width=self.width)  # fmt: skip
+
+        def loss(images: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
+            found, sizes = network.predict(images)
+            batch = [objects(*item, decode) for item in zip(images, targets, sizes, strict=True)]
+            return set_loss(found, batch, decode)
+
+        recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
+        train_detector(network, setting.train, run, recipe=recipe, masks=True, adam=True, loss=loss)
+        rows = torch.arange(min(self.stage_images, len(setting.val)))
+        run.note(head_parameters=sum(item.numel() for item in network.stages.parameters()),
+                 **stage_notes(stage_scores(network, setting.val.subset(rows), run)))
+        network.keep_last()
+        return Detector(network.eval(), IstrBody(network).eval())
+
+    def fitted(self, setting: Detection, run: Run) -> MaskEmbedding:
+        """The embedding of the training masks. Called once per run; how well it restores the validation masks is noted."""
+        fitted = fit_embedding(mask_crops(setting.train, self.masks, run), self.embedding, run.generator("embedding"))
+        held = mask_crops(setting.val, self.masks, run)
+        for size in {*(size for size in SIZES if size < fitted.size), fitted.size} if len(held) else ():
+            run.note(**{f"reconstruction_iou_{size}": reconstruction_iou(fitted.first(size), held, run.generator("iou"))})
+        return fitted
+
+
+def objects(image: Tensor, target: dict[str, Tensor], scaled: tuple[int, int], decode: nn.Module) -> Objects:
+    """What is to be found in an image (3, H, W) that the network sees `scaled` to a height and width."""
+    masks = crops(target["masks"], target["boxes"])
+    codes = decode.encode(masks) if isinstance(decode, MaskEmbedding) else None
+    return Objects(target["labels"] - 1, target["boxes"] / extent(image.shape[1:], image), masks, codes, extent(scaled, image))
+
+
+def extent(size: tuple[int, ...], like: Tensor) -> Tensor:
+    """(4,) width, height, width, height of a height and width."""
+    return like.new_tensor([size[1], size[0]] * 2)
+
+
+@torch.inference_mode()
+def stage_scores(network: Istr, data: Scenes, run: Run) -> list[float]:
+    """Mask AP of each stage's predictions on `data`."""
+    network.eval().to(run.device)
+    truth = data.truth()
+    categories = [item["id"] for item in truth["categories"]]
+    results: list[list[dict[str, Any]]] = [[] for _ in network.stages]
+    for row in run.progress(range(len(data)), "stages", total=len(data)):
+        image = data.image(row).to(run.device).float() / 255
+        found, (scaled,) = network.predict([image])
+        for stage, item in zip(results, found, strict=True):
+            stage += entries_of(data.ids[row], categories, network.detections(item, 0, scaled, image.shape[1:]))
+    return [coco_scores(truth, stage, "segm")["AP"] for stage in results]
+
+
+def stage_notes(scores: list[float]) -> dict[str, Any]:
+    """The stages' scores, the first, the last, and the smallest step from a stage to the next."""
+    steps = [after - before for before, after in pairwise(scores)]
+    return {"stage_AP": scores, "stage_AP_first": scores[0], "stage_AP_last": scores[-1], "stage_AP_step": min(steps, default=0.0)}
