@@ -165,6 +165,8 @@ def pooled(features: Sequence[Tensor], boxes: Tensor) -> Tensor:
     regions = features[0].new_zeros(len(flat), features[0].shape[1], REGION, REGION)
     for level, (feature, stride) in enumerate(zip(features, STRIDES, strict=True)):
         rows = torch.where(levels == level)[0]
+        if not len(rows):
+            continue  # its gradient would be a whole map of zeros
         places = torch.cat([image[rows, None], flat[rows]], dim=1)
         regions = regions.index_put((rows,), roi_align(feature, places, REGION, 1 / stride, 2, aligned=True))
     return regions.flatten(2).transpose(1, 2)

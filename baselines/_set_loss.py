@@ -68,26 +68,27 @@ def stage_loss(found: Found, batch: Sequence[Objects], decode: nn.Module) -> Ten
 
     A query without an object has no class to predict. `decode` makes masks of the predictions, as in :class:`Istr`.
     """
-    pairs = [match(*(part[row] for part in found), objects) for row, objects in enumerate(batch)]
+    rows, columns, sizes, first = [], [], [], 0
+    for image, objects in enumerate(batch):
+        own, theirs = match(*(part[image] for part in found), objects)
+        rows.append(image * found.logits.shape[1] + own)
+        columns.append(first + theirs)
+        sizes.append(objects.size.expand(len(own), 4))
+        first += len(objects.labels)
+    chosen, wanted, size = torch.cat(rows), torch.cat(columns), torch.cat(sizes)
 
-    def matched(part: Tensor) -> Tensor:
-        return torch.cat([part[row][rows] for row, (rows, _) in enumerate(pairs)])
+    def of_objects(name: str) -> Tensor:
+        return torch.cat([getattr(objects, name) for objects in batch])[wanted]
 
-    def theirs(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat([part[columns] for part, (_, columns) in zip(parts, pairs, strict=True)])
-
-    classes = torch.zeros_like(found.logits)
-    for row, ((rows, columns), objects) in enumerate(zip(pairs, batch, strict=True)):
-        classes[row, rows, objects.labels[columns]] = 1
-    sizes = torch.cat([objects.size.expand(len(rows), 4) for (rows, _), objects in zip(pairs, batch, strict=True)])
-    boxes, wanted = matched(found.boxes), theirs([objects.boxes for objects in batch])
-    raw, masks = matched(found.raw), theirs([objects.masks for objects in batch]).to(found.raw.dtype)
-    loss = CLASS * sigmoid_focal_loss(found.logits, classes, ALPHA, GAMMA, reduction="sum")
-    loss = loss + BOX * (boxes / sizes - wanted).abs().sum()
-    loss = loss + OVERLAP * generalized_box_iou_loss(boxes, wanted * sizes, reduction="sum")
-    loss = loss + DICE * dice(decode(raw), masks).sum()  # with no object a sum over nothing: 0, and the graph is whole
+    logits, (boxes, raw) = found.logits.flatten(0, 1), (part.flatten(0, 1)[chosen] for part in found[1:])
+    classes = torch.zeros_like(logits)
+    classes[chosen, of_objects("labels")] = 1
+    loss = CLASS * sigmoid_focal_loss(logits, classes, ALPHA, GAMMA, reduction="sum")
+    loss = loss + BOX * (boxes / size - of_objects("boxes")).abs().sum()
+    loss = loss + OVERLAP * generalized_box_iou_loss(boxes, of_objects("boxes") * size, reduction="sum")
+    loss = loss + DICE * dice(decode(raw), of_objects("masks").to(raw.dtype)).sum()  # without objects 0, and the graph is whole
     if isinstance(decode, MaskEmbedding):
-        loss = loss + REGRESSION * (raw - theirs([objects.codes for objects in batch])).square().mean(1).sum()  # type: ignore[misc]
+        loss = loss + REGRESSION * (raw - of_objects("codes")).square().mean(1).sum()
     return loss
 
 
