@@ -30,15 +30,19 @@ class Found(NamedTuple):
 
 
 class Istr(nn.Module):
-    """A detector after torchvision's convention; `decode` turns a stage's ``raw`` into masks (..., S * S) of 0 to 1."""
+    """A detector after torchvision's convention; `decode` turns a stage's ``raw`` into masks (..., S * S) of 0 to 1.
+
+    The learned first boxes start as the whole picture, or `on_grid`; those and what is learned of a query are its only identity.
+    """
 
     def __init__(
-        self, backbone: nn.Module, classes: int, size: int, decode: nn.Module, raw: int, *, queries: int, stages: int, width: int
-    ) -> None:
+        self, backbone: nn.Module, classes: int, size: int, decode: nn.Module, raw: int, *, queries: int, stages: int, width: int,
+        on_grid: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.transform = resizing(size)
         self.backbone = pyramid(backbone, 1, width, pooled=True)
-        self.boxes = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(queries, 1))  # cx, cy, w, h of an image of size 1
+        self.boxes = nn.Parameter(grid(queries) if on_grid else torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(queries, 1))
         self.embeddings = nn.Parameter(torch.randn(queries, width))
         self.queries = queries
         self.stages = nn.ModuleList(Stage(width, classes, raw) for _ in range(stages))
@@ -136,6 +140,14 @@ def tower(width: int, outputs: int) -> nn.Sequential:
     """Three layers without bias, each normalised, and a last one."""
     hidden = [(nn.Linear(width, width, bias=False), nn.LayerNorm(width), nn.ELU()) for _ in range(3)]
     return nn.Sequential(*(module for layer in hidden for module in layer), nn.Linear(width, outputs))
+
+
+def grid(count: int) -> Tensor:
+    """`count` boxes (count, 4) cx, cy, w, h in an image of size 1: cells of the smallest square grid row by row, twice as large."""
+    side = math.ceil(math.sqrt(count))
+    cells = torch.arange(count)
+    middles = torch.stack([cells % side, cells // side], dim=1) + 0.5
+    return torch.cat([middles / side, torch.full((count, 2), 2 / side)], dim=1)
 
 
 def corners(boxes: Tensor) -> Tensor:

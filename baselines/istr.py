@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from suite.baselines._istr import Istr, IstrBody
+from suite.baselines._istr import HEADS, Istr, IstrBody
 from suite.baselines._mask_embedding import SIDE, MaskEmbedding, crops, fit_embedding, mask_crops, reconstruction_iou
 from suite.baselines._set_loss import Objects, set_loss
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from suite.artifacts import Detector
 from suite.contract import Claim, Method, Needed, Paper, Published, Side, option
 from suite.data.results import entries_of
+from suite.errors import UserError
 from suite.metrics import coco_scores
 from suite.nn import build
 from suite.nn.detection import ARCHS
@@ -41,23 +42,25 @@ class IstrMethod(Method):
     takes = ("Detection",)
     gives = "Detector"
     scales = {
-        "smoke": {"arch": "narrow_resnet10", "width": 16, "queries": 8, "stages": 2, "batch": 8, "rate": 1e-3, "stage_images": 4},
-        "short": {"arch": "narrow_resnet10", "width": 64, "queries": 30, "stages": 3, "batch": 4, "rate": 1e-3},
-        "long": {"arch": "narrow_resnet10", "width": 128, "queries": 60, "stages": 6, "batch": 8, "rate": 5e-4},
+        "smoke": {"arch": "narrow_resnet10", "width": 16, "queries": 8, "stages": 2, "batch": 8, "rate": 1e-3, "warmup": 0.1,
+                  "stage_images": 4},
+        "short": {"arch": "narrow_resnet10", "width": 64, "queries": 25, "stages": 3, "start": "grid", "batch": 4, "rate": 5e-4,
+                  "warmup": 0.1, "weight_decay": 0.05},
+        "long": {"arch": "narrow_resnet10", "width": 128, "queries": 49, "stages": 6, "start": "grid", "batch": 8, "rate": 2.5e-4,
+                 "warmup": 0.05, "weight_decay": 0.05},
     }
-
     published = tuple(
         Published(task, metric, value, "README (2021) and abstract: version 1, R50-FPN 3x, COCO test-dev", {"arch": "resnet50"})
         for task, metric, value in (
             ("coco_segmentation", "AP", 38.6), ("coco_segmentation", "box_AP", 46.8), ("coco_detection", "AP", 46.8))
     )
     standins = (
-        "One warm-up and one cosine instead of two steps, images of one size without crops, and gradients cut to the length 10, "
-        "not 1; at full the task's budget is a third of the paper's 270,000 steps.",
+        "One warm-up and one cosine instead of two steps, and images of one size without crops; at full the task's budget is a "
+        "third of the paper's 270,000 steps.",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
         "Masks are cropped from pixels, not from polygons, and pasted with their border repeated up to the box's.",
-        "Below scale full fewer queries, stages and channels (the inner widths in the paper's ratios, C / 4 and 8 C) and a higher "
-        "rate: few steps on small pictures.",
+        "Below scale full fewer queries, stages and channels (the inner widths in the paper's ratios, C / 4 and 8 C), a higher "
+        "rate and more weight decay: few steps on small pictures. There the learned first boxes start as cells of a grid.",
     )
     claims = (
         Claim("embedding against pixels", "Masks matched and learned as embeddings are no worse than masks predicted as pixels.",
@@ -80,6 +83,7 @@ class IstrMethod(Method):
     arch: str = option("resnet50", "backbone", choices=ARCHS)
     pretrained: bool = option(True, "start from the backbone of a recorded run on ImageNet's layout")
     queries: int = option(300, "objects that can be found in a picture", bounds=(1, 2000))
+    start: Literal["picture", "grid"] = option("picture", "what the learned first boxes start as: the picture, or a grid's cells")
     stages: int = option(6, "refinements", bounds=(1, 20))
     width: int = option(256, "channels of the feature pyramid and of a query; a multiple of 8", bounds=(8, 1024))
     embedding: int = option(60, "components of a mask's embedding", bounds=(1, 784))
@@ -91,6 +95,10 @@ class IstrMethod(Method):
     warmup: float = option(0.004, "share of the steps in which the rate rises", bounds=(0, 0.9))
     stage_images: int = option(500, "validation pictures on which each stage is scored", bounds=(1, 100_000))
 
+    def __post_init__(self) -> None:
+        if self.width % HEADS:
+            raise UserError(f"'width' is {self.width}, which {HEADS} heads cannot share; give a multiple of {HEADS}.")
+
     def needs(self) -> Mapping[str, Needed]:
         return {"backbone": Needed("imagenet", "plain", {"arch": self.arch})} if self.pretrained else {}
 
@@ -101,7 +109,7 @@ class IstrMethod(Method):
         decode = embedding if self.mask_head == "embedding" else nn.Sigmoid()
         network = Istr(backbone, len(setting.train.categories), setting.size, decode,
                        embedding.size if self.mask_head == "embedding" else SIDE * SIDE,
-                       queries=self.queries, stages=self.stages, width=self.width)  # fmt: skip
+                       queries=self.queries, stages=self.stages, width=self.width, on_grid=self.start == "grid")  # fmt: skip
 
         def loss(images: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
             found, sizes = network.predict(images)
@@ -109,7 +117,7 @@ class IstrMethod(Method):
             return set_loss(found, batch, decode)
 
         recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-        train_detector(network, setting.train, run, recipe=recipe, masks=True, adam=True, loss=loss)
+        train_detector(network, setting.train, run, recipe=recipe, masks=True, adam=True, loss=loss, longest=1.0)
         rows = torch.arange(min(self.stage_images, len(setting.val)))
         run.note(head_parameters=sum(item.numel() for item in network.stages.parameters()),
                  **stage_notes(stage_scores(network, setting.val.subset(rows), run)))

@@ -25,13 +25,14 @@ GRADIENT_NORM = 10.0  # longer gradients, as in the first steps, are cut to this
 
 def train_detector(
     network: nn.Module, data: Scenes, run: Run, *, recipe: Recipe, masks: bool, adam: bool = False,
-    loss: DetectionLoss | None = None, name: str = "train",
+    loss: DetectionLoss | None = None, longest: float = GRADIENT_NORM, name: str = "train",
 ) -> None:  # fmt: skip
     """Train `network` in place on all the run has left, by SGD or, with `adam`, by AdamW with the recipe's rate and decay.
 
-    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. Crowds are left out of
-    targets. All is float32: in bfloat16 torch's weight gradient of a 3x3 convolution with stride 2 on a map of 2x2, with which
-    RetinaNet's pyramid ends, is sometimes garbage (seen with torch 2.15 on a CPU with AMX).
+    `loss` defaults to the sum of what ``network(images, targets)`` gives, as torchvision's detectors do. Gradients longer than
+    `longest` are cut to it. Crowds are left out of targets. All is float32: in bfloat16 torch's weight gradient of a 3x3
+    convolution with stride 2 on a map of 2x2, with which RetinaNet's pyramid ends, is sometimes garbage (seen with torch 2.15 on a
+    CPU with AMX).
     """
     size = min(recipe.batch, len(data))
     network.to(run.device)
@@ -64,7 +65,7 @@ def train_detector(
             value = loss(images, targets)
             optimizer.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+            nn.utils.clip_grad_norm_(network.parameters(), longest)
             optimizer.step()
             run.budget.charge(size)
             total += float(value.detach())

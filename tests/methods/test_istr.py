@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 
@@ -233,6 +234,18 @@ def test_the_first_boxes_are_the_pictures_and_are_learned(detector):
     assert torch.allclose(boxes, torch.tensor([[[0.0, 0, 48, 64]], [[0, 0, 64, 40]]]).expand(2, 5, 4), atol=1e-5)
 
 
+def test_the_first_boxes_may_lie_on_a_grid():
+    # Five queries on three rows of three: cells of a third, drawn twice as large.
+    assert torch.allclose(network.grid(5)[[0, 4]], torch.tensor([[1 / 6, 1 / 6, 2 / 3, 2 / 3], [0.5, 0.5, 2 / 3, 2 / 3]]))
+    made = network.Istr(NarrowResNet(2), 3, 64, nn.Sigmoid(), 784, queries=5, stages=1, width=16, on_grid=True)
+    assert torch.equal(made.boxes.detach(), network.grid(5)) and made.boxes.requires_grad
+
+
+def test_a_width_must_suit_the_heads():
+    with pytest.raises(UserError, match="'width' is 20"):
+        METHOD(width=20)
+
+
 def test_later_stages_look_through_the_boxes_of_earlier_ones(detector):
     detector.eval()
     with torch.no_grad():
@@ -327,17 +340,27 @@ def test_the_paper_size():
 # The whole
 
 
-@pytest.mark.parametrize("head", ["embedding", "direct"])
-def test_it_segments_and_notes_what_the_claims_need(head, suite_home):
-    spec, record = fit_once("coco_segmentation", "istr", options={"mask_head": head})
+def test_it_segments_and_notes_what_the_claims_need(suite_home):
+    spec, record = fit_once("coco_segmentation", "istr")
     assert set(record["scores"]) == {metric.name for metric in spec.task.metrics}
     assert record["parents"]["backbone"].startswith("imagenet/plain/") and record["budget"]["total"] == 32
+    assert record["profile"]["kernel"]["macs_share"] > 0.9
     notes = record["notes"]
     assert notes["reconstruction_iou_60"] > 0.9 > notes["reconstruction_iou_20"] > notes["reconstruction_iou_10"]
     assert len(notes["stage_AP"]) == spec.method.stages and {"stage_AP_first", "stage_AP_last", "stage_AP_step"} <= set(notes)
     for claim in METHOD.claims:
         for value in (claim.value, claim.rival_value):
             assert not value.startswith("note.") or value.removeprefix("note.") in notes
+
+
+def test_the_rival_predicts_pixels_with_more_parameters(suite_home, tmp_path):
+    spec, record = fit_once("coco_segmentation", "istr")
+    rival = dataclasses.replace(spec.method, mask_head="direct")
+    run = Run(0, "smoke", Budget(8), tmp_path, spec.source.folder, {"backbone": spec.references["backbone"].artifact})
+    artifact = rival.fit(spec.task.setting(run), run)
+    last = artifact.module.stages[-1].draw[-1]
+    assert type(artifact.module.decode) is nn.Sigmoid and last.out_features == 784 and run.budget.total == 8
+    assert run.notes["head_parameters"] - record["notes"]["head_parameters"] == 2 * (784 - 60) * (16 + 1)
 
 
 def test_the_steps_between_stages():
