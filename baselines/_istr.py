@@ -32,7 +32,7 @@ class Found(NamedTuple):
 class Istr(nn.Module):
     """A detector after torchvision's convention; `decode` turns a stage's ``raw`` into masks (..., S * S) of 0 to 1.
 
-    The learned first boxes start as the whole picture, or `on_grid`; those and what is learned of a query are its only identity.
+    The first box of each query is learned; all start as the whole picture or, `on_grid`, side by side.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class Istr(nn.Module):
         super().__init__()
         self.transform = resizing(size)
         self.backbone = pyramid(backbone, 1, width, pooled=True)
-        self.boxes = nn.Parameter(grid(queries) if on_grid else torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(queries, 1))
+        whole = torch.tensor([0.5, 0.5, 1.0, 1.0])  # cx, cy, w, h in an image of size 1
+        self.boxes = nn.Parameter(grid(queries) if on_grid else whole.repeat(queries, 1))
         self.embeddings = nn.Parameter(torch.randn(queries, width))
         self.queries = queries
         self.stages = nn.ModuleList(Stage(width, classes, raw) for _ in range(stages))

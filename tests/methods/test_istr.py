@@ -14,11 +14,13 @@ from torch.nn import functional
 from torchvision.ops import nms, roi_align
 
 from suite import plugins
+from suite.data import find
 from suite.errors import UserError
 from suite.kernel import check, lower
 from suite.nn import NarrowResNet, build
 from suite.run import Budget, Run
 from suite.testing.contract import fit_once
+from suite.train.detection import example
 
 METHOD = plugins.load("baselines", "istr")
 method = importlib.import_module("suite.baselines.istr")
@@ -381,3 +383,19 @@ def test_the_embedding_is_fitted_once_of_training_masks_alone(suite_home, tmp_pa
     crowds = sum(int(setting.train.target(row)["iscrowd"].sum()) for row in range(len(setting.train)))
     objects_of = sum(len(setting.train.target(row)["labels"]) for row in range(len(setting.train)))
     assert crowds > 0 and len(crops) == objects_of - crowds
+
+
+def test_a_step_and_a_look_at_real_pictures(real_data):
+    scenes = find("coco").read(real_data / "coco", "train")
+    rows = sorted(range(len(scenes)), key=lambda row: -len(scenes.target(row)["labels"]))[:2]  # more objects than queries
+    images, targets = map(list, zip(*(example(scenes, row, True, True) for row in rows), strict=True))
+    decode = embedding.fit_embedding(torch.cat([embedding.crops(item["masks"], item["boxes"]) for item in targets]), 20, seeded())
+    torch.manual_seed(0)
+    made = network.Istr(NarrowResNet(2), len(scenes.categories), 128, decode, decode.size, queries=20, stages=2, width=16)
+    found, sizes = made.predict(images)
+    value = losses.set_loss(found, [method.objects(*item, decode) for item in zip(images, targets, sizes, strict=True)], decode)
+    value.backward()
+    assert torch.isfinite(value) and all(torch.isfinite(item.grad).all() for item in made.parameters() if item.grad is not None)
+    with torch.inference_mode():
+        (seen,) = made.eval()(images[:1])
+    assert seen["masks"].shape == (100, 1, *images[0].shape[1:]) and len(targets[0]["labels"]) > 20
