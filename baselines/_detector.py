@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class DetectorMethod(Method):
     weights: str = option("", "state-dict file of the whole detector, in torchvision's names; it is then not trained")
     width: int = option(256, "channels of the feature pyramid", bounds=(8, 1024))
     anchor: float = option(4.0, "side of the smallest anchors in strides", bounds=(0.5, 16))
-    optimizer: Literal["sgd", "adamw"] = option("sgd", "how weights are updated")
+    optimizer: Literal["sgd", "adam"] = option("sgd", "how weights are updated")
     rate: float = option(0.01, "peak learning rate", bounds=(0, 10))
     batch: int = option(16, "images per step", bounds=(1, 4096))
     weight_decay: float = option(1e-4, "L2 penalty", bounds=(0, 1))
@@ -51,6 +51,15 @@ class DetectorMethod(Method):
         """The detector for labels below `classes`. Called once by ``fit``."""
         raise NotImplementedError
 
+    def train(self, network: nn.Module, setting: Detection, run: Run) -> None:
+        """Train the detector in place. Called once by ``fit``, unless the user gave weights."""
+        train_detector(network, setting.train, run, recipe=self.recipe(), masks=self.with_masks)
+
+    def recipe(self) -> Recipe:
+        """How it is trained; gradients longer than 10, as in the first steps, are cut."""
+        return Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup,
+                      adam=self.optimizer == "adam", longest=10.0)
+
     def fit(self, setting: Detection, run: Run) -> Detector:
         if setting.masks and not self.with_masks:
             raise Skip("this detector gives boxes and no masks")
@@ -60,14 +69,26 @@ class DetectorMethod(Method):
         if self.weights:
             load_detector(network, self.weights, [item["id"] for item in setting.train.truth()["categories"]])
         else:
-            recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-            train_detector(network, setting.train, run, recipe=recipe, masks=self.with_masks, adam=self.optimizer == "adamw")
+            self.train(network, setting, run)
         return Detector(network.eval(), Body(network).eval())
 
 
 @dataclass
 class TwoStageMethod(DetectorMethod):
     """Faster R-CNN, or `with_masks` Mask R-CNN."""
+
+    scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"arch": "narrow_resnet10", "width": 16, "anchor": 4.0, "batch": 8, "regions": 16, "proposals": 20},
+        "short": {"arch": "narrow_resnet10", "width": 32, "anchor": 4.0, "batch": 4, "regions": 32, "proposals": 50,
+                  "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
+        "long": {"arch": "narrow_resnet10", "width": 64, "anchor": 4.0, "batch": 8, "regions": 64, "proposals": 100,
+                 "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
+    }
+    standins: ClassVar[tuple[str, ...]] = (
+        "One warm-up and one cosine instead of steps, images of one size; below scale full Adam instead of SGD.",
+        "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
+        "Below scale full anchors are half as large as the paper's, and fewer regions are sampled and looked at.",
+    )
 
     anchor: float = option(8.0, "side of the anchors in strides", bounds=(0.5, 16))
     regions: int = option(512, "regions of each image that train the second stage", bounds=(4, 4096))

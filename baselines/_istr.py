@@ -41,7 +41,7 @@ class Istr(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.transform = resizing(size)
-        self.backbone = pyramid(backbone, 1, width, pooled=True)
+        self.backbone = pyramid(backbone, 1, 4, width, pooled=True)
         whole = torch.tensor([0.5, 0.5, 1.0, 1.0])  # cx, cy, w, h in an image of size 1
         self.boxes = nn.Parameter(grid(queries) if on_grid else whole.repeat(queries, 1))
         self.embeddings = nn.Parameter(torch.randn(queries, width))

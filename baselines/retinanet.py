@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from suite.baselines._detector import DetectorMethod
 from torch import nn
 
-from suite.contract import Paper, Published
+from suite.contract import Paper, Published, option
 from suite.nn.detection import retinanet
 
 
@@ -21,18 +21,23 @@ class RetinaNetMethod(DetectorMethod):
     takes = ("Detection",)
     gives = "Detector"
     scales = {
-        "smoke": {"arch": "narrow_resnet10", "width": 16, "anchor": 2.0, "batch": 8},
-        "short": {"arch": "narrow_resnet10", "width": 64, "anchor": 2.0, "batch": 4, "optimizer": "adamw", "rate": 1e-3,
-                  "weight_decay": 0.05},
-        "long": {"arch": "narrow_resnet10", "width": 128, "anchor": 2.0, "batch": 8, "optimizer": "adamw", "rate": 1e-3,
-                 "weight_decay": 0.05},
+        "smoke": {"arch": "narrow_resnet10", "width": 16, "first": 1, "he": True, "batch": 8},
+        "short": {"arch": "narrow_resnet10", "width": 32, "first": 1, "he": True, "batch": 4, "optimizer": "adam", "rate": 1e-3,
+                  "weight_decay": 0.0},
+        "long": {"arch": "narrow_resnet10", "width": 64, "first": 1, "he": True, "batch": 8, "optimizer": "adam", "rate": 1e-3,
+                 "weight_decay": 0.0},
     }
     published = (Published("coco_detection", "AP", 36.5, "DeFeat (CVPR 2021), abstract: RetinaNet R50", {"arch": "resnet50"}),)
     standins = (
-        "One warm-up and one cosine instead of steps, images of one size; below scale full AdamW instead of SGD.",
+        "One warm-up and one cosine instead of steps, images of one size; below scale full Adam instead of SGD.",
+        "Below scale full the heads have an eighth or a quarter of the paper's channels and start by He's rule: with its deviation "
+        "of 0.01 they do not even learn eight images by heart.",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
-        "Below scale full anchors are two strides wide instead of four: the pictures are smaller, their objects too.",
+        "Below scale full the pyramid begins at stride 4 instead of 8: the pictures are smaller, their objects too.",
     )
 
+    first: int = option(2, "backbone stage of the finest level", bounds=(1, 2))
+    he: bool = option(False, "the heads' weights start by He's rule instead of the paper's deviation of 0.01")
+
     def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:
-        return retinanet(backbone, classes, size, width=self.width, anchor=self.anchor)
+        return retinanet(backbone, classes, size, width=self.width, anchor=self.anchor, first=self.first, he=self.he)

@@ -22,8 +22,8 @@ class ImageNetTask(ClassificationTask):
     data = "imagenet"
     version = 1
     classes = 0  # counted in the data
-    archs = ("mobilenet_v2", "mobilenet_v1", "mobilenet_v3_small", "mobilenet_v3_large", "narrow_resnet10", "resnet18",
-             "resnet50", "vgg16", "vit_ti_16", "vit_s_16", "vit_b_16")
+    archs = ("mobilenet_v2", "mobilenet_v1", "mobilenet_v3_small", "mobilenet_v3_large", "slim_resnet10", "narrow_resnet10",
+             "resnet18", "resnet50", "resnet101", "vgg16", "vit_ti_16", "vit_s_16", "vit_b_16")
     mean = (0.485, 0.456, 0.406)
     deviation = (0.229, 0.224, 0.225)
     defaults: ClassVar[Mapping[str, Any]] = {"arch": "mobilenet_v2"}

@@ -15,7 +15,7 @@ from torch import nn
 from suite.errors import UserError, nearest
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
 from suite.nn.mobilenet import MobileNetV1
-from suite.nn.narrow import NarrowResNet
+from suite.nn.narrow import SLIM, NarrowResNet
 from suite.nn.parts import blocks, stages
 from suite.nn.prunable import Prunable, prunable
 from suite.nn.streams import Port, Stream, streams
@@ -52,8 +52,9 @@ _OURS: dict[str, Callable[[int], nn.Module]] = {
     "cifar_vgg16": VGG,
     "mobilenet_v1": MobileNetV1,
     "narrow_resnet10": NarrowResNet,
+    "slim_resnet10": partial(NarrowResNet, widths=SLIM),
 }
-_TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "vgg16")
+_TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101", "vgg16")
 # Width and heads; patches of 16 pixels, 12 layers, an MLP four times as wide (Touvron et al. 2021, Table 1).
 _TRANSFORMERS = {"vit_ti_16": (192, 3), "vit_s_16": (384, 6), "vit_b_16": (768, 12)}
 

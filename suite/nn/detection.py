@@ -21,27 +21,42 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from suite.artifacts import Candidates
 
-ARCHS = ("narrow_resnet10", "resnet18", "resnet50")  # networks whose stages are layer1 .. layer4
+ARCHS = ("slim_resnet10", "narrow_resnet10", "resnet18", "resnet50", "resnet101")  # networks whose stages are layer1 .. layer4
 RATIOS = (0.5, 1.0, 2.0)  # height over width of anchors
 
 
-def pyramid(network: nn.Module, first: int, width: int, *, pooled: bool) -> BackboneWithFPN:
-    """`network` without its classifier below a feature pyramid of `width` channels over layer`first` .. layer4.
+def pyramid(network: nn.Module, first: int, last: int, width: int, *, pooled: bool) -> BackboneWithFPN:
+    """`network` up to layer`last` below a feature pyramid of `width` channels over layer`first` .. layer`last`.
 
     On top comes one more level by subsampling (`pooled`, Faster R-CNN), or two by strided convolutions (RetinaNet).
     """
-    names = [f"layer{number}" for number in range(first, 5)]
+    names = [f"layer{number}" for number in range(first, last + 1)]
     widths = [_width(network.get_submodule(name)) for name in names]
     extra = LastLevelMaxPool() if pooled else LastLevelP6P7(width, width)
     return BackboneWithFPN(network, {name: str(row) for row, name in enumerate(names)}, widths, width, extra)
 
 
-def retinanet(network: nn.Module, classes: int, size: int, *, width: int, anchor: float) -> RetinaNet:
-    """RetinaNet for labels below `classes` (0 is unused). Anchors are `anchor` strides wide, and 2^1/3 and 2^2/3 times that."""
-    sides = tuple(tuple(int(anchor * stride * 2 ** (octave / 3)) for octave in range(3)) for stride in (8, 16, 32, 64, 128))
+def retinanet(
+    network: nn.Module, classes: int, size: int, *, width: int, anchor: float, first: int = 2, he: bool = False
+) -> RetinaNet:
+    """RetinaNet for labels below `classes` (0 is unused). Anchors are `anchor` strides wide, and 2^1/3 and 2^2/3 times that.
+
+    Its five levels begin with layer`first`: with 1 instead of the paper's 2 all strides are half as large, for small pictures,
+    and layer4 is left out.
+    The paper draws the heads' weights with deviation 0.01, through which towers much narrower than its 256 channels let next
+    to nothing pass and learn late; with `he` they start by He's rule.
+    """
+    strides = [2 ** (first + 1 + level) for level in range(5)]
+    sides = tuple(tuple(int(anchor * stride * 2 ** (octave / 3)) for octave in range(3)) for stride in strides)
     generator = AnchorGenerator(sides, (RATIOS,) * len(sides))
-    model = RetinaNet(pyramid(network, 2, width, pooled=False), classes, anchor_generator=generator, detections_per_img=100)
+    model = RetinaNet(pyramid(network, first, first + 2, width, pooled=False), classes, anchor_generator=generator,
+                      detections_per_img=100)
     model.transform = resizing(size)
+    if he:
+        for tower in (model.head.classification_head.conv, model.head.regression_head.conv):
+            for layer in tower.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return model
 
 
@@ -50,11 +65,14 @@ def rcnn(
 ) -> FasterRCNN:
     """Faster R-CNN, with `masks` Mask R-CNN; label 0 is the background. `anchor` as in `retinanet`, one size for each level.
 
-    `sampled` regions of each image train the second stage, at most `proposals` of each go through it in evaluation.
+    `sampled` regions of each image train the second stage, at most `proposals` of each go through it in evaluation, and twice as
+    many are looked at in training, as in torchvision, where `proposals` is 1000.
     """
     sides = tuple((int(anchor * stride),) for stride in (4, 8, 16, 32, 64))
     parts = {
         "rpn_anchor_generator": AnchorGenerator(sides, (RATIOS,) * len(sides)),
+        "rpn_pre_nms_top_n_train": 2 * proposals,
+        "rpn_post_nms_top_n_train": 2 * proposals,
         "rpn_post_nms_top_n_test": proposals,
         "box_batch_size_per_image": sampled,
         "box_head": TwoMLPHead(width * 49, 4 * width),
@@ -63,7 +81,7 @@ def rcnn(
     if masks:
         parts["mask_head"] = MaskRCNNHeads(width, (width,) * 4, 1)
         parts["mask_predictor"] = MaskRCNNPredictor(width, width, classes)
-    model = (MaskRCNN if masks else FasterRCNN)(pyramid(network, 1, width, pooled=True), **parts)
+    model = (MaskRCNN if masks else FasterRCNN)(pyramid(network, 1, 4, width, pooled=True), **parts)
     model.transform = resizing(size)
     return model
 

@@ -8,27 +8,28 @@ from torchvision.models.resnet import BasicBlock
 from suite.nn.cifar import initialise
 
 WIDTHS = (32, 64, 128, 256)
+SLIM = (16, 32, 64, 128)
 
 
 class NarrowResNet(nn.Module):
     """Images (N, 3, H, W) of any size from 16 pixels -> logits (N, classes).
 
-    He et al. (CVPR 2016) with one basic block in each of four stages of half the width, and a 3x3 stem; the modules have
-    torchvision's names, and the stages end at strides 4, 8, 16 and 32.
+    He et al. (CVPR 2016) with one basic block in each of four stages of half the width (`SLIM`: a quarter), and a 3x3 stem; the
+    modules have torchvision's names, and the stages end at strides 4, 8, 16 and 32.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        self.conv1 = nn.Conv2d(3, widths[0], 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _block(before, width) for before, width in zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)
+            _block(before, width) for before, width in zip((widths[0], *widths), widths, strict=False)
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(WIDTHS[-1], classes)
+        self.fc = nn.Linear(widths[-1], classes)
         self.stage_names = ("layer1", "layer2", "layer3", "layer4")
         self.block_names = tuple(f"{stage}.0" for stage in self.stage_names)
         initialise(self)

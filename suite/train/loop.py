@@ -1,16 +1,16 @@
-"""The training loop of all supervised methods: SGD with one warm-up and one cosine, charged to the run's budget.
+"""The training loop of all methods: SGD or Adam with one warm-up and one cosine, charged to the run's budget.
 
 It checkpoints at epoch ends, and all its randomness is derived from the run's seed and the epoch, so a run killed at any
-moment continues to the same weights. On a CPU with AMX the forward pass runs in bfloat16 autocast, channels last.
+moment continues to the same weights. On a CPU with AMX `train` runs its forward pass in bfloat16 autocast, channels last.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,6 +20,7 @@ from suite.run import Run, load, save
 from suite.settings import Augment, Images, PairAugment, Pairs
 
 CHECKPOINT_SECONDS = 20.0
+Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both).
+    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both), or AdamW (`decoupled`).
 
     The rate rises linearly to `rate` for `warmup` of all steps and falls to 0 by a cosine.
     """
@@ -44,9 +45,13 @@ class Recipe:
     warmup: float = 0.2
     smoothing: float = 0.0  # of the labels, 0..1
     adam: bool = False
+    decoupled: bool = False  # Adam's weight decay, beside the step instead of in the gradient
+    longest: float = 0.0  # length that longer gradients are cut to; 0 cuts none
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """A fresh optimizer of the network's parameters."""
+        if self.adam and self.decoupled:
+            return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay, fused=True)
         if self.adam:
             return torch.optim.Adam(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(
@@ -100,8 +105,34 @@ def train(
     kind = precision(run.device)
     run.note(precision=str(kind).removeprefix("torch."))
     network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = recipe.optimizer(network)
     loss = loss or (lambda logits, batch: functional.cross_entropy(logits, batch.targets, label_smoothing=recipe.smoothing))
+
+    def value(batch: Batch) -> Tensor:
+        batch = Batch(*(item.to(run.device) for item in batch))
+        with torch.autocast(torch.device(run.device).type, dtype=kind, enabled=kind != torch.float32):
+            logits = network(batch.inputs.contiguous(memory_format=torch.channels_last))
+        return loss(logits.float(), batch)
+
+    optimise(network, lambda generator: batches(data, size, augment, generator), value, run,
+             recipe=recipe, size=size, samples=samples, name=name)
+
+
+def optimise(
+    network: nn.Module,
+    epoch_of: Callable[[Generator], Iterable[Item]],
+    loss: Callable[[Item], Tensor],
+    run: Run,
+    *,
+    recipe: Recipe,
+    size: int,
+    samples: int | None = None,
+    name: str = "train",
+) -> None:
+    """The loop itself: minimise ``loss(batch)`` by the parameters of `network`, which is on the run's device.
+
+    `epoch_of(generator)` gives one epoch's batches of `size` samples each. Everything else as in `train`.
+    """
+    optimizer = recipe.optimizer(network)
     path = run.folder / f"{name}.checkpoint.pt"
     step, epoch, steps = 0, 0, (run.budget.left if samples is None else samples) // size
     if path.exists():
@@ -118,17 +149,16 @@ def train(
         torch.manual_seed(run.seed(name, "dropout", epoch))
         total = torch.zeros((), device=run.device)
         first = step
-        for batch in batches(data, size, augment, generator):
+        for batch in epoch_of(generator):
             if step == steps:
                 break
             next(bar)
-            batch = Batch(*(item.to(run.device) for item in batch))
             optimizer.param_groups[0]["lr"] = recipe.rate_at((step + 1) / steps)
-            with torch.autocast(torch.device(run.device).type, dtype=kind, enabled=kind != torch.float32):
-                logits = network(batch.inputs.contiguous(memory_format=torch.channels_last))
-            value = loss(logits.float(), batch)
+            value = loss(batch)
             optimizer.zero_grad()
             value.backward()
+            if recipe.longest:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.longest)
             optimizer.step()
             run.budget.charge(size)
             total += value.detach()

@@ -12,8 +12,8 @@ from suite.nn import NarrowResNet
 from suite.nn.detection import retinanet
 from suite.paths import cache_folder
 from suite.run import Budget, Run
-from suite.train import Recipe, train_detector
-from suite.train import detection as loop
+from suite.train import Recipe, loop, train_detector
+from suite.train.detection import example
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def scenes(suite_home):
 
 def test_targets_are_mirrored_with_the_image_and_crowds_left_out(scenes):
     row = next(row for row in range(12) if scenes.target(row)["iscrowd"].any() and len(scenes.target(row)["labels"]) > 1)
-    plain, mirrored = (loop.example(scenes, row, mirror, masks=True) for mirror in (False, True))
+    plain, mirrored = (example(scenes, row, mirror, masks=True) for mirror in (False, True))
     assert torch.equal(plain[0].flip(2), mirrored[0]) and float(plain[0].max()) <= 1
     assert len(plain[1]["labels"]) == int((scenes.target(row)["iscrowd"] == 0).sum())
     for mask, (left, top, right, bottom) in zip(mirrored[1]["masks"], mirrored[1]["boxes"].int().tolist(), strict=True):
@@ -60,3 +60,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(scenes, tmp_path: Path, monkey
     assert all(torch.isfinite(item).all() for item in whole.values())
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert (tmp_path / "killed" / "train.checkpoint.pt").exists()
+
+
+def test_decoupled_decay_shrinks_weights_and_is_not_scaled_by_adam():
+    for decoupled, wanted in ((True, 1 - 0.1 * 0.5), (False, 1 - 0.1)):  # w - rate * decay * w; Adam's first step is the whole rate
+        layer = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(layer.weight)
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        Recipe(rate=0.1, weight_decay=0.5, adam=True, decoupled=decoupled).optimizer(layer).step()
+        assert layer.weight.item() == pytest.approx(wanted, abs=1e-5)
