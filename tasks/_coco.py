@@ -14,6 +14,7 @@ from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
+from suite.data.results import entries_of
 from suite.errors import UserError
 from suite.metrics import COCO_SCORES, coco_scores
 from suite.paths import timing_lock
@@ -89,8 +90,9 @@ class CocoTask(CocoJudge):
             if self.kind == "segm" and any("segmentation" not in entry for entry in entries):
                 raise Skip("the results hold no masks ('segmentation')")
         else:
+            categories = [item["id"] for item in scenes.classes]
             entries = [entry for row, found in detect(artifact.module, scenes, run)
-                       for entry in results(scenes, row, found)]
+                       for entry in entries_of(scenes.ids[row], categories, found)]
             if artifact.body is not None:
                 self._time(artifact, scenes, run)
         artifact.spare["results"] = entries
@@ -123,25 +125,6 @@ def prepared(detector: Detector, scenes: CocoScenes, count: int) -> list[Tensor]
     first = scenes.images[0]
     rows = [row for row, item in enumerate(scenes.images) if (item["height"], item["width"]) == (first["height"], first["width"])]
     return [detector.body.prepare([scenes.image(row).float() / 255]) for row in rows[:count]]
-
-
-def results(scenes: CocoScenes, row: int, found: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
-    """What a detector found in one image, with masks where it gave some, in COCO's results form and category ids."""
-    left, top, right, bottom = found["boxes"].double().unbind(1)
-    boxes = torch.stack([left, top, right - left, bottom - top], dim=1).tolist()
-    drawn = (found["masks"][:, 0] > 0.5).numpy() if "masks" in found else None
-    for number, (box, label, score) in enumerate(zip(boxes, found["labels"].tolist(), found["scores"].tolist(), strict=True)):
-        entry = {"image_id": scenes.ids[row], "category_id": scenes.classes[label - 1]["id"], "bbox": box, "score": score}
-        if drawn is not None:
-            entry["segmentation"] = _compressed(drawn[number])
-        yield entry
-
-
-def _compressed(mask: Any) -> dict[str, Any]:
-    import numpy as np
-    from pycocotools import mask as coding
-
-    return coding.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
 def pictures(scenes: CocoScenes, entries: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from suite.tasks._coco import SCORES, CocoJudge, results
+from suite.tasks._coco import SCORES, CocoJudge
 
 from suite.artifacts import Candidates, Suppressor
 from suite.contract import Metric, Needed, Scale, option
 from suite.data.coco import CocoScenes
-from suite.data.results import read_results
+from suite.data.results import entries_of, read_results
 from suite.errors import UserError
 from suite.metrics import coco_scores
 from suite.nn.detection import candidates
@@ -132,7 +132,8 @@ def pile(found: Sequence[Candidates], count: int, generator: torch.Generator) ->
 
 
 def _entries(scenes: CocoScenes, row: int, item: Candidates, rows: torch.Tensor) -> Iterator[dict[str, Any]]:
-    return results(scenes, row, {"boxes": item.boxes[rows], "labels": item.labels[rows], "scores": item.scores[rows]})
+    found = {"boxes": item.boxes[rows], "labels": item.labels[rows], "scores": item.scores[rows]}
+    return entries_of(scenes.ids[row], [entry["id"] for entry in scenes.classes], found)
 
 
 def _from_file(path: str, scenes: CocoScenes) -> Iterator[Candidates]:

@@ -1,14 +1,17 @@
-"""Files in COCO's results format: what somebody's detector found."""
+"""COCO's results format: what a detector found, as entries and in files."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORM = "a list of {image_id, category_id, score, and bbox [x, y, w, h] or segmentation}"
 
@@ -31,6 +34,27 @@ def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]
         if problem:
             raise UserError(f"Entry {number} of '{path}' {problem}; expected {FORM}.")
     return entries
+
+
+def entries_of(image: int, categories: Sequence[int], found: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
+    """What a detector found in the image of that id, with masks where it gave some; label ``k`` is ``categories[k - 1]``."""
+    import torch
+
+    left, top, right, bottom = found["boxes"].double().unbind(1)
+    boxes = torch.stack([left, top, right - left, bottom - top], dim=1).tolist()
+    drawn = (found["masks"][:, 0] > 0.5).numpy() if "masks" in found else None
+    for number, (box, label, score) in enumerate(zip(boxes, found["labels"].tolist(), found["scores"].tolist(), strict=True)):
+        entry = {"image_id": image, "category_id": categories[label - 1], "bbox": box, "score": score}
+        if drawn is not None:
+            entry["segmentation"] = _compressed(drawn[number])
+        yield entry
+
+
+def _compressed(mask: Any) -> dict[str, Any]:
+    import numpy as np
+    from pycocotools import mask as coding
+
+    return coding.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
 def _problem(entry: dict[str, Any], categories: Collection[int]) -> str:

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both).
+    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both), or AdamW (`decoupled`).
 
     The rate rises linearly to `rate` for `warmup` of all steps and falls to 0 by a cosine.
     """
@@ -45,10 +45,13 @@ class Recipe:
     warmup: float = 0.2
     smoothing: float = 0.0  # of the labels, 0..1
     adam: bool = False
+    decoupled: bool = False  # Adam's weight decay, beside the step instead of in the gradient
     longest: float = 0.0  # length that longer gradients are cut to; 0 cuts none
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """A fresh optimizer of the network's parameters."""
+        if self.adam and self.decoupled:
+            return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay, fused=True)
         if self.adam:
             return torch.optim.Adam(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(

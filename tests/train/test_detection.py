@@ -60,3 +60,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(scenes, tmp_path: Path, monkey
     assert all(torch.isfinite(item).all() for item in whole.values())
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert (tmp_path / "killed" / "train.checkpoint.pt").exists()
+
+
+def test_decoupled_decay_shrinks_weights_and_is_not_scaled_by_adam():
+    for decoupled, wanted in ((True, 1 - 0.1 * 0.5), (False, 1 - 0.1)):  # w - rate * decay * w; Adam's first step is the whole rate
+        layer = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(layer.weight)
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        Recipe(rate=0.1, weight_decay=0.5, adam=True, decoupled=decoupled).optimizer(layer).step()
+        assert layer.weight.item() == pytest.approx(wanted, abs=1e-5)
