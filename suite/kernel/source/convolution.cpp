@@ -114,7 +114,8 @@ int Engine::convolve(int in, int out, int added, Filter filter) {
   for (std::size_t i = 0; i < bands.size(); ++i)
     jobs->push_back(part_of(layer, input, i, *bands[i], residuals[i], mask(*bands[i]), copies[i * threads() / bands.size()]));
   const bool banded = output.banded();
-  return append(banded && input.banded() && (own || !layer->copied), output, [jobs, banded](int number, int parts) {
+  const bool local = banded && input.banded() && (!layer->copied || layer->copies_own(input, bands));
+  return append(local, output, [jobs, banded](int number, int parts) {
     (*jobs)[number].run(banded ? 0 : number, banded ? 1 : parts);
   }, layer->how(output));
 }
@@ -164,7 +165,8 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
     job.memory = memory[thread];
   }
   const bool banded = output.banded();
-  return append(banded && input.banded() && (own || !one->copied), output, [jobs, banded](int number, int parts) {
+  const bool local = banded && input.banded() && (!one->copied || one->copies_own(input, between));
+  return append(local, output, [jobs, banded](int number, int parts) {
     (*jobs)[number]->run(banded ? 0 : number, banded ? 1 : parts);
   }, one->how(output) + ", with the next");
 }

@@ -24,6 +24,17 @@ struct Layer {
   int chunk;                             // vectors whose input stays near while all groups pass over it
   bool light;                            // the weights are no burden if every thread reads them all
 
+  // Whether every band of `input` has all rows that are copied for the same band of the output: some more than are needed.
+  bool copies_own(const Value& input, const std::vector<const Buffer*>& outputs) const {
+    if (!input.banded() || input.bands.size() != outputs.size()) return false;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const int first = geometry.stride_y * (outputs[i]->top - phases.before_y);
+      const int last = geometry.stride_y * (outputs[i]->bottom() + phases.after_y);
+      if (std::max(first, 0) < input.bands[i].top || std::min(last, input.height) > input.bands[i].bottom()) return false;
+    }
+    return true;
+  }
+
   std::size_t copied_size(const Value& input) const {
     return copied ? (depthwise ? 1 : input.channels) * phases.per_channel() : 0;
   }
