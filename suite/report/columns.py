@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
+from suite import plugins
+from suite.contract import options_of
 from suite.errors import UserError, nearest
+from suite.options import build
 from suite.report import cells
 from suite.report.rows import Group, Place, Row
 from suite.report.terminal import caption
@@ -225,7 +230,19 @@ def legend(groups: Sequence[Group], kinds: Sequence[str] = ()) -> list[str]:
 
 
 def title(group: Group) -> str:
-    """Task, network, and what the numbers are."""
+    """Task, network, the task's options that are not usual at this scale, and what the numbers are."""
     facts = group.facts
-    what = ", ".join(part for part in (f"{facts['task']} (version {facts['task_version']})", facts["arch"]) if part)
+    chosen = " ".join(f"{name}={item}" for name, item in _unusual(facts["task"], facts["scale"], facts["task_options"]))
+    what = ", ".join(part for part in (f"{facts['task']} (version {facts['task_version']})", facts["arch"], chosen) if part)
     return cells.clean(f"{what}: {caption(group)}")
+
+
+@cache
+def _unusual(task: str, scale: str, text: str) -> list[tuple[str, Any]]:
+    """The options, given as JSON, that differ from the task's at `scale`; all of them where its file is not here."""
+    found = json.loads(text)
+    try:
+        usual = options_of(build(plugins.load("tasks", task), task, {}, scale, {}))
+    except (UserError, KeyError):
+        usual = {}
+    return [(name, item) for name, item in found.items() if name not in usual or json.dumps(usual[name]) != json.dumps(item)]

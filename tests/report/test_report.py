@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 
 import pytest
@@ -138,3 +139,10 @@ def test_the_terminal_table_fits(width):
     assert all(len(line) <= width for line in text.splitlines() if not line.startswith(("failed", "Record")))
     for part in ("one_by_n", "79.50 ± 0.50", "−1.00", "−1.60", "1.11×", "embedded data, scale short, seeds 0-2", "[bold]x"):
         assert part in text
+
+
+def test_a_title_names_the_options_of_the_task_that_are_not_usual_at_its_scale():
+    usual = {"label_share": 0.05, "label_choice": "balanced", "imbalance": 0.0}
+    assert columns._unusual("astar_har", "short", json.dumps(usual)) == []
+    assert columns._unusual("astar_har", "short", json.dumps(usual | {"imbalance": 10.0})) == [("imbalance", 10.0)]
+    assert columns._unusual("unknown", "short", json.dumps({"kept": 1})) == [("kept", 1)]
