@@ -6,7 +6,7 @@
 
 namespace suite {
 
-constexpr std::ptrdiff_t near_chunk = std::ptrdiff_t{1} << 13;   // floats between the layers of a pair: in most of an L1 cache
+constexpr std::ptrdiff_t near_chunk = std::ptrdiff_t{1} << 13;  // floats between the layers of a pair: in most of an L1 cache
 
 // A filter made ready for inputs and outputs of one layout, for all bands.
 struct Layer {
