@@ -99,12 +99,23 @@ class _Lowering:
         return needed  # type: ignore[return-value]
 
     def _bands(self) -> dict[tuple[int, int], int]:
-        """Bands for each thread by map size, so that the largest value's pass from layer to layer in the cache."""
+        """Bands for each thread by map size, so that the largest value's pass from layer to layer in the cache.
+
+        What a depthwise convolution reads is mostly part of a pair, and then no value of its own.
+        """
         largest: dict[tuple[int, ...], int] = {}
         for node in self.graph.graph.nodes:
-            if len(shape := shape_of(node)) == 4:
+            if len(shape := shape_of(node)) == 4 and not self._read_by_depthwise(node):
                 largest[shape[2:]] = max(largest.get(shape[2:], 0), math.prod(shape))
         return {size: -(-count // (_BAND * self.threads)) for size, count in largest.items()}  # type: ignore[misc]
+
+    def _read_by_depthwise(self, node: fx.Node) -> bool:
+        """Whether its one reader, be it behind an activation, is a depthwise convolution."""
+        while len(node.users) == 1:
+            node = next(iter(node.users))
+            if operation(node, self.modules) not in (*_CLAMPS, *_NOTHING):
+                return node.op == "call_module" and is_depthwise(self.modules[str(node.target)])
+        return False
 
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""
