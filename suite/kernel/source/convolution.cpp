@@ -8,7 +8,6 @@ namespace suite {
 namespace {
 
 constexpr std::ptrdiff_t near_memory = std::ptrdiff_t{1} << 18;  // floats of input that stay in half of a usual L2 cache
-constexpr std::ptrdiff_t near_phases = std::ptrdiff_t{1} << 17;  // of copied input: the original passes through that cache, too
 
 void check(const Filter& filter, int inputs, int outputs, bool compact) {
   const Blocks& blocks = filter.blocks;
@@ -66,8 +65,8 @@ std::shared_ptr<const Layer> prepare(const Kernels* kernels, const Value& input,
     phases.pitch = to.pitch;
   }
   const int planes = layer->depthwise ? 1 : input.channels * phases.phases_y * phases.phases_x;
-  const auto near = (layer->copied ? near_phases : near_memory) / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes);
-  layer->chunk = std::max(1, static_cast<int>(near / layer->longest)) * layer->longest;
+  const auto near = near_memory / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes);
+  layer->chunk = std::max(layer->longest, static_cast<int>(near));
   if (layer->copied) {
     const auto some = static_cast<std::ptrdiff_t>(layer->chunk) * kernels->lanes / to.pitch + 2;  // it may begin anywhere in a row
     const auto rows = (at_once || layer->depthwise ? to.rows : std::min<std::ptrdiff_t>(some, to.rows)) + phases.before_y + phases.after_y;

@@ -21,7 +21,7 @@ struct Layer {
   bool copied = false;                   // the input is no source as it lies: stride phases are copied, part by part
   Phases phases;                         // how
   int width, log_width, longest;         // output channels and vectors in a tile
-  int chunk;                             // vectors whose input stays near while all groups pass over it
+  int chunk;                             // most vectors whose input stays near while all groups pass over it
   bool light;                            // the weights are no burden if every thread reads them all
 
   // Whether every band of `input` has all rows that are copied for the same band of the output: some more than are needed.
@@ -103,8 +103,9 @@ struct Convolution {
   // Tile by tile a group writes its planes as long streams, but reads the input once per group; hence chunks. `from` is null
   // where stride phases have to be copied.
   void part(int64_t first_group, int64_t last_group, int first, int last, const float* from, float* output) const {
-    for (int start = first; start < last; start += layer->chunk) {
-      const int size = std::min(layer->chunk, last - start);
+    const int chunks = (last - first + layer->chunk - 1) / layer->chunk;
+    for (int i = 0; i < chunks; ++i) {
+      const int start = first + (last - first) * i / chunks, size = first + (last - first) * (i + 1) / chunks - start;
       const float* const pixels = from ? from : copy(start, start + size, 0, input->channels);
       for (int64_t g = first_group; g < last_group; ++g)
         group(g, start, size, pixels, output + (g - first_group) * layer->blocks.n * to->plane);
