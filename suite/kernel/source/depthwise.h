@@ -71,7 +71,8 @@ void channel(const Channel& job) {
 #ifdef SUITE_LARGE_REGISTERS
   for (; y + 7 <= job.height; y += 7) band<S, 7>(job, y);
 #endif
-  for (; y + 4 <= job.height; y += 4) band<S, 4>(job, y);
+  constexpr int some = S == 1 || lanes == 16 ? 4 : 2;  // as many as fit 16 registers with the weights
+  for (; y + some <= job.height; y += some) band<S, some>(job, y);
   for (; y < job.height; ++y) band<S, 1>(job, y);
 }
 

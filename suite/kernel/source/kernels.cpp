@@ -75,7 +75,7 @@ __attribute__((noinline)) void tile(const Tile& job) {
 // Four independent sums hide the latency of the multiply-add.
 template <int N>
 void product(const Product& job) {
-  constexpr int W = N > 16 ? 16 : N;
+  constexpr int W = N < lanes ? N : lanes;
   typedef float Group __attribute__((vector_size(W * 4)));
   typedef float UnalignedGroup __attribute__((vector_size(W * 4), aligned(4), may_alias));
   for (int64_t g = job.first; g < job.last; ++g) {
