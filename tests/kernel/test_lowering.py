@@ -84,3 +84,25 @@ def test_a_number_that_depends_on_shapes_is_a_constant():
     names = [str(part.variable.target) for part in plan.program if isinstance(part, Call)]
     assert names == ["view", "permute", "<built-in function truediv>"]
     assert check(plan, network, images) < 1e-6
+
+
+class Block(nn.Module):
+    """A pooled map of whole vectors, in memory that held another layout, which the block's sum is written over."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first, self.second = (nn.Conv2d(*channels, 3, padding=1) for channels in ((3, 8), (8, 8), (8, 8)))
+
+    def forward(self, images):
+        pooled = functional.max_pool2d(self.stem(images), 2)
+        return functional.relu(self.second(functional.relu(self.first(pooled))) + pooled)
+
+
+@pytest.mark.parametrize("threads", (1, 2))
+@pytest.mark.parametrize("side", (8, 16, 24, 32, 64))
+def test_a_second_writer_does_not_excuse_the_first_from_its_zeros(side, threads):
+    network = nn.Sequential(nn.Conv2d(3, 3, 5, stride=2, padding=2), *(Block() if not row else nn.Identity() for row in range(2))).eval()
+    images = torch.randn(1, 3, 4 * side, 4 * side)
+    plan = lower(network, images, threads=threads)
+    for _ in range(2):
+        assert check(plan, network, images) < 1e-5

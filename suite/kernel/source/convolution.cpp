@@ -108,7 +108,7 @@ int Engine::convolve(int in, int out, int added, Filter filter) {
   const bool own = has_own(input, bands, filter.geometry), near = has_near(input, bands, filter.geometry);
   const auto layer = prepare(kernels_, input, output, std::move(filter), near, false);
   if (!own && !layer->copied) exchange(in);
-  output.ended = layer->ends_rows(output);
+  ends(output, layer->ends_rows(output));
   const auto residuals = residual(added, output);
   const auto jobs = std::make_shared<std::vector<Convolution>>();
   const auto copies = scratch(1, layer->copied_size(input));
@@ -153,7 +153,7 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
   const auto one = prepare(kernels_, input, like, std::move(first), near, true);
   const auto two = prepare(kernels_, like, output, std::move(second), true, true);
   if (!own && !one->copied) exchange(in);
-  output.ended = two->ends_rows(output);
+  ends(output, two->ends_rows(output));
   std::vector<int64_t> cost;
   for (std::size_t group = 0; group < one->cost.size(); ++group)  // a depthwise channel costs about as much as 3 x 3 blocks of 1
     cost.push_back(one->cost[group] + static_cast<int64_t>(group) * (9 + 2 * n));

@@ -156,6 +156,7 @@ std::vector<Scratch*> Engine::scratch(int kind, std::size_t size) {
 Value& Engine::target(int number) {
   Value& value = *values_.at(number);
   value.exchanged = false;
+  ++value.writers;
   return value;
 }
 

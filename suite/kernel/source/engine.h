@@ -63,7 +63,8 @@ struct Value {
   std::vector<Buffer> bands;
   std::shared_ptr<Memory> memory = nullptr;
   bool exchanged = false;  // whether a step before has copied the neighbours' rows
-  bool ended = false;      // whether the step that writes it leaves zeros behind every row
+  int writers = 0;         // steps that write it
+  bool ended = false;      // whether the first of them leaves zeros behind every row
 
   bool banded() const { return bands.size() > 1; }
   // Whether rows written in whole vectors of `lanes` floats, zeros behind their last pixel, leave nothing else there.
@@ -149,6 +150,7 @@ class Engine {
   void work(int thread, int first, int last) const;
   const Value& at(int number) const { return *values_.at(number); }
   Value& target(int number);
+  static void ends(Value& value, bool ended) { if (value.writers == 1) value.ended = ended; }
   const int32_t* mask(const Buffer& of);
   std::vector<const float*> residual(int number, const Value& output) const;
   std::unique_ptr<Value> value(int channels, int height, int width, int pad, bool compact, int each) const;

@@ -111,7 +111,7 @@ int Engine::mean(int in, int out) {
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
   const Value& x = at(in);
   Value& z = target(out);
-  z.ended = z.ended_by(kernels_->lanes);
+  ends(z, z.ended_by(kernels_->lanes));
   const auto bands = z.parts(threads());
   const bool own = has_own(x, bands, g), near = has_near(x, bands, g);
   if (near && !own) exchange(in);
