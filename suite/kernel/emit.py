@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suite.kernel.graph import is_depthwise
 from suite.kernel.pack import block_width, pack
 from suite.kernel.plan import Call, Layer, Native, Read, Write, native
 
@@ -42,7 +43,7 @@ class Emitter:
     `padding` and `bands` give zero columns, and bands for each thread, by map size (H, W).
     """
 
-    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, int], int], bands: dict[tuple[int, int], int]) -> None:
+    def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, ...], int], bands: dict[tuple[int, ...], int]) -> None:
         self.engine, self.dense, self.padding, self.bands = engine, dense, padding, bands
         self.program: list[Native | Write | Read | Call] = []
         self.layers: list[Layer] = []
@@ -94,7 +95,7 @@ class Emitter:
 
     def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
         if tokens:
-            slot = self._buffer((shape[2], 1, shape[1]), False, True)
+            slot = self._buffer((shape[-1], 1, shape[-2]), False, True)
         elif len(shape) == 4:
             slot = self._buffer((shape[1], shape[2], shape[3]), False)
         else:
@@ -239,11 +240,6 @@ class Emitter:
         planes = (channels + extra, -(-height // stride), -(-width // stride))
         slot = Slot(self._own(planes, False), planes, False)
         return self._did(self.engine.pick(source.buffer, slot.buffer, stride, 0), slot)
-
-
-def is_depthwise(module: Any) -> bool:
-    """Whether a module is a convolution whose every output channel reads the input channel of its number."""
-    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
 
 
 def _pairwise(value: Any) -> tuple[int, int]:

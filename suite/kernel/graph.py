@@ -12,22 +12,48 @@ from torch.nn import functional
 from suite.kernel.attention import open_attention
 from suite.nn import PadShortcut, fold
 
+_RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
+CLAMPS: dict[Any, tuple[float, float]] = {
+    nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
+NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
+
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, PadShortcut) or super().is_leaf_module(module, name)
 
 
+class _Shapes(ShapeProp):
+    """Notes the shape of every value, and every number that is computed from shapes."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.numbers: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, (int, float, torch.Size)):
+            self.numbers[n] = result
+        return result
+
+
 def traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
-    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output."""
+    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output.
+
+    Shapes are fixed, so what the network computes from them are constants of the graph.
+    """
     folded = fold(network)
     open_attention(folded)
     graph = fx.GraphModule(folded, _Tracer().trace(folded))
     output = next(node for node in graph.graph.nodes if node.op == "output")
     if not isinstance(output.args[0], fx.Node):
         raise TypeError(f"its output is a {type(output.args[0]).__name__} instead of a tensor")
+    shapes = _Shapes(graph)
     with torch.inference_mode():
-        ShapeProp(graph).propagate(example)
+        shapes.propagate(example)
+    for node in {user for number in shapes.numbers for user in number.users}:
+        node.args, node.kwargs = fx.node.map_arg((node.args, node.kwargs), lambda item: shapes.numbers.get(item, item))
+    graph.graph.eliminate_dead_code()
     return graph
 
 
@@ -38,6 +64,22 @@ def operation(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape) if hasattr(node.meta.get("tensor_meta"), "shape") else ()
+
+
+def are_tokens(node: fx.Node) -> bool:
+    """Whether a value is the rows of a matrix, (1, T, C) or (T, C)."""
+    shape = shape_of(node)
+    return (len(shape) == 3 and shape[0] == 1) or (len(shape) == 2 and shape[0] > 1)
+
+
+def takes(module: Any) -> bool:
+    """Whether the kernel does a convolution with padding of this kind."""
+    return module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+
+
+def is_depthwise(module: Any) -> bool:
+    """Whether a module is a convolution whose every output channel reads the input channel of its number."""
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
 
 
 def averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:
@@ -62,13 +104,6 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     if unusual or (scale is not None and not factors <= {1, 2, 4, 8, 16}):
         return ""
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
-
-
-def overhang(module: nn.Conv2d, axis: int, source: int, target: int) -> int:
-    """Zero columns that a convolution from `source` to `target` pixels needs between rows of the target's width."""
-    stride, before = module.stride[axis], -(-int(module.padding[axis]) // module.stride[axis])
-    after = max(0, ((module.kernel_size[axis] - 1) * module.dilation[axis] - int(module.padding[axis])) // stride)
-    return max(after, min(-(-source // stride), target + after) + before - target, before if stride == 1 else 0)
 
 
 def pair(value: Any) -> tuple[int, int]:

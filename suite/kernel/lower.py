@@ -11,8 +11,21 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from suite.kernel.emit import Emitter, Slot, is_depthwise
-from suite.kernel.graph import averages_maps, operation, overhang, pair, resizing, shape_of, traced
+from suite.kernel.emit import Emitter, Slot
+from suite.kernel.graph import (
+    CLAMPS,
+    NOTHING,
+    are_tokens,
+    averages_maps,
+    is_depthwise,
+    operation,
+    pair,
+    resizing,
+    shape_of,
+    takes,
+    traced,
+)  # fmt: skip
+from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, engine
 from suite.nn import PadShortcut, evaluating
 from suite.profile.cost import count
@@ -21,14 +34,9 @@ _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),
              **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
 _MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-_RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
-_CLAMPS: dict[Any, tuple[float, float]] = {
-    nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
 _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
            functional.hardsigmoid: "hard_sigmoid"}
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
-_BAND = 2**19  # floats of a thread's largest value of a map size from which on it is worked off in several bands
-_NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
 
 
 def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: int = 1) -> Plan:
@@ -57,8 +65,7 @@ class _Lowering:
     def __init__(self, graph: fx.GraphModule, made: Any, dense: bool) -> None:
         self.graph = graph
         self.modules = dict(graph.named_modules())
-        self.threads = made.threads
-        self.emit = Emitter(made, dense, self._padding(), self._bands())
+        self.emit = Emitter(made, dense, paddings(graph), bands(graph, made.threads))
         self.slots: dict[fx.Node, Slot] = {}
         self.variables: set[fx.Node] = set()
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
@@ -84,28 +91,6 @@ class _Lowering:
         self.emit.finish()
         return Plan(self.emit.engine, shape, self.emit.program, inputs, output, self.emit.layers, outside)
 
-    def _padding(self) -> dict[tuple[int, int], int]:
-        """Zero columns between rows by map size: as many as any convolution on such a map needs."""
-        needed: dict[tuple[int, ...], int] = {}
-        for node in self.graph.graph.nodes:
-            module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-            if not isinstance(module, nn.Conv2d) or not self._takes(module):
-                continue
-            source, target = shape_of(node.args[0])[2:], shape_of(node)[2:]  # type: ignore[arg-type]
-            for axis in (0, 1):
-                columns = overhang(module, axis, source[axis], target[axis])
-                for size in (source, target) if source == target else (target,):
-                    needed[size] = max(needed.get(size, 0), columns)
-        return needed  # type: ignore[return-value]
-
-    def _bands(self) -> dict[tuple[int, int], int]:
-        """Bands for each thread by map size, so that the largest value's pass from layer to layer in the cache."""
-        largest: dict[tuple[int, ...], int] = {}
-        for node in self.graph.graph.nodes:
-            if len(shape := shape_of(node)) == 4:
-                largest[shape[2:]] = max(largest.get(shape[2:], 0), math.prod(shape))
-        return {size: -(-count // (_BAND * self.threads)) for size, count in largest.items()}  # type: ignore[misc]
-
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""
         kind = operation(node, self.modules)
@@ -113,21 +98,21 @@ class _Lowering:
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if kind in (torch.cat, torch.concat):
             return self._concatenation(node)
-        if first is None or not shape_of(first) or not shape_of(node) or shape_of(first)[0] != 1:
+        if first is None or not shape_of(first) or not shape_of(node) or not (shape_of(first)[0] == 1 or are_tokens(first)):
             return False
-        if kind in _NOTHING:
+        if kind in NOTHING:
             return self._alias(node, first)
-        if kind is nn.Conv2d and self._takes(module):
+        if kind is nn.Conv2d and takes(module):
             return self._layer(node, first, module)
         if kind is nn.Linear and len(shape_of(first)) in (2, 3):
             return self._layer(node, first, module)
         if first not in self.slots:
             return False
         source = self.slots[first]
-        if source.tokens and kind not in _CLAMPS and kind not in _SMOOTH:
+        if source.tokens and kind not in CLAMPS and kind not in _SMOOTH:
             return False  # the rest takes (1, C, H, W) and (1, C)
-        if kind in _CLAMPS:
-            self.slots[node] = self.emit.activate(source, "clamp", *_CLAMPS[kind])
+        if kind in CLAMPS:
+            self.slots[node] = self.emit.activate(source, "clamp", *CLAMPS[kind])
         elif kind in _SMOOTH:
             self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
         elif kind in (nn.LeakyReLU, functional.leaky_relu):
@@ -137,6 +122,8 @@ class _Lowering:
             self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
         elif kind in _COMBINED or kind in _MULTIPLY:
             return self._binary(node, first, _COMBINED.get(kind))
+        elif kind is functional.max_pool2d:
+            return self._max_pool(node, source)
         elif kind is nn.MaxPool2d and not module.ceil_mode and pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
             self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=True)
         elif kind is nn.AvgPool2d and not (module.ceil_mode or module.divisor_override) and (  # type: ignore[union-attr]
@@ -154,8 +141,13 @@ class _Lowering:
             return False
         return True
 
-    def _takes(self, module: Any) -> bool:
-        return module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+    def _max_pool(self, node: fx.Node, source: Slot) -> bool:
+        """A call of the function, as a module would do it."""
+        module = nn.MaxPool2d(*node.args[1:], **{key: item for key, item in node.kwargs.items() if key != "input"})  # type: ignore[arg-type]
+        plain = not module.ceil_mode and not module.return_indices and pair(module.dilation) == (1, 1)
+        if plain:
+            self.slots[node] = self.emit.pool(source, module, shape_of(node), largest=True)
+        return plain
 
     def _concatenation(self, node: fx.Node) -> bool:
         """Channels behind channels, if all parts are on the engine."""
@@ -174,7 +166,7 @@ class _Lowering:
 
     def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
         """A convolution or linear layer with all that can be fused behind it."""
-        tokens = len(shape_of(first)) == 3
+        tokens = are_tokens(first)
         source = self._slot(first, tokens)
         fused, residual, clamp = self._tail(node, tokens)
         if second := self._depthwise(node, fused[-1], residual, source):
@@ -197,10 +189,10 @@ class _Lowering:
         while not tokens and len(fused[-1].users) == 1:
             user = next(iter(fused[-1].users))
             kind = operation(user, self.modules) if user.op.startswith("call") else None
-            if kind in _NOTHING:
+            if kind in NOTHING:
                 pass
-            elif kind in _CLAMPS:
-                return [*fused, user], residual, _CLAMPS[kind]
+            elif kind in CLAMPS:
+                return [*fused, user], residual, CLAMPS[kind]
             elif kind in _ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
                 residual = other
             else:
@@ -212,7 +204,7 @@ class _Lowering:
         """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
         user = next(iter(last.users)) if len(last.users) == 1 else None
         module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
-        if not is_depthwise(module) or not self._takes(module):
+        if not is_depthwise(module) or not takes(module):
             return None
         first = self.modules[str(node.target)]
         if residual is not None or source.compact or source.tokens or not isinstance(first, nn.Conv2d) or first.groups > 1:

@@ -67,7 +67,7 @@ class Native:
 
 @dataclass
 class Write:
-    """Put a tensor into a buffer: (1, C, H, W), (1, C), or tokens (1, T, C) as C planes of T pixels."""
+    """Put a tensor into a buffer: (1, C, H, W), (1, C), or tokens (1, T, C) or (T, C) as C planes of T pixels."""
 
     variable: Any
     buffer: int
@@ -139,13 +139,13 @@ class Plan:
                     self.engine.run(part.first, part.last)
                 elif isinstance(part, Write):
                     tensor = values[part.variable].float()
-                    tensor = tensor[0].T.unsqueeze(1) if part.tokens else tensor.reshape(*_volume(tensor.shape))
+                    tensor = tensor.flatten(0, -2).T.unsqueeze(1) if part.tokens else tensor.reshape(*_volume(tensor.shape))
                     self.engine.write(part.buffer, tensor.contiguous().numpy())
                 elif isinstance(part, Read):
                     planes = np.empty(part.planes, np.float32)
                     self.engine.read(part.buffer, planes)
                     tensor = torch.from_numpy(planes)
-                    values[part.variable] = tensor[:, 0].T.unsqueeze(0) if part.tokens else tensor.view(part.shape)
+                    values[part.variable] = (tensor[:, 0].T if part.tokens else tensor).reshape(part.shape)
                 else:
                     values[part.variable] = part.function(values)
         return values[self.output]

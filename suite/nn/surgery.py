@@ -64,21 +64,23 @@ def keep(network: nn.Module, stream: Stream, index: Tensor | Sequence[int]) -> N
 def fold(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose batch normalisations are folded into the layers that alone feed them.
 
-    Folded normalisations become ``nn.Identity``; names and classes of all else stay.
+    Folded normalisations become ``nn.Identity``; names and classes of all else stay. Where both are called several times, as in
+    a backbone that two pictures go through, every call of the one must feed a call of the other.
     """
     network = copy.deepcopy(network).eval()
-    graph = fx.Tracer().trace(network)
-    calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    for node in graph.nodes:
-        source = node.args[0] if node.op == "call_module" else None
-        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+    calls: dict[str, list[fx.Node]] = {}
+    for node in fx.Tracer().trace(network).nodes:
+        if node.op == "call_module":
+            calls.setdefault(str(node.target), []).append(node)
+    for name, nodes in calls.items():
+        users = [user for node in nodes for user in node.users]
+        norm, *others = {str(user.target) if user.op == "call_module" else "" for user in users} or {""}
+        if others or norm not in calls or len(users) != len(nodes) or set(users) != set(calls[norm]):
             continue
-        names = str(source.target), str(node.target)
-        layer, norm = (network.get_submodule(name) for name in names)
-        fuse = _FUSIONS.get((type(layer), type(norm)))
-        if fuse and all(calls.count(name) == 1 for name in names):
-            network.set_submodule(names[0], fuse(layer, norm))
-            network.set_submodule(names[1], nn.Identity())
+        layers = network.get_submodule(name), network.get_submodule(norm)
+        if fuse := _FUSIONS.get((type(layers[0]), type(layers[1]))):
+            network.set_submodule(name, fuse(*layers))
+            network.set_submodule(norm, nn.Identity())
     return network
 
 

@@ -21,7 +21,7 @@ def loops(assembler):
     """Per instance of `tile`: the instructions of its loop over the kept blocks."""
     found = {}
     for name, body in re.findall(r"^(\S*4tileILi\d+ELi\d+E\S*):\n(.*?)^\s*\.cfi_endproc", assembler, re.M | re.S):
-        for label, inside in re.findall(r"^(\.L\d+):\n(.*?)\tj\w+\t\1\n", body, re.M | re.S):
+        for label, inside in re.findall(r"^(\.L\d+):\n((?:(?!\.L).*\n)*?)\tj\w+\t\1\n", body, re.M):  # innermost: no label in it
             if "mulps" in inside or "vfmadd" in inside:
                 found[name] = (label, inside)
     return found

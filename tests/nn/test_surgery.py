@@ -39,6 +39,25 @@ def test_a_normalisation_that_others_look_behind_is_not_folded() -> None:
     assert isinstance(fold(Both()).norm, nn.BatchNorm2d)
 
 
+def test_a_normalisation_that_is_always_behind_the_same_layer_is_folded_however_often_they_run() -> None:
+    class Twice(nn.Module):
+        def __init__(self, other: bool) -> None:
+            super().__init__()
+            self.conv, self.norm, self.other = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), other
+
+        def forward(self, images: Tensor) -> Tensor:
+            first = self.norm(self.conv(images))
+            return self.norm(first if self.other else self.conv(first))
+
+    for other in (False, True):
+        network, images = Twice(other).eval(), torch.randn(2, 3, 4, 4)
+        network.norm.running_mean.uniform_(-1, 1)
+        network.norm.running_var.uniform_(0.5, 2)
+        folded = fold(network)
+        assert isinstance(folded.norm, nn.BatchNorm2d) == other
+        assert (folded(images) - network(images)).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize(("name", "full"), [("conv1", 16), ("layer2.0.conv1", 32), ("layer2.0.conv2", 32), ("fc", 10)])
 def test_factorising_at_full_rank_is_exact(network_of: NetworkOf, images_of: ImagesOf, name: str, full: int) -> None:
     network, images = copy.deepcopy(network_of("resnet8")), images_of("resnet8")

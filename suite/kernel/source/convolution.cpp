@@ -8,7 +8,6 @@ namespace suite {
 namespace {
 
 constexpr std::ptrdiff_t near_memory = std::ptrdiff_t{1} << 18;  // floats of input that stay in half of a usual L2 cache
-constexpr std::ptrdiff_t near_phases = std::ptrdiff_t{1} << 17;  // of copied input: the original passes through that cache, too
 
 void check(const Filter& filter, int inputs, int outputs, bool compact) {
   const Blocks& blocks = filter.blocks;
@@ -66,8 +65,8 @@ std::shared_ptr<const Layer> prepare(const Kernels* kernels, const Value& input,
     phases.pitch = to.pitch;
   }
   const int planes = layer->depthwise ? 1 : input.channels * phases.phases_y * phases.phases_x;
-  const auto near = (layer->copied ? near_phases : near_memory) / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes);
-  layer->chunk = std::max(1, static_cast<int>(near / layer->longest)) * layer->longest;
+  const auto near = near_memory / (static_cast<std::ptrdiff_t>(planes) * kernels->lanes);
+  layer->chunk = std::max(layer->longest, static_cast<int>(near));
   if (layer->copied) {
     const auto some = static_cast<std::ptrdiff_t>(layer->chunk) * kernels->lanes / to.pitch + 2;  // it may begin anywhere in a row
     const auto rows = (at_once || layer->depthwise ? to.rows : std::min<std::ptrdiff_t>(some, to.rows)) + phases.before_y + phases.after_y;
@@ -102,12 +101,14 @@ Convolution part_of(const std::shared_ptr<const Layer>& layer, const Value& inpu
 }  // namespace
 
 int Engine::convolve(int in, int out, int added, Filter filter) {
-  const Value &input = at(in), &output = target(out);
+  const Value& input = at(in);
+  Value& output = target(out);
   check(filter, input.channels, output.channels, output.compact);
   const auto bands = output.parts(threads());
   const bool own = has_own(input, bands, filter.geometry), near = has_near(input, bands, filter.geometry);
   const auto layer = prepare(kernels_, input, output, std::move(filter), near, false);
   if (!own && !layer->copied) exchange(in);
+  ends(output, layer->ends_rows(output));
   const auto residuals = residual(added, output);
   const auto jobs = std::make_shared<std::vector<Convolution>>();
   const auto copies = scratch(1, layer->copied_size(input));
@@ -121,7 +122,8 @@ int Engine::convolve(int in, int out, int added, Filter filter) {
 }
 
 int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filter first, Filter second) {
-  const Value &input = at(in), &output = target(out);
+  const Value& input = at(in);
+  Value& output = target(out);
   const int n = first.blocks.n, rows = first.blocks.rows;
   if (first.depthwise || !second.depthwise || rows != second.blocks.rows)
     throw std::invalid_argument("a pair is a convolution and the depthwise one of its outputs");
@@ -151,6 +153,7 @@ int Engine::convolve_pair(int in, int height, int width, int pad, int out, Filte
   const auto one = prepare(kernels_, input, like, std::move(first), near, true);
   const auto two = prepare(kernels_, like, output, std::move(second), true, true);
   if (!own && !one->copied) exchange(in);
+  ends(output, two->ends_rows(output));
   std::vector<int64_t> cost;
   for (std::size_t group = 0; group < one->cost.size(); ++group)  // a depthwise channel costs about as much as 3 x 3 blocks of 1
     cost.push_back(one->cost[group] + static_cast<int64_t>(group) * (9 + 2 * n));

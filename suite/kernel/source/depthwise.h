@@ -7,7 +7,7 @@ namespace suite {
 namespace {
 
 // R output rows of one vector column with stride S: an input row is loaded once for the up to three rows that it counts in.
-template <int S, int R>
+template <int S, int R, bool whole>
 inline void column(const Channel& job, const Vector (&weight)[9], const float* in, float* out, const float* residual, Bits bits) {
   Vector sum[R];
 #pragma GCC unroll 16
@@ -15,11 +15,19 @@ inline void column(const Channel& job, const Vector (&weight)[9], const float* i
 #pragma GCC unroll 16
   for (int y = 0; y < S * (R - 1) + 3; ++y, in += job.input_pitch) {
     Vector x[3];
+    if constexpr (S == 1) {
 #pragma GCC unroll 3
-    for (int kx = 0; kx < 3; ++kx) {
-      x[kx] = S == 1 ? load(in + kx) : every_second(in + kx);
-      keep(x[kx]);
+      for (int kx = 0; kx < 3; ++kx) x[kx] = load(in + kx);
+    } else {
+      Vector first = load(in + 1), second = load(in + 1 + lanes);
+      keep(first);
+      keep(second);
+      x[0] = every_second(in);
+      x[1] = every_second(first, second);
+      x[2] = every_second<1>(first, second);
     }
+#pragma GCC unroll 3
+    for (int kx = 0; kx < 3; ++kx) keep(x[kx]);
 #pragma GCC unroll 3
     for (int ky = 0; ky < 3; ++ky) {
       const int r = (y - ky) / S;
@@ -32,7 +40,8 @@ inline void column(const Channel& job, const Vector (&weight)[9], const float* i
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r, out += job.output_pitch) {
     if (residual) sum[r] += load(residual + r * job.output_pitch);
-    store(out, masked(clamped(sum[r], low, high), bits));
+    const Vector y = clamped(sum[r], low, high);
+    store(out, whole ? y : masked(y, bits));
   }
 }
 
@@ -43,10 +52,16 @@ __attribute__((noinline)) void band(const Channel& job, int y) {
 #pragma GCC unroll 9
   for (int i = 0; i < 9; ++i) weight[i] = splat(job.weight[i]);
   int x = (job.width - 1) / lanes * lanes;
-  Bits bits = first_lanes(job.width - x);
-  for (; x >= 0; x -= lanes, bits = Bits{} - 1) {
-    const std::ptrdiff_t from = S * (y * job.input_pitch + x), to = y * job.output_pitch + x;
-    column<S, R>(job, weight, job.input + from, job.output + to, job.residual ? job.residual + to : nullptr, bits);
+  const float* in = job.input + S * (y * job.input_pitch + x);
+  const std::ptrdiff_t to = y * job.output_pitch + x;
+  float* out = job.output + to;
+  const float* residual = job.residual ? job.residual + to : nullptr;
+  column<S, R, false>(job, weight, in, out, residual, first_lanes(job.width - x));
+  while ((x -= lanes) >= 0) {
+    in -= S * lanes;
+    out -= lanes;
+    if (residual) residual -= lanes;
+    column<S, R, true>(job, weight, in, out, residual, Bits{});
   }
 }
 
@@ -56,7 +71,8 @@ void channel(const Channel& job) {
 #ifdef SUITE_LARGE_REGISTERS
   for (; y + 7 <= job.height; y += 7) band<S, 7>(job, y);
 #endif
-  for (; y + 4 <= job.height; y += 4) band<S, 4>(job, y);
+  constexpr int some = S == 1 || lanes == 16 ? 4 : 2;  // as many as fit 16 registers with the weights
+  for (; y + some <= job.height; y += some) band<S, some>(job, y);
   for (; y < job.height; ++y) band<S, 1>(job, y);
 }
 

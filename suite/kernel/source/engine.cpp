@@ -44,11 +44,11 @@ Buffer::Buffer(int channels, int height, int width, int pad, bool compact, bool 
   size = rounded(edge + channels * plane + edge + 2 * line);
 }
 
-void Buffer::clear() const {
+void Buffer::clear(bool row_ends) const {
   std::fill(first - edge, first, 0.0f);
   for (int c = 0; c < channels; ++c) {
     float* const start = pixel(c);
-    for (int row = 0; row + 1 < height; ++row) std::fill_n(start + row * pitch + width, pad, 0.0f);
+    for (int row = 0; row_ends && row + 1 < height; ++row) std::fill_n(start + row * pitch + width, pad, 0.0f);
     std::fill(start + span(), start + plane, 0.0f);
   }
   std::fill(pixel(channels), first - edge + size, 0.0f);
@@ -128,7 +128,7 @@ int Engine::reuse(int buffer, int channels, int height, int width, int pad, bool
 // Of another layout's pixels some lie where this one needs zeros. All threads must be done with the other.
 void Engine::clear(const Value& value) {
   append(false, value, [&value](int number, int) {
-    if (value.banded() || number == 0) value.of(number).clear();
+    if (value.banded() || number == 0) value.of(number).clear(!value.ended);
   });
 }
 
@@ -156,6 +156,7 @@ std::vector<Scratch*> Engine::scratch(int kind, std::size_t size) {
 Value& Engine::target(int number) {
   Value& value = *values_.at(number);
   value.exchanged = false;
+  ++value.writers;
   return value;
 }
 

@@ -31,7 +31,7 @@ struct Buffer {
 
   Buffer(int channels, int height, int width, int pad, bool compact, bool whole = true);
   void lay(float* memory) { first = memory + edge; }
-  void clear() const;  // makes all zero that is no pixel
+  void clear(bool row_ends) const;  // makes all zero that is no pixel, of the ends of rows if they are meant
   float* pixel(int channel) const { return first + channel * plane; }
   int bottom() const { return top + height; }
   std::ptrdiff_t span() const { return (height - 1) * pitch + width; }  // from the first pixel to behind the last
@@ -63,8 +63,12 @@ struct Value {
   std::vector<Buffer> bands;
   std::shared_ptr<Memory> memory = nullptr;
   bool exchanged = false;  // whether a step before has copied the neighbours' rows
+  int writers = 0;         // steps that write it
+  bool ended = false;      // whether the first of them leaves zeros behind every row
 
   bool banded() const { return bands.size() > 1; }
+  // Whether rows written in whole vectors of `lanes` floats, zeros behind their last pixel, leave nothing else there.
+  bool ended_by(int lanes) const { return (width + lanes - 1) / lanes * lanes >= width + pad; }
   const Buffer& of(int number) const { return bands[banded() ? number : 0]; }
   std::vector<const Buffer*> parts(int threads) const;  // the bands, or the single one for each thread
   const float* row(int channel, int y) const;
@@ -146,6 +150,7 @@ class Engine {
   void work(int thread, int first, int last) const;
   const Value& at(int number) const { return *values_.at(number); }
   Value& target(int number);
+  static void ends(Value& value, bool ended) { if (value.writers == 1) value.ended = ended; }
   const int32_t* mask(const Buffer& of);
   std::vector<const float*> residual(int number, const Value& output) const;
   std::unique_ptr<Value> value(int channels, int height, int width, int pad, bool compact, int each) const;

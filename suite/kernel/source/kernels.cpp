@@ -14,6 +14,12 @@ constexpr int ahead = 128;  // blocks
 // inner loops are unrolled, and no sum is ever addressed by a variable; tests/kernel looks for spills in the disassembly.
 template <int N, int V>
 __attribute__((noinline)) void tile(const Tile& job) {
+  if (const float* place = job.residual) {  // comes from far away, too
+    for (int n = 0; n < N; ++n, place += job.plane) {
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) __builtin_prefetch(place + v * lanes);
+    }
+  }
   Vector sum[N][V];
 #pragma GCC unroll 16
   for (int n = 0; n < N; ++n) {
@@ -47,6 +53,9 @@ __attribute__((noinline)) void tile(const Tile& job) {
   const int32_t* const mask = job.mask;
   const std::ptrdiff_t plane = job.plane;
   const int rows = job.rows;
+  Bits shown[V];
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) shown[v] = *reinterpret_cast<const UnalignedBits*>(mask + v * lanes) != 0;
 #pragma GCC unroll 16
   for (int n = 0; n < N; ++n, output += plane) {
     if (n >= rows) return;
@@ -58,8 +67,7 @@ __attribute__((noinline)) void tile(const Tile& job) {
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
       const Vector y = clamped(sum[n][v], low, high);
-      const Bits bits = *reinterpret_cast<const UnalignedBits*>(mask + v * lanes);
-      store(output + v * lanes, reinterpret_cast<Vector>(reinterpret_cast<Bits>(y) & bits));
+      store(output + v * lanes, shown[v] ? y : Vector{});
     }
   }
 }
@@ -67,7 +75,7 @@ __attribute__((noinline)) void tile(const Tile& job) {
 // Four independent sums hide the latency of the multiply-add.
 template <int N>
 void product(const Product& job) {
-  constexpr int W = N > 16 ? 16 : N;
+  constexpr int W = N < lanes ? N : lanes;
   typedef float Group __attribute__((vector_size(W * 4)));
   typedef float UnalignedGroup __attribute__((vector_size(W * 4), aligned(4), may_alias));
   for (int64_t g = job.first; g < job.last; ++g) {

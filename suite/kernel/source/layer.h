@@ -21,7 +21,7 @@ struct Layer {
   bool copied = false;                   // the input is no source as it lies: stride phases are copied, part by part
   Phases phases;                         // how
   int width, log_width, longest;         // output channels and vectors in a tile
-  int chunk;                             // vectors whose input stays near while all groups pass over it
+  int chunk;                             // most vectors whose input stays near while all groups pass over it
   bool light;                            // the weights are no burden if every thread reads them all
 
   // Whether every band of `input` has all rows that are copied for the same band of the output: some more than are needed.
@@ -33,6 +33,11 @@ struct Layer {
       if (std::max(first, 0) < input.bands[i].top || std::min(last, input.height) > input.bands[i].bottom()) return false;
     }
     return true;
+  }
+
+  // Whether it writes zeros behind every row of `output`.
+  bool ends_rows(const Value& output) const {
+    return blocks.rows == output.channels && (!by_channel || output.ended_by(kernels->lanes));
   }
 
   std::size_t copied_size(const Value& input) const {
@@ -64,42 +69,46 @@ struct Convolution {
   const float* source() const { return from ? from->first + shift : nullptr; }
   int vectors() const { return static_cast<int>((to->span() + layer->kernels->lanes - 1) / layer->kernels->lanes); }
 
-  // A group's tile of vectors first..last: `input` is the source of pixel (0, 0), `output` that pixel in the group's first plane.
-  void tile(int64_t group, int first, int last, const float* input, float* output) const {
+  // A group's vectors start..start + size, in tiles of about one length. `input` is the source of pixel (0, 0), `output` that pixel
+  // in the group's first plane.
+  void group(int64_t number, int start, int size, const float* input, float* output) const {
     const Blocks& blocks = layer->blocks;
-    const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(first) * layer->kernels->lanes;
-    const int64_t begin = blocks.pointer[group];
-    for (int part = 0; part < blocks.n; part += layer->width) {
-      const int64_t row = group * blocks.n + part;
+    const int lanes = layer->kernels->lanes, tiles = (size + layer->longest - 1) / layer->longest;
+    const int64_t begin = blocks.pointer[number];
+    Tile job;
+    job.offset = layer->offset.data() + begin;
+    job.step = blocks.n;
+    job.count = blocks.pointer[number + 1] - begin;
+    job.plane = to->plane;
+    job.low = layer->clamp.low;
+    job.high = layer->clamp.high;
+    for (int part = 0; part < blocks.n; part += layer->width, output += layer->width * to->plane) {
+      const int64_t row = number * blocks.n + part;
       if (row >= blocks.rows) return;
-      Tile job;
-      job.input = reinterpret_cast<const char*>(input + place);
-      job.offset = layer->offset.data() + begin;
       job.value = blocks.value.data() + begin * blocks.n + part;
-      job.step = blocks.n;
-      job.count = blocks.pointer[group + 1] - begin;
       job.bias = blocks.bias.data() + row;
-      job.output = output + part * to->plane + place;
-      job.residual = residual ? residual + row * to->plane + place : nullptr;
-      job.plane = to->plane;
-      job.mask = mask + place;
       job.rows = static_cast<int>(std::min<int64_t>(layer->width, blocks.rows - row));
-      job.low = layer->clamp.low;
-      job.high = layer->clamp.high;
-      layer->kernels->tile[layer->log_width][last - first](job);
+      for (int t = 0; t < tiles; ++t) {
+        const int first = start + size * t / tiles, last = start + size * (t + 1) / tiles;
+        const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(first) * lanes;
+        job.input = reinterpret_cast<const char*>(input + place);
+        job.output = output + place;
+        job.residual = residual ? residual + row * to->plane + place : nullptr;
+        job.mask = mask + place;
+        layer->kernels->tile[layer->log_width][last - first](job);
+      }
     }
   }
 
   // Tile by tile a group writes its planes as long streams, but reads the input once per group; hence chunks. `from` is null
   // where stride phases have to be copied.
   void part(int64_t first_group, int64_t last_group, int first, int last, const float* from, float* output) const {
-    for (int start = first; start < last; start += layer->chunk) {
-      const int size = std::min(layer->chunk, last - start), tiles = (size + layer->longest - 1) / layer->longest;
+    const int chunks = (last - first + layer->chunk - 1) / layer->chunk;
+    for (int i = 0; i < chunks; ++i) {
+      const int start = first + (last - first) * i / chunks, size = first + (last - first) * (i + 1) / chunks - start;
       const float* const pixels = from ? from : copy(start, start + size, 0, input->channels);
       for (int64_t g = first_group; g < last_group; ++g)
-        for (int t = 0; t < tiles; ++t)
-          tile(g, start + size * t / tiles, start + size * (t + 1) / tiles, pixels,
-               output + (g - first_group) * layer->blocks.n * to->plane);
+        group(g, start, size, pixels, output + (g - first_group) * layer->blocks.n * to->plane);
     }
   }
 
@@ -161,7 +170,7 @@ struct Pair {
 
   void run(int number, int parts) {
     between.bands[0].lay(memory->memory.get());
-    between.bands[0].clear();
+    between.bands[0].clear(false);
     const Blocks& blocks = one.layer->blocks;
     const int64_t step = between.channels / blocks.n;
     const float* const source = one.from ? one.source() : one.copy(0, one.vectors(), 0, one.input->channels);

@@ -51,6 +51,7 @@ float sum(const float* in, std::ptrdiff_t size) {
 #pragma GCC unroll 4
     for (int u = 0; u < 4; ++u) total[u] += load(in + i + u * lanes);
   }
+  for (; i + lanes <= size; i += lanes) total[0] += load(in + i);
   const Vector all = (total[0] + total[1]) + (total[2] + total[3]);
   float result = 0;
   for (int lane = 0; lane < lanes; ++lane) result += all[lane];

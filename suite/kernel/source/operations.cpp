@@ -109,7 +109,9 @@ int Engine::mean(int in, int out) {
 }
 
 int Engine::pool(int in, int out, bool largest, const Geometry& g) {
-  const Value &x = at(in), &z = target(out);
+  const Value& x = at(in);
+  Value& z = target(out);
+  ends(z, z.ended_by(kernels_->lanes));
   const auto bands = z.parts(threads());
   const bool own = has_own(x, bands, g), near = has_near(x, bands, g);
   if (near && !own) exchange(in);

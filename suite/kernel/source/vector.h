@@ -34,20 +34,25 @@ inline Bits first_lanes(int count) {
 inline Vector masked(Vector x, Bits bits) { return reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) & bits); }
 
 #if SUITE_LANES == 16
-#define SUITE_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define SUITE_EVENS(one) one, one + 2, one + 4, one + 6, one + 8, one + 10, one + 12, one + 14, one + 16, one + 18, one + 20, \
+                         one + 22, one + 24, one + 26, one + 28, one + 30
 #elif SUITE_LANES == 8
-#define SUITE_EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define SUITE_EVENS(one) one, one + 2, one + 4, one + 6, one + 8, one + 10, one + 12, one + 14
 #else
-#define SUITE_EVENS 0, 2, 4, 6
+#define SUITE_EVENS(one) one, one + 2, one + 4, one + 6
 #endif
 
-inline Vector every_second(const float* from) {
+// Every second of the values of two vectors, from number `start`, which is 0 or 1.
+template <int start = 0>
+inline Vector every_second(Vector a, Vector b) {
 #ifdef __clang__
-  return __builtin_shufflevector(load(from), load(from + lanes), SUITE_EVENS);
+  return __builtin_shufflevector(a, b, SUITE_EVENS(start));
 #else
-  return __builtin_shuffle(load(from), load(from + lanes), Bits{SUITE_EVENS});
+  return __builtin_shuffle(a, b, Bits{SUITE_EVENS(start)});
 #endif
 }
+
+inline Vector every_second(const float* from) { return every_second(load(from), load(from + lanes)); }
 
 // Has a loaded value stay in its register; g++ would load it anew for each use.
 inline void keep(Vector& x) {
