@@ -14,8 +14,7 @@ from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
-from suite.data.results import entries_of
-from suite.errors import UserError
+from suite.data.results import completed, entries_of
 from suite.metrics import COCO_SCORES, coco_scores
 from suite.paths import timing_lock
 from suite.profile import call_latency
@@ -80,13 +79,8 @@ class CocoTask(CocoJudge):
     def evaluate(self, artifact: Detector | Detections, run: Run) -> dict[str, float]:
         scenes = self.test(run)
         if isinstance(artifact, Detections):
-            known = set(scenes.ids)
-            entries = [entry for entry in artifact.entries if entry["image_id"] in known]
-            if artifact.entries and not entries:
-                raise UserError(
-                    f"None of the {len(artifact.entries)} results is on one of the {len(known)} judged images; "
-                    "give results on val2017."
-                )
+            entries = completed(artifact.entries, {item["id"]: (item["height"], item["width"]) for item in scenes.images})
+            run.note(results_elsewhere=len(artifact.entries) - len(entries))
             if self.kind == "segm" and any("segmentation" not in entry for entry in entries):
                 raise Skip("the results hold no masks ('segmentation')")
         else:
