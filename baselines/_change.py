@@ -101,7 +101,7 @@ class ChangeMethod(Method):
     arch: str = option("resnet18", "the backbone", choices=BACKBONES)
     pretrained: str = option("imagenet", "the task on whose embedded data the backbone is trained first, a recorded reference",
                              choices=("imagenet", "cifar10"))
-    weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one", file=True)
+    weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
     levels: int = option(4, "how many of the backbone's last maps are used", bounds=(1, 5))
     width: int = option(512, "channels where the scales are merged", bounds=(1, 4096))
     head: str = option("deeplab", "torchvision's segmentation head", choices=("deeplab", "fcn"))

@@ -31,8 +31,7 @@ class DetectorMethod(Method):
 
     arch: str = option("resnet50", "backbone", choices=ARCHS)
     pretrained: bool = option(True, "start from the backbone of a recorded run on ImageNet's layout")
-    weights: str = option("", "state-dict file of the whole detector, in torchvision's names; it is then not trained",
-                          file=True)
+    weights: str = option("", "state-dict file of the whole detector, in torchvision's names; it is then not trained")
     width: int = option(256, "channels of the feature pyramid", bounds=(8, 1024))
     anchor: float = option(4.0, "side of the smallest anchors in strides", bounds=(0.5, 16))
     optimizer: Literal["sgd", "adam"] = option("sgd", "how weights are updated")
