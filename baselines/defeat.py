@@ -37,12 +37,14 @@ class DeFeatMethod(DetectorMethod):
     takes = ("Detection",)
     gives = "Detector"
     scales = {
-        "smoke": {"arch": "slim_resnet10", "width": 8, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
-                  "batch": 8, "sampled": 16, "proposals": 20},
-        "short": {"arch": "slim_resnet10", "width": 16, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
-                  "batch": 4, "sampled": 32, "proposals": 50, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
-        "long": {"arch": "slim_resnet10", "width": 32, "teacher": "narrow_resnet10", "first": 1, "he": True, "finest": 28.0,
-                 "batch": 8, "sampled": 64, "proposals": 100, "optimizer": "adam", "rate": 1e-3, "weight_decay": 0.0},
+        "smoke": {"arch": "slim_resnet10", "width": 16, "teacher": "narrow_resnet10", "foreground": 0.4, "background": 1.6,
+                  "first": 1, "he": True, "finest": 28.0, "batch": 8, "sampled": 16, "proposals": 20},
+        "short": {"arch": "slim_resnet10", "width": 32, "teacher": "narrow_resnet10", "foreground": 0.4, "background": 1.6,
+                  "first": 1, "he": True, "finest": 28.0, "batch": 4, "sampled": 32, "proposals": 50, "optimizer": "adam",
+                  "rate": 1e-3, "weight_decay": 0.0},
+        "long": {"arch": "slim_resnet10", "width": 64, "teacher": "narrow_resnet10", "foreground": 0.4, "background": 1.6,
+                 "first": 1, "he": True, "finest": 28.0, "batch": 8, "sampled": 64, "proposals": 100, "optimizer": "adam",
+                 "rate": 1e-3, "weight_decay": 0.0},
     }
     published = (
         Published("coco_detection", "AP", 39.7, "abstract; plain student 36.5", {"detector": "retinanet", "arch": "resnet50"}),
@@ -61,11 +63,14 @@ class DeFeatMethod(DetectorMethod):
     standins = (
         "Weights 4 and 16 on the neck are the authors' for COCO (their answer to an issue); of their best recipe the imitation of "
         "backbone stages 3 and 4 is left out, and the head's is an option (head=true) of two-stage detectors.",
-        "Below scale full the teacher is twice as wide as the student instead of deeper; it has seen no more images.",
+        "Below scale full the weights are a tenth, in the same proportion: at 4 and 16 the imitation's gradient in backbone and "
+        "pyramid is ten times the detection loss's (Faster R-CNN after 300 steps), as the features are not normalised.",
+        "Below scale full the teacher's backbone is twice as wide as the student's instead of deeper, and it has seen no more "
+        "images; pyramid and heads are equal, as in the paper.",
         "Below scale full an object changes level at half the paper's size, as the anchors are half as large.",
     )
 
-    detector: Literal["retinanet", "faster_rcnn"] = option("retinanet", "kind of student and teacher")
+    detector: Literal["retinanet", "faster_rcnn"] = option("faster_rcnn", "kind of student and teacher")
     teacher: str = option("resnet101", "the teacher's backbone; the rest of it is its kind's at this scale")
     regions: Literal["decoupled", "whole", "objects", "background", "none"] = option("decoupled", "imitated; none: no teacher")
     foreground: float = option(4.0, "weight of the objects", bounds=(0, 1000))

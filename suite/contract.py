@@ -117,9 +117,11 @@ def option(
     *,
     bounds: tuple[float, float] | None = None,
     choices: Sequence[Any] | None = None,
+    file: bool = False,
 ) -> Any:
-    """A dataclass field that the command line can set; `bounds` are inclusive."""
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+    """A dataclass field that the command line can set; `bounds` are inclusive. With `file` it names a file whose contents count,
+    not its name: the same name with other contents is another run."""
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "file": file})
 
 
 class Task:

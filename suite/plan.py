@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from suite import plugins, record
 from suite.contract import Method, Needed, Task, offers, options_of
-from suite.data.source import EMBEDDED, Source, embedded, locate, of
+from suite.data.source import EMBEDDED, Source, digest_of, embedded, locate, of
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder, run_folder
@@ -36,8 +38,8 @@ class Spec:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits over task, method, options, data and scale; not over the seed."""
-        parts = [self.task_name, self.task.version, options_of(self.task), self.method_name, options_of(self.method),
+        """Twelve hex digits over task, method, options, data and scale; not over the seed. Of a file its contents count."""
+        parts = [self.task_name, self.task.version, _counted(self.task), self.method_name, _counted(self.method),
                  self.source.digest, self.scale]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -69,6 +71,20 @@ class Spec:
         words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items() if item != getattr(usual, key)]
         words += ["--scale", self.scale, "--seed", str(self.seed)]
         return shlex.join([*words, "--data", "embedded" if self.source.kind == "embedded" else self.source.name])
+
+
+def _counted(plugin: Task | Method) -> dict[str, Any]:
+    """Options, with the digest of each file that one of them names in the place of its name."""
+    files = [item.name for item in dataclasses.fields(plugin) if item.metadata.get("file")]  # type: ignore[arg-type]
+    found = options_of(plugin)
+    paths = {name: Path(found[name]) for name in files if found[name] and Path(found[name]).is_file()}
+    return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in paths.items()}}
+
+
+@cache
+def _contents(path: Path, changed: int, size: int) -> str:
+    """The digest of a file, read once for each state it is seen in."""
+    return digest_of({"": path})
 
 
 def _text(item: Any) -> str:

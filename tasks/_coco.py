@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,8 +13,7 @@ from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
-from suite.data.results import entries_of
-from suite.errors import UserError
+from suite.data.results import completed, entries_of
 from suite.metrics import COCO_SCORES, coco_scores
 from suite.paths import timing_lock
 from suite.profile import call_latency
@@ -55,7 +53,7 @@ class CocoJudge(Task):
         return scenes.subset(torch.arange(min(self.images or len(scenes), len(scenes))))
 
     def show(self, artifact: Detector | Detections | Suppressor, run: Run) -> Iterable[Figure]:
-        yield from pictures(self.test(run), artifact.spare["results"])
+        yield from pictures(self.test(run), artifact.spare["results"], masks=self.kind == "segm")
 
 
 @dataclass
@@ -80,13 +78,8 @@ class CocoTask(CocoJudge):
     def evaluate(self, artifact: Detector | Detections, run: Run) -> dict[str, float]:
         scenes = self.test(run)
         if isinstance(artifact, Detections):
-            known = set(scenes.ids)
-            entries = [entry for entry in artifact.entries if entry["image_id"] in known]
-            if artifact.entries and not entries:
-                raise UserError(
-                    f"None of the {len(artifact.entries)} results is on one of the {len(known)} judged images; "
-                    "give results on val2017."
-                )
+            entries = completed(artifact.entries, {item["id"]: (item["height"], item["width"]) for item in scenes.images})
+            run.note(results_elsewhere=len(artifact.entries) - len(entries))
             if self.kind == "segm" and any("segmentation" not in entry for entry in entries):
                 raise Skip("the results hold no masks ('segmentation')")
         else:
@@ -127,11 +120,12 @@ def prepared(detector: Detector, scenes: CocoScenes, count: int) -> list[Tensor]
     return [detector.body.prepare([scenes.image(row).float() / 255]) for row in rows[:count]]
 
 
-def pictures(scenes: CocoScenes, entries: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
-    """The first test images, each with its objects (left) and with what was found (right)."""
+def pictures(scenes: CocoScenes, entries: Sequence[Mapping[str, Any]], masks: bool) -> Iterator[Figure]:
+    """The first test images, each with its objects (left) and with what was found (right), boxes or boxes with `masks`."""
     from matplotlib.figure import Figure as Canvas
 
-    names = {item["id"]: item["name"] for item in scenes.classes}
+    # Steps of the golden ratio around the circle of hues: neighbours differ, and no two of COCO's 80 are the same.
+    kinds = {item["id"]: (item["name"], 0.618034 * place % 1) for place, item in enumerate(scenes.classes)}
     for row in range(min(PICTURES, len(scenes))):
         image = scenes.ids[row]
         canvas = Canvas(figsize=(8, 4), layout="constrained")
@@ -144,22 +138,22 @@ def pictures(scenes: CocoScenes, entries: Sequence[Mapping[str, Any]]) -> Iterat
             axes.set_title(f"{title}: {len(items)}", fontsize=9)
             axes.set_axis_off()
             for item in items:
-                _draw(axes, item, names, scenes.images[row])
+                _draw(axes, item, *kinds[item["category_id"]], scenes.images[row] if masks else None)
         yield Figure(f"{image:012d}", canvas)
 
 
-def _draw(axes: Axes, item: Mapping[str, Any], names: Mapping[int, str], image: Mapping[str, Any]) -> None:
+def _draw(axes: Axes, item: Mapping[str, Any], name: str, hue: float, image: Mapping[str, Any] | None) -> None:
+    """Draw an annotation or a result, with its mask where the `image` that it lies in is given."""
     from matplotlib.colors import hsv_to_rgb
     from matplotlib.patches import Rectangle
 
-    shade = int(hashlib.sha256(names[item["category_id"]].encode()).hexdigest()[:4], 16) / 65536
-    colour = tuple(hsv_to_rgb((shade, 1, 1)))
-    if "segmentation" in item:
+    colour = tuple(hsv_to_rgb((hue, 1, 1)))
+    if image is not None:
         size = image["height"], image["width"]
         drawn = torch.from_numpy(decode(item["segmentation"], *size)).float()
         axes.imshow(torch.cat([torch.tensor(colour).view(1, 1, 3).expand(*size, 3), 0.35 * drawn[..., None]], dim=2).numpy())
     x, y, wide, high = item["bbox"]
     line = ":" if item.get("iscrowd") else "-"
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), wide, high, fill=False, color=colour, linestyle=line))
-    text = names[item["category_id"]] + (f" {item['score']:.2f}" if "score" in item else "")
+    text = name + (f" {item['score']:.2f}" if "score" in item else "")
     axes.text(x, y, text, fontsize=6, color="black", backgroundcolor=(*colour, 0.6), verticalalignment="bottom")

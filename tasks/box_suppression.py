@@ -51,7 +51,7 @@ class BoxSuppressionTask(CocoJudge):
     }
 
     stage: Literal["final", "proposals"] = option("final", "RetinaNet's detections, or the proposals inside Faster R-CNN")
-    file: str = option("", "candidates before suppression in COCO's results format, instead of a recorded detector")
+    file: str = option("", "candidates before suppression in COCO's results format, instead of a recorded detector", file=True)
     floor: float = option(0.05, "candidates of the recorded detector have scores above this", bounds=(0, 1))
     counts: tuple[int, ...] = option((100, 300, 1000, 3000), "numbers of boxes at which latency is measured", bounds=(1, 100_000))
 

@@ -262,9 +262,11 @@ def _problem(content: dict[str, Any], pictures: Path) -> str:
 def _mask_problem(segmentation: masks.Segmentation, height: int, width: int) -> str:
     """Why a mask does not lie in an image, as a preposition; empty where it does."""
     if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        same = list(segmentation["size"]) == [height, width]
-        return "" if same and (isinstance(counts, str) or sum(counts) == height * width) else "of another size than"
+        try:
+            masks.lengths(segmentation)
+        except ValueError as error:
+            return f"of {error} in"
+        return "" if list(segmentation["size"]) == [height, width] else "of another size than"
     for outline in segmentation:
         x, y = outline[0::2], outline[1::2]
         if len(outline) < 6 or len(outline) % 2:

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.data import masks
 from suite.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORM = "a list of {image_id, category_id, score, and bbox [x, y, w, h] or segmentation}"
+FORM = "a list of {image_id, category_id, score, and bbox [x, y, w, h] or segmentation {size [h, w], counts}}"
 
 
 def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]:
@@ -34,6 +35,30 @@ def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]
         if problem:
             raise UserError(f"Entry {number} of '{path}' {problem}; expected {FORM}.")
     return entries
+
+
+def completed(entries: Sequence[dict[str, Any]], sizes: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Those of `entries` in one of the images of `sizes` (height and width by id), with a box around the mask where they have none.
+
+    UserError for a mask of another size than its image, and where there are entries, but none in these images.
+    """
+    from pycocotools import mask as coding
+
+    found = []
+    for entry in entries:
+        size = sizes.get(entry["image_id"])
+        if size is not None and "segmentation" in entry:
+            high, wide = entry["segmentation"]["size"]
+            if (high, wide) != size:
+                raise UserError(f"A result has a mask of {wide} x {high} pixels in image {entry['image_id']}, which is {size[1]} x "
+                                f"{size[0]}; give masks of the whole image at its own size.")
+            coded = masks.encode(entry["segmentation"], *size)
+            entry = {**entry, "segmentation": coded, "bbox": entry.get("bbox") or coding.toBbox(coded).tolist()}
+        if size is not None:
+            found.append(entry)
+    if entries and not found:
+        raise UserError(f"None of the {len(entries)} results is on one of the {len(sizes)} judged images; give results on val2017.")
+    return found
 
 
 def entries_of(image: int, categories: Sequence[int], found: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
@@ -59,7 +84,8 @@ def _compressed(mask: Any) -> dict[str, Any]:
 
 def _problem(entry: dict[str, Any], categories: Collection[int]) -> str:
     """What is wrong with an entry; empty if nothing is."""
-    int(entry["image_id"])
+    if not isinstance(entry["image_id"], int):
+        return f"has the image id {entry['image_id']!r}, which is no whole number"
     if entry["category_id"] not in categories:
         return f"has the category id {entry['category_id']}, which the data do not have"
     if not math.isfinite(entry["score"]):
@@ -67,4 +93,10 @@ def _problem(entry: dict[str, Any], categories: Collection[int]) -> str:
     box = entry.get("bbox")
     if box is not None and not (len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0):
         return f"has the box {box}"
-    return "" if box is not None or "segmentation" in entry else "has neither bbox nor segmentation"
+    if "segmentation" not in entry:
+        return "has neither bbox nor segmentation" if box is None else ""
+    try:
+        masks.lengths(entry["segmentation"])
+    except (TypeError, ValueError) as error:
+        return f"has as its segmentation {error}"
+    return ""

@@ -12,7 +12,7 @@ from suite.contract import options_of
 from suite.errors import UserError, nearest
 from suite.options import build
 from suite.report import cells
-from suite.report.rows import Group, Place, Row
+from suite.report.rows import Group, Place, Row, timings
 from suite.report.terminal import caption
 
 Number = Callable[[Row], float | None]
@@ -122,7 +122,21 @@ def _latencies(group: Group) -> list[Column]:
                 if way == "dense" and not _reduced(group, "macs_effective"):
                     continue  # a dense network against itself
                 found.append(_gain(heading, name, gains[way] + both, threads, way, place))
-    return found
+    return found + _timings(group)
+
+
+def _timings(group: Group) -> list[Column]:
+    """What a task times itself: what follows the network, or a function without one."""
+    machine, names = timings(group)
+
+    def one(name: str) -> Column:
+        what, _, count = name.partition("_ms")
+        words = f"{count[1:]} items" if count else what.replace("_", " ")
+        heading = "latency of the function" if count else "latency beside the plan"
+        return Column(heading, f"{words} (ms)", "median of the task's own timing in PyTorch, one thread, mean over seeds",
+                      lambda row: row.timing(name, machine), lambda row: cells.digits(row.timing(name, machine)), False)
+
+    return [one(name) for name in names]
 
 
 def _latency(group: str, heading: str, explanation: str, threads: str, way: str, place: Place) -> Column:

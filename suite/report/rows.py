@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 
 from suite.report import statistics
 from suite.report.flat import Flat, grouped, labels
+
+TIMING = re.compile(r"note\.\w+_ms(_\d+)?")  # a note of milliseconds on one thread, where it ends in a number for so many items
 
 Place = tuple[str, str]  # machine id and kernel version: latencies compare only within one
 
@@ -42,6 +45,10 @@ class Row:
         """The mean over seeds of the median latency in ms, of seeds timed at `place` alone."""
         return statistics.mean(self.numbers(f"latency.{threads}.{way}", lambda seed: place_of(seed) == place))
 
+    def timing(self, name: str, machine: str) -> float | None:
+        """The mean over seeds of a timing among the notes, of seeds run on `machine` alone."""
+        return statistics.mean(self.numbers(f"note.{name}", lambda seed: str(seed["machine"]) == machine))
+
     def first(self, name: str) -> Any:
         """The column of the first seed, for facts that a configuration's seeds share."""
         return self.seeds[0].get(name)
@@ -59,6 +66,14 @@ class Group:
 def place_of(seed: Flat) -> Place:
     """Where a row's latencies were measured."""
     return str(seed["machine"]), str(seed["kernel"])
+
+
+def timings(group: Group) -> tuple[str, list[str]]:
+    """The commonest machine, and the notes in which a task's own timings stand, such as ``latency_ms_100, latency_ms_300``."""
+    seeds = [seed for row in group.rows for seed in row.seeds]
+    machines = Counter(str(seed["machine"]) for seed in seeds)
+    found = {name.removeprefix("note.") for seed in seeds for name in seed if TIMING.fullmatch(name)}
+    return min(machines, key=lambda name: (-machines[name], name)), sorted(found, key=lambda name: natural(name.replace("_", " ")))
 
 
 def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> list[Group]:

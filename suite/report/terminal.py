@@ -13,7 +13,7 @@ from suite.paths import results_folder
 from suite.record import Record
 from suite.report.cells import MISSING, change, clean, count, digits, seeds, spread, times
 from suite.report.flat import flatten
-from suite.report.rows import Group, Place, Row, groups
+from suite.report.rows import Group, Place, Row, groups, timings
 
 
 def run_table(records: Sequence[Record], console: Console) -> None:
@@ -22,6 +22,8 @@ def run_table(records: Sequence[Record], console: Console) -> None:
         console.print(_quality(group))
         for place in group.places:
             console.print(_latency(group, place))
+        if timings(group)[1]:
+            console.print(_timings(group))
     for record in records:
         if record["status"] != "done":
             console.print(f"{record['status']}: {escape(record['id'])}: {escape(clean(record['reason']))}")
@@ -58,7 +60,7 @@ def _empty(title: str, caption: str) -> Table:
 
 def _quality(group: Group) -> Table:
     facts = group.facts
-    table = _empty(f"{facts['task']}, {facts['arch']}", caption(group))
+    table = _empty(", ".join(filter(None, (facts["task"], facts["arch"]))), caption(group))
     for heading in (f"{facts['metric']} {facts['unit']}", "vs\nreference", "vs\ntrained on", "params\n≠ 0", "MACs", "MACs\n≠ 0"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in group.rows:
@@ -67,6 +69,18 @@ def _quality(group: Group) -> Table:
             change(row.mean("change_trained_on")), count(row.mean("params_nonzero")), count(row.mean("macs")),
             count(row.mean("macs_effective")),
         )
+    return table
+
+
+def _timings(group: Group) -> Table:
+    """What a task times itself: post-processing, or suppression at several numbers of boxes."""
+    machine, names = timings(group)
+    table = _empty("Timed by the task, ms", "PyTorch, one thread")
+    for item in names:
+        what, _, count = item.partition("_ms")
+        table.add_column(f"{what}\n{count[1:]} items" if count else what, justify="right", no_wrap=True)
+    for row in group.rows:
+        table.add_row(name(row), *[digits(row.timing(item, machine)) for item in names])
     return table
 
 

@@ -101,6 +101,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a category out of range": (_annotation({"category_id": 91}), "category id 91, expected one of the 6"),
     "a mask outside": (_polygon, "a mask outside its image of 160 x 128 pixels"),
     "a mask of another size": (_annotation({"segmentation": {"size": [9, 9], "counts": [81]}}), "of another size than its image"),
+    "a damaged mask": (_annotation({"segmentation": {"size": [160, 128], "counts": "PPPP"}}), "run lengths that do not fill 128 x 160 pixels"),
     "no polygon": (_annotation({"segmentation": []}), "without any polygon"),
     "half a polygon": (_annotation({"segmentation": [[1.0, 1.0, 2.0]]}), "a polygon of 3 numbers"),
     "a box without area": (_annotation({"bbox": [3, 3, 0, 5]}), "a box 0 pixels wide and 5 high"),

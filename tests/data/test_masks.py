@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,6 +19,19 @@ def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
     found = masks.runs(mask)
     assert sum(found["counts"]) == mask.size and found["size"] == list(mask.shape)
     assert np.array_equal(masks.decode(found, *mask.shape), mask)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 90))))
+def test_compressed_run_lengths_are_the_same_ones(mask: np.ndarray) -> None:
+    plain = masks.runs(mask)
+    coded = masks.encode(plain, *mask.shape)
+    assert masks.lengths(plain) == plain["counts"] == masks.lengths({**coded, "counts": coded["counts"].decode()})
+
+
+@pytest.mark.parametrize("counts", ["", "PPPP", "~", "d0d0", [19], [-1, 21], [9, 12]])
+def test_run_lengths_that_do_not_fill_their_picture_are_refused(counts: str | list[int]) -> None:
+    with pytest.raises(ValueError, match="do not fill 5 x 4 pixels"):
+        masks.lengths({"size": [4, 5], "counts": counts})
 
 
 @given(pictures)

@@ -14,12 +14,14 @@ from suite.data import find, source
 from suite.errors import UserError
 from suite.nn import NarrowResNet, build
 from suite.nn.detection import rcnn
+from suite.options import build as build_options
 from suite.paths import cache_folder
 from suite.run import Budget, Run, load, save
 from suite.settings import Detection
 from suite.testing.contract import fit_once
 
 METHOD = plugins.load("baselines", "defeat")
+TEACHER = plugins.load("baselines", "faster_rcnn")
 module = importlib.import_module("suite.baselines.defeat")
 
 
@@ -77,12 +79,20 @@ def test_the_paper_size_is_torchvisions_and_imitates_resnet101():
     method = METHOD()
     assert method.needs()["teacher"].options == {"arch": "resnet101"} and METHOD(regions="none").needs().keys() == {"backbone"}
     with pytest.raises(UserError, match="no second stage"):
-        METHOD(head=True)
+        METHOD(detector="retinanet", head=True)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "short", "long"])
+def test_student_and_teacher_differ_in_the_backbone_alone(scale):
+    student, teacher = build_options(METHOD, "defeat", {}, scale, {}), build_options(TEACHER, "faster_rcnn", {}, scale, {})
+    assert student.detector == "faster_rcnn" and (student.teacher, student.width) == (teacher.arch, teacher.width)
+    assert (student.sampled, student.proposals) == (teacher.regions, teacher.proposals) and student.arch != teacher.arch
+    assert student.recipe() == teacher.recipe() and student.background == 4 * student.foreground
 
 
 def test_the_teacher_is_a_recorded_run_and_costs_the_student_nothing(suite_home):
     spec, record = fit_once("coco_detection", "defeat")
-    assert record["parents"]["teacher"].startswith("coco_detection/retinanet/")
+    assert record["parents"]["teacher"].startswith("coco_detection/faster_rcnn/")
     assert record["budget"]["total"] == 32
     student = load(spec.artifact).module
     parameters = sum(item.numel() for item in student.parameters() if item.requires_grad)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from suite import plugins
-from suite.data import find, source
+from suite.data import find, masks, source
 from suite.data.results import read_results
 from suite.errors import UserError
 from suite.paths import cache_folder
@@ -39,6 +39,50 @@ def test_the_truth_itself_is_perfect(truth, tmp_path):
     assert record["profile"] is None and len(record["notes"]["file_digest"]) == 16
 
 
+def test_masks_alone_give_boxes_too(truth, tmp_path):
+    found = entries(truth, "segmentation")
+    assert all("bbox" not in item for item in found) and any(isinstance(item["segmentation"]["counts"], list) for item in found)
+    half = [{**item, "segmentation": compressed(item["segmentation"])} for item in found[::2]]
+    (tmp_path / "results.json").write_text(json.dumps([*half, *found[1::2]]))
+    for task, score in (("coco_detection", "AR_100"), ("coco_segmentation", "box_AP")):
+        (record,) = run_plan(specs(task, [("from_results", {"file": str(tmp_path / "results.json")})], [0], "smoke",
+                                   task_options={"images": 0}))
+        assert record["status"] == "done", record["reason"]
+        assert 0 < record["scores"][score] < 100 and record["notes"]["results_elsewhere"] == 0
+        assert record["notes"]["detections_per_image"] == pytest.approx(len(found) / len(truth["images"]))
+    pictures = sorted((cache_folder() / "runs" / record["id"] / "figures").glob("*.png"))
+    assert len(pictures) == 8
+
+
+def compressed(runs):
+    coded = masks.encode(runs, *runs["size"])
+    return {**coded, "counts": coded["counts"].decode()}
+
+
+def test_a_file_that_has_changed_is_scored_again(truth, tmp_path):
+    path = tmp_path / "results.json"
+
+    def scored():
+        (record,) = run_plan(specs("coco_detection", [("from_results", {"file": str(path)})], [0], "smoke"))
+        return record["scores"]["AR_100"]
+
+    path.write_text(json.dumps(entries(truth, "bbox")))
+    assert scored() > 99.9
+    path.write_text(json.dumps([{**item, "bbox": [0, 0, 1, 1]} for item in entries(truth, "bbox")]))
+    assert scored() < 1
+    path.write_text(json.dumps(entries(truth, "bbox")))
+    path = path.rename(tmp_path / "other.json")
+    assert not specs("coco_detection", [("from_results", {"file": str(path)})], [0], "smoke").missing, "another name, the same file"
+
+
+def test_a_mask_of_another_size_gets_one_sentence(truth, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps([{
+        "image_id": truth["images"][0]["id"], "category_id": 1, "score": 1, "segmentation": {"size": [5, 7], "counts": [5, 30]}}]))
+    with pytest.raises(UserError, match="a mask of 7 x 5 pixels in image 100001, which is") as found:
+        run_plan(specs("coco_segmentation", [("from_results", {"file": str(tmp_path / "results.json")})], [0], "smoke"))
+    assert "\n" not in str(found.value)
+
+
 def test_boxes_are_no_masks(truth, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(entries(truth, "bbox")))
     (record,) = run_plan(specs("coco_segmentation", [("from_results", {"file": str(tmp_path / "results.json")})], [0], "smoke"))
@@ -53,6 +97,12 @@ DAMAGED = {
     '[{"image_id": 1, "category_id": 1, "score": NaN, "bbox": [1, 2, 3, 4]}]': "the score nan",
     '[{"image_id": 1, "category_id": 1, "score": 1, "bbox": [1, 2, -3, 4]}]': "the box",
     '[{"image_id": 1, "category_id": 1, "score": 1}]': "neither bbox nor segmentation",
+    '[{"image_id": "1", "category_id": 1, "score": 1, "bbox": [1, 2, 3, 4]}]': "the image id '1', which is no whole number",
+    '[{"image_id": 1, "category_id": 1, "score": 1, "segmentation": [[1, 2, 3, 4, 5, 6]]}]': "no run lengths",
+    '[{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [4, 5], "counts": [5, 16]}}]': "do not fill 5 x 4 pixels",
+    '[{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [4, 5], "counts": ""}}]': "do not fill 5 x 4 pixels",
+    '[{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [4, 5], "counts": "PPPP"}}]': "do not fill 5 x 4 pixels",
+    '[{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [4], "counts": "d0"}}]': "as its segmentation",
 }
 
 

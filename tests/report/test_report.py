@@ -57,6 +57,20 @@ def test_latencies_of_another_machine_stay_out_of_the_column():
     assert "Latencies of other machines" in tables.markdown(group)
 
 
+def test_what_a_task_times_itself_has_columns_and_a_table_of_its_own():
+    fast = {"latency_ms_1000": 4.0, "latency_ms_300": 2.0, "postprocess_ms": 1.5, "loss": 3.0, "postprocess_verdict": "steady"}
+    made = [record("one", seed, options={"arch": ""}, notes=fast, profile=None) for seed in range(2)]
+    made += [record("one", 2, options={"arch": ""}, notes={**fast, "latency_ms_300": 99.0}, profile=None, machine__id="bb22")]
+    group = only([*made, record("two", options={"arch": ""}, notes={"latency_ms_300": 5.0}, profile=None)])
+    head, _, one, two = tables.markdown(group, ["latency"]).splitlines()[2:6]
+    assert head == "| method | 300 items (ms) | 1000 items (ms) | postprocess (ms) |"
+    assert one == "| one | **2.00** | 4.00 | 1.50 |" and two == "| two | <ins>5.00</ins> | – | – |"
+    output = io.StringIO()
+    run_table(made, Console(file=output, width=80))
+    text = output.getvalue()
+    assert "cifar10,\n" not in text.replace(" ", "") and re.search(r"method +300 items +1000 items +postprocess", text)
+
+
 def test_the_best_of_a_block_is_bold_the_second_underlined_and_the_reference_neither():
     text = tables.markdown(only(RECORDS))
     assert "| plain (reference) | 80.50 ± 0.50 |" in text and "| plain (trained on) | 81.10 ± 0.50 |" in text  # alone in its block
