@@ -214,14 +214,19 @@ class _Lowering:
     def _unused(self, slot: Slot, node: fx.Node, fused: list[fx.Node]) -> bool:
         """Whether nobody but `fused` needs the value of a slot once the step at `node` runs."""
         holders = [holder for holder, held in self.slots.items() if held.buffer == slot.buffer]
-        return all(user in fused or self.order[user] < self.order[node] for holder in holders for user in holder.users)
+        return all(user in fused or user in self.slots or self.order[user] < self.order[node]
+                   for holder in holders for user in holder.users)
 
     def _other(self, node: fx.Node, one: fx.Node) -> Slot | None:
-        """The slot of the other operand of a sum, if it is computed already and has the same shape."""
+        """The slot of the other operand of a sum, if it is computed already, or is a mere shortcut, and has the same shape."""
         others = [item for item in node.args if item is not one]
         if len(others) != 1 or len(node.args) != 2 or node.kwargs or not isinstance(others[0], fx.Node):
             return None
-        return self.slots.get(others[0]) if shape_of(others[0]) == shape_of(one) == shape_of(node) else None
+        if not shape_of(others[0]) == shape_of(one) == shape_of(node):
+            return None
+        if others[0] not in self.slots and operation(others[0], self.modules) in (*NOTHING, PadShortcut):
+            self._lowered(others[0])
+        return self.slots.get(others[0])
 
     def _binary(self, node: fx.Node, first: fx.Node, combined: str | None) -> bool:
         """Two values of one shape `combined`, or (None) a product of planes with one number for each."""

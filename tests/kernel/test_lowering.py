@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from suite.kernel import check, lower
 from suite.kernel.plan import Call, Native, Read, Write
+from suite.nn import build
 
 
 class Siamese(nn.Module):
@@ -106,3 +107,10 @@ def test_a_second_writer_does_not_excuse_the_first_from_its_zeros(side, threads)
     plan = lower(network, images, threads=threads)
     for _ in range(2):
         assert check(plan, network, images) < 1e-5
+
+
+@pytest.mark.parametrize("arch", ("resnet20", "resnet18", "mobilenet_v2"))
+def test_sums_and_activations_are_part_of_a_layers_store(arch):
+    plan = lower(build(arch, 10, 32).eval(), torch.randn(1, 3, 32, 32))
+    last = max(part.last for part in plan.program if isinstance(part, Native))
+    assert last <= len(plan.layers) + {"resnet20": 10, "resnet18": 8, "mobilenet_v2": 14}[arch]  # shortcuts, pools, means, zeros

@@ -19,6 +19,19 @@ std::pair<std::vector<int>, std::vector<float>> neighbours(int from, int to) {
   return {left, weight};
 }
 
+// Calls job(channel, place, size) for all that lies together of channels begin..end - 1. With `whole` these are planes with the zeros
+// between their rows, for operations that leave zeros zero.
+template <class Job>
+void runs(const Buffer& like, std::ptrdiff_t begin, std::ptrdiff_t end, bool whole, const Job& job) {
+  if (like.compact) return job(static_cast<int>(begin), 0, (end - begin) * like.plane);
+  for (auto c = static_cast<int>(begin); c < end; ++c) {
+    if (whole) job(c, 0, like.span());
+    for (int row = 0; !whole && row < like.height; ++row) job(c, row * like.pitch, like.width);
+  }
+}
+
+bool keeps_zero(const Clamp& clamp) { return clamp.low <= 0 && clamp.high >= 0; }
+
 }  // namespace
 
 int Engine::multiply(int in, int out, int residual, Blocks blocks, Clamp clamp) {
@@ -48,31 +61,37 @@ int Engine::combine(int a, int b, int out, const std::string& kind, Clamp clamp)
   const auto found = std::find(std::begin(kinds), std::end(kinds), kind);
   if (found == std::end(kinds)) throw std::invalid_argument("no such operation: " + kind);
   const auto function = kernels_->combine[found - std::begin(kinds)];
-  const Value &x = at(a), &y = at(b), &z = target(out);
-  return append(z.banded(), z, [&x, &y, &z, function, clamp](int number, int parts) {
+  const Value &x = at(a), &y = at(b);
+  Value& z = target(out);
+  const bool whole = keeps_zero(clamp);
+  ends(z, whole);
+  return append(z.banded(), z, [&x, &y, &z, function, clamp, whole](int number, int parts) {
     const Buffer &one = x.of(number), &other = y.of(number), &to = z.of(number);
     const auto [begin, end] = channels(z, number, parts);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < to.height; ++row)
-        function(one.pixel(c) + row * one.pitch, other.pixel(c) + row * other.pitch, to.pixel(c) + row * to.pitch, to.width,
-                 clamp.low, clamp.high);
+    runs(to, begin, end, whole, [&](int c, std::ptrdiff_t place, std::ptrdiff_t size) {
+      function(one.pixel(c) + place, other.pixel(c) + place, to.pixel(c) + place, size, clamp.low, clamp.high);
+    });
   });
 }
 
 int Engine::activate(int in, int out, const std::string& kind, Clamp clamp) {
-  const Value &x = at(in), &z = target(out);
-  return append(z.banded(), z, [this, &x, &z, kind, clamp](int number, int parts) {
-    const Buffer &mine = x.of(number), &result = z.of(number);
+  const Value& x = at(in);
+  Value& z = target(out);
+  std::function<void(const float*, float*, std::ptrdiff_t)> function = [this, clamp](const float* from, float* to, std::ptrdiff_t size) {
+    kernels_->clamp(from, to, size, clamp.low, clamp.high);
+  };
+  if (kind == "hard_swish") function = kernels_->hard_swish;
+  if (kind == "hard_sigmoid") function = kernels_->hard_sigmoid;
+  if (kind == "leaky_relu")  // its slope
+    function = [this, clamp](const float* from, float* to, std::ptrdiff_t size) { kernels_->leaky_relu(from, clamp.low, to, size); };
+  const bool whole = kind == "hard_swish" || kind == "leaky_relu" || (kind == "clamp" && keeps_zero(clamp));
+  ends(z, whole);
+  return append(z.banded(), z, [&x, &z, function, whole](int number, int parts) {
+    const Buffer &from = x.of(number), &to = z.of(number);
     const auto [begin, end] = channels(z, number, parts);
-    for (auto c = begin; c < end; ++c)
-      for (int row = 0; row < result.height; ++row) {
-        const float* from = mine.pixel(c) + row * mine.pitch;
-        float* to = result.pixel(c) + row * result.pitch;
-        if (kind == "hard_swish") kernels_->hard_swish(from, to, result.width);
-        else if (kind == "hard_sigmoid") kernels_->hard_sigmoid(from, to, result.width);
-        else if (kind == "leaky_relu") kernels_->leaky_relu(from, clamp.low, to, result.width);  // its slope
-        else kernels_->clamp(from, to, result.width, clamp.low, clamp.high);
-      }
+    runs(to, begin, end, whole, [&](int c, std::ptrdiff_t place, std::ptrdiff_t size) {
+      function(from.pixel(c) + place, to.pixel(c) + place, size);
+    });
   });
 }
 
