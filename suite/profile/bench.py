@@ -17,7 +17,7 @@ from suite.errors import UserError, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SCHEMA = 1
+SCHEMA = 2
 SHARES = (0.0, 0.3, 0.5, 0.75, 0.9)  # of blocks removed
 WIDTHS = (4, 8)  # N
 LAYER_WIDTH = 4  # N of the layer tables
@@ -104,7 +104,8 @@ def bench(path: Path, names: Sequence[str], *, calls: int = 60, seconds: float =
 
 
 def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: float, say: Say) -> dict[str, Any]:
-    from suite.kernel import lower
+    from suite.kernel import lower, simd_path
+    from suite.kernel.plan import native
     from suite.profile.cost import count
     from suite.profile.layers import layer_times, openvino_layers
     from suite.profile.peers import OPENVINO, PEERS, Model, race
@@ -120,9 +121,12 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
         plans = {name: (lower(item, image, threads=number), item) for name, item in networks.items()}
         races.append(race(model, plans, number, peers, calls=calls, seconds=seconds, say=say).record())
     say("timing layers")
-    layers = {}
+    layers, peak = {}, {}
     for share in SHARES:
+        before = native().fma_rate(simd_path(), 0.05)
         timed = layer_times(networks[contender(LAYER_WIDTH, share)], image, seconds=seconds / 2)
+        after = native().fma_rate(simd_path(), 0.05)
+        peak[f"{share:.2f}"] = (before + after) / 2  # of these seconds: the host's other tenants change it
         layers[f"{share:.2f}"] = [dataclasses.asdict(item) for item in timed]
     return {
         "load": load, "calls": calls, "seconds": seconds,
@@ -131,6 +135,7 @@ def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: floa
         "bytes": {name: plan.bytes for name, (plan, _) in plans.items()},
         "races": {str(item["threads"]): item for item in races},
         "layers": layers,
+        "peak": peak,
         "openvino_layers": {} if OPENVINO.missing() else openvino_layers(model),
     }
 

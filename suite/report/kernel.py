@@ -13,9 +13,11 @@ from suite.profile.bench import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, c
 from suite.record import write_text
 from suite.report.cells import MISSING, count, digits, times
 from suite.report.kernel_figures import FIGURES
-from suite.report.kernel_numbers import Results, shapes, speedup
+from suite.report.kernel_numbers import Results, families, filled, shapes, speedup
 from suite.report.page import embedded, plain
 from suite.report.statistics import break_even
+
+LANES = {"avx512": 16, "avx2": 8, "portable": 4}  # floats in a vector
 
 _TEXT = """\
 # The shared 1xN kernel against other engines
@@ -35,9 +37,19 @@ faster. 30 %: the plan pruned by so much over the same plan unpruned, which must
 """
 
 _LAYERS = f"""\
-One thread, 1x{LAYER_WIDTH} blocks; milliseconds of one layer alone, the mean of those alike. In brackets: the share of the measured
-multiply-add peak that is reached on non-zero weights, and how many times faster than OpenVINO (fp32), which ran the whole network
-and profiled itself, sums and activations included. In a whole plan some layers are fused, and so faster.
+One thread, 1x{LAYER_WIDTH} blocks; milliseconds of one layer alone, the mean of those alike. In brackets: the share of the
+multiply-add peak, measured beside the layers, that is reached on non-zero weights, and how many times faster than OpenVINO
+(fp32), which ran the whole network and profiled itself, sums and activations included. In a whole plan some layers are fused,
+and so faster.
+"""
+
+_LIMITS = f"""\
+Where the time goes and what bounds it: one thread, 1x{LAYER_WIDTH} blocks, layers alone as in the tables below. Each cell: the
+share of the convolutions' time, and in brackets the share of the multiply-add peak of those seconds that is reached on non-zero
+weights. No layer can exceed its filled lanes, as vectors run over the column of zeros between rows and past the end of a map.
+Few input channels, large maps and high shares are bound by memory instead: they write more than they compute. A 1x1 layer of 4
+output channels a block loads six vectors for 24 multiply-adds, more than the L2 cache delivers for long; a 3x3 layer finds two
+thirds of them in the L1 cache.
 """
 
 _ROOFLINE = f"""\
@@ -106,6 +118,9 @@ def _section(results: Results, names: Sequence[str], stem: str) -> list[str]:
     ]
     for name in names:
         text += _network(name, results["networks"][name])
+    text += ["### Limits", "", _LIMITS]
+    for name in names:
+        text += _limits(name, results)
     text += ["### Roofline", "", _ROOFLINE, f"![roofline](roofline{stem}.svg)", ""]
     for name in names:
         text += _layers(name, results)
@@ -171,13 +186,28 @@ def _network(name: str, network: Results) -> list[str]:
             *(f"Not timed: {sentence}.\n" for sentence in absent)]
 
 
+def _limits(name: str, results: Results) -> list[str]:
+    network, lanes = results["networks"][name], LANES[results["kernel"]["simd"]]
+    peak = {float(share): rate for share, rate in network["peak"].items()}
+    found = families(network)
+    whole = {share: sum(item.milliseconds[share] for item in found) for share in peak}
+    rows = []
+    for item in found:
+        cells = [f"{spent / whole[share]:.0%} ({item.work[share] / spent / 1e6 / peak[share]:.0%})"
+                 for share, spent in item.milliseconds.items()]
+        full = MISSING if item.kind == "depthwise" else f"{filled(item.side, lanes):.0%}"
+        rows.append([f"{item.side} x {item.side}", item.kind, str(item.layers), full, *cells])
+    shares = [f"{share:.0%}" for share in peak]
+    return [f"{SUBJECTS[name].title}:", "", *_table(["maps", "kind", "layers", "filled lanes", *shares], rows), ""]
+
+
 def _layers(name: str, results: Results) -> list[str]:
-    peak = results["ceilings"]["1"]["fma"]
+    peak = {float(share): rate for share, rate in results["networks"][name]["peak"].items()}
     rows = []
     for item in shapes(results["networks"][name]):
         gains = {share: item.openvino / spent for share, spent in item.milliseconds.items()} if item.openvino else {}
         even = break_even(list(gains), list(gains.values())) if len(set(item.work.values())) > 1 else None
-        cells = [f"{digits(spent)} ({item.rate(share) / peak:.0%}, {times(gains.get(share))})"
+        cells = [f"{digits(spent)} ({item.rate(share) / peak[share]:.0%}, {times(gains.get(share))})"
                  for share, spent in item.milliseconds.items()]
         rows.append([item.kind, item.shape, str(item.layers), count(item.macs), digits(item.openvino), *cells,
                      MISSING if even is None else f"{even:.0%}"])

@@ -56,3 +56,34 @@ def shapes(network: Results) -> list[Shape]:
             mean(indices, "bytes"), statistics.fmean(theirs) if theirs else None,
         ))
     return made
+
+
+class Family(NamedTuple):
+    """The layers of one network of a kind on maps of one size; dictionaries are by the share of blocks removed."""
+
+    kind: str
+    side: int
+    layers: int
+    milliseconds: dict[float, float]  # of all together
+    work: dict[float, float]
+
+
+def families(network: Results) -> list[Family]:
+    """A network's convolutions by kind and map size, the largest maps first."""
+    groups: dict[tuple[int, str], list[Shape]] = {}
+    for item in shapes(network):
+        _, _, side = item.shape.partition("@")
+        if side:
+            groups.setdefault((-int(side), item.kind), []).append(item)
+
+    def total(items: list[Shape], values: str) -> dict[float, float]:
+        return {share: sum(item.layers * getattr(item, values)[share] for item in items) for share in items[0].work}
+
+    return [Family(kind, -side, sum(item.layers for item in items), total(items, "milliseconds"), total(items, "work"))
+            for (side, kind), items in sorted(groups.items())]
+
+
+def filled(side: int, lanes: int) -> float:
+    """The share of lanes that hold pixels, where vectors run over a square map's rows and one column of zeros between them."""
+    vectors = -(-((side - 1) * (side + 1) + side) // lanes)
+    return side * side / (vectors * lanes)

@@ -12,7 +12,7 @@ from suite.cli.report import command
 from suite.errors import UserError
 from suite.profile import bench
 from suite.report.kernel import render
-from suite.report.kernel_numbers import shapes, speedup
+from suite.report.kernel_numbers import families, filled, shapes, speedup
 
 
 def timing(milliseconds: float, noisy: bool = False) -> dict:
@@ -37,7 +37,8 @@ def heat(threads: int) -> dict:
 def results() -> dict:
     layers = {f"{share:.2f}": [layer("a", share, 2 * (1.02 - share)), layer("b", share, 1.02 - share)] for share in bench.SHARES}
     network = {"load": 0.1, "calls": 9, "seconds": 1.0, "macs": {"dense": 2000}, "in_plan": 1.0, "bytes": {},
-               "races": {"1": heat(1), "2": heat(2)}, "layers": layers, "openvino_layers": {"a": 1.5, "b": 1.5}}
+               "races": {"1": heat(1), "2": heat(2)}, "layers": layers, "peak": dict.fromkeys(layers, 200.0),
+               "openvino_layers": {"a": 1.5, "b": 1.5}}
     return {"schema": bench.SCHEMA, "machine": {"cpu": "A | CPU", "cores": 2, "id": "abc", "system": "Linux x86_64"},
             "packages": {"openvino": "1.0"}, "kernel": {"version": "1", "simd": "avx512", "digest": "123"},
             "ceilings": {"1": {"fma": 200.0, "read": {"L1": 300.0, "L2": 100.0}}, "2": {"fma": 400.0, "read": {"L1": 600.0, "L2": 200.0}}},
@@ -54,6 +55,14 @@ def test_speedups_and_groups_by_hand() -> None:
     assert both.rate(0.5) == pytest.approx(1000 / (1.5 * 0.52 * 1e6)) and both.intensity(0.5) == 2.0
 
 
+def test_limits_by_hand() -> None:
+    assert filled(7, 16) == 49 / 64  # 6 rows of 8 and one of 7: 55 pixels in 4 vectors
+    assert filled(14, 16) == 196 / 224 and filled(7, 8) == 49 / 56
+    (one,) = families(results()["networks"]["mobilenet_v2"])
+    assert (one.kind, one.side, one.layers) == ("conv 1x1", 4, 2)
+    assert one.milliseconds[0.5] == pytest.approx(3 * 0.52) and one.work[0.5] == 2000
+
+
 def test_the_page_says_what_the_results_say_and_is_the_same_twice(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results()))
     written = render(tmp_path)
@@ -66,6 +75,7 @@ def test_the_page_says_what_the_results_say_and_is_the_same_twice(tmp_path: Path
     assert "| openvino bf16 | bf16 | 3.00 |" in page, "another precision is named"
     assert "Not timed: xnnpack needs ai_edge_litert" in page
     assert "| 1 | 200 | 300 | 100 |" in page
+    assert "| 4 x 4 | conv 1x1 | 2 | 50% | 100% (" in page
     before = {path: path.read_bytes() for path in written}
     assert {path: path.read_bytes() for path in render(tmp_path)} == before
     (tmp_path / "results-avx2.json").write_text(json.dumps(results()))
