@@ -7,7 +7,6 @@ data set's page: ``annotations/instances_<split>2017.json`` beside the folders `
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from suite.data import masks, scenes
+from suite.data.annotations import problem_of
 from suite.data.png import png
 from suite.data.source import Dataset, Kind, Split, digest_of
 from suite.errors import UserError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FOLDERS: Mapping[Split, str] = {"train": "train2017", "test": "val2017"}  # the official test sets have no annotations
 MANY = 20_000  # more pictures are digested by names and sizes
 DESCRIPTION = "embedded scenes, version"
-SLACK = 1.0  # pixels by which the official polygons stick out of their pictures
 
 
 @dataclass
@@ -190,9 +189,15 @@ class Coco(Dataset):
     def read(self, folder: Path, split: Split) -> CocoScenes:  # type: ignore[override]
         """The pictures of a split by id with their annotations; ``"test"`` is the official validation set.
 
-        Raises UserError for annotations that are damaged or contradict themselves or the pictures on disk.
+        Raises UserError for annotations that are damaged or contradict themselves, the other split or the pictures on disk.
         """
         content = self._content(folder, split)
+        named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
+        if named[0] != named[1]:
+            raise UserError(
+                f"The categories of '{_shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
+                f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list of categories."
+            )
         annotations: dict[int, list[dict[str, Any]]] = {}
         for item in content["annotations"]:
             annotations.setdefault(item["image_id"], []).append(item)
@@ -223,57 +228,12 @@ class Coco(Dataset):
         if len(content["images"]) == self.official_counts[split]:  # a few of the official boxes have no height
             content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
         try:
-            problem = _problem(content, folder / FOLDERS[split])
+            problem = problem_of(content, folder / FOLDERS[split])
         except (KeyError, TypeError, ValueError) as error:
             problem = f"an image, annotation or category is not of COCO's form ({type(error).__name__}: {error})"
         if problem:
             raise UserError(f"In '{_shown(path)}' {problem}; mend that entry or get {self.where_to_get}.")
         return content
-
-
-def _problem(content: dict[str, Any], pictures: Path) -> str:
-    """The first contradiction in an annotation file, or with the folder of its pictures; empty where there is none."""
-    if not content["images"]:
-        return "the list of images is empty"
-    sizes = {item["id"]: (item["height"], item["width"]) for item in content["images"]}
-    if len(sizes) < len(content["images"]):
-        identity, times = Counter(item["id"] for item in content["images"]).most_common(1)[0]
-        return f"the image id {identity} occurs {times} times, expected once"
-    for item in content["images"]:
-        if not (pictures / item["file_name"]).is_file():
-            return f"image {item['id']} is the file '{pictures.name}/{item['file_name']}', which is missing"
-    categories = {item["id"] for item in content["categories"]}
-    for item in content["annotations"]:
-        who, (x, y, wide, high) = f"annotation {item['id']}", map(float, item["bbox"])
-        if item["image_id"] not in sizes:
-            return f"{who} belongs to image {item['image_id']}, which is not in the list of images"
-        if item["category_id"] not in categories:
-            return f"{who} has the category id {item['category_id']}, expected one of the {len(categories)} categories listed"
-        height, width = sizes[item["image_id"]]
-        if not (wide > 0 and high > 0):
-            return f"{who} has a box {wide:g} pixels wide and {high:g} high, expected both above 0"
-        if x < -SLACK or y < -SLACK or x + wide > width + SLACK or y + high > height + SLACK:
-            return f"{who} has the box {x:g}, {y:g}, {wide:g}, {high:g} outside its image of {width} x {height} pixels"
-        if reason := _mask_problem(item["segmentation"], height, width):
-            return f"{who} has a mask {reason} its image of {width} x {height} pixels"
-    return ""
-
-
-def _mask_problem(segmentation: masks.Segmentation, height: int, width: int) -> str:
-    """Why a mask does not lie in an image, as a preposition; empty where it does."""
-    if isinstance(segmentation, dict):
-        try:
-            masks.lengths(segmentation)
-        except ValueError as error:
-            return f"of {error} in"
-        return "" if list(segmentation["size"]) == [height, width] else "of another size than"
-    for outline in segmentation:
-        x, y = outline[0::2], outline[1::2]
-        if len(outline) < 6 or len(outline) % 2:
-            return f"with a polygon of {len(outline)} numbers, expected an even number from 6, in"
-        if min(x) < -SLACK or min(y) < -SLACK or max(x) > width + SLACK or max(y) > height + SLACK:
-            return "outside"
-    return "" if segmentation else "without any polygon in"
 
 
 def _annotation(thing: scenes.Thing, image: int, identity: int) -> dict[str, Any]:

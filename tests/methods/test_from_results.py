@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from suite import plugins
 from suite.data import find, masks, source
 from suite.data.results import read_results
 from suite.errors import UserError
+from suite.metrics import COCO_SCORES
 from suite.paths import cache_folder
 from suite.plan import specs
 from suite.runner import run_plan
@@ -37,6 +42,30 @@ def test_the_truth_itself_is_perfect(truth, tmp_path):
     check_repeats(spec)
     assert record["scores"]["AP"] > 99.9 and record["scores"]["AR_100"] > 99.9
     assert record["profile"] is None and len(record["notes"]["file_digest"]) == 16
+
+
+@pytest.mark.parametrize(("task", "kind"), [("coco_detection", "bbox"), ("coco_segmentation", "segm")])
+def test_a_run_scores_what_pycocotools_does_from_the_files(suite_home, truth, tmp_path, task, kind):
+    found = [{**item, "score": 1 / number, **({"segmentation": compressed(item["segmentation"])} if kind == "segm" else {})}
+             for number, item in enumerate(entries(truth, "bbox", "segmentation") if kind == "segm" else entries(truth, "bbox"), 2)]
+    for number, item in enumerate(found):  # some a little off, some of another class or in another image
+        item["bbox"] = [item["bbox"][0] + number % 5, *item["bbox"][1:]]
+        if number % 7 == 0:
+            item["category_id"] = 11
+        if number % 11 == 0 and kind == "bbox":
+            item["image_id"] = truth["images"][number % 13]["id"]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (record,) = run_plan(specs(task, [("from_results", {"file": str(tmp_path / "results.json")})], [0], "smoke",
+                               task_options={"images": 0}))
+    with contextlib.redirect_stdout(io.StringIO()):
+        objects = COCO(str(source.embedded(find("coco"), cache_folder()) / "annotations" / "instances_val2017.json"))
+        judged = objects.loadRes([{key: item[key] for key in item if kind != "segm" or key != "bbox"} for item in found])
+        judge = COCOeval(objects, judged, kind)
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    assert [record["scores"][name] for name in COCO_SCORES] == pytest.approx([100 * value for value in judge.stats], abs=1e-9)
+    assert 10 < record["scores"]["AP"] < 95
 
 
 def test_masks_alone_give_boxes_too(truth, tmp_path):

@@ -6,8 +6,12 @@ import importlib
 
 import pytest
 
+from suite.artifacts import Detector
 from suite.data import find, source
+from suite.nn import NarrowResNet
+from suite.nn.detection import Body, retinanet
 from suite.paths import cache_folder
+from suite.run import Budget, Run
 
 task = importlib.import_module("suite.tasks._coco")
 
@@ -43,3 +47,14 @@ def test_every_category_has_a_colour_of_its_own(scenes):
     hues = sorted(colours.values())
     assert len(colours) >= 4 and all(max(abs(a - b) for a, b in zip(one, other, strict=True)) > 0.25
                                      for place, one in enumerate(hues) for other in hues[:place])
+
+
+@pytest.mark.parametrize(("whole", "wanted"), [(5.0, 3.0), (1.5, None)])
+def test_post_processing_is_what_the_whole_takes_beside_the_body(scenes, monkeypatch, tmp_path, whole, wanted):
+    body = retinanet(NarrowResNet(2), 3, 64, width=8, anchor=4.0, first=1)
+    detector, run = Detector(body, Body(body)), Run(0, "smoke", Budget(0), tmp_path, tmp_path)
+    medians = {"whole": {"median_ms": whole, "noisy": False}, "body": {"median_ms": 2.0, "noisy": True}}
+    monkeypatch.setattr(task, "call_latency", lambda contenders, lock: {name: medians[name] for name in contenders})
+    task.CocoTask()._time(detector, scenes, run)
+    assert run.notes["whole_ms"] == whole and run.notes.get("postprocess_ms") == wanted  # an image may have fewer regions
+    assert run.notes.get("postprocess_verdict") == (None if wanted is None else "noisy")
