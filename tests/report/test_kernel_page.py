@@ -80,6 +80,8 @@ def test_the_page_says_what_the_results_say_and_is_the_same_twice(tmp_path: Path
     assert {path: path.read_bytes() for path in render(tmp_path)} == before
     (tmp_path / "results-avx2.json").write_text(json.dumps(results()))
     assert {path.name for path in render(tmp_path)} >= {"ratios-avx2.svg", "roofline-avx2.svg", "ratios.svg"}
+    both = written[0].read_text()
+    assert both.index("(ratios.svg)") < both.index("(ratios-avx2.svg)"), "the CPU's own path comes first"
 
 
 def test_a_bar_that_is_missed_is_not_bold(tmp_path: Path) -> None:
