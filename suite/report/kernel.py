@@ -83,7 +83,8 @@ def text(folder: Path) -> str:
 
 def _found(folder: Path) -> dict[str, Results]:
     """Results by what the names of their figures end in: ``""``, ``"-avx2"``."""
-    found = {path.stem.removeprefix("results"): _read(path) for path in sorted(folder.glob("results*.json"), key=lambda path: path.stem)}
+    paths = sorted(folder.glob("results*.json"), key=lambda path: path.stem)
+    found = {path.stem.removeprefix("results"): _read(path) for path in paths}
     if not found:
         raise UserError(f"There are no results in '{folder}'; make some with: suite bench --to {folder}")
     return found
