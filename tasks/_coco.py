@@ -65,7 +65,7 @@ class CocoTask(CocoJudge):
     scales: ClassVar[Mapping[str, Scale]] = {
         "smoke": Scale(scratch=32, extra=16, options={"size": 64, "images": 8}),
         "short": Scale(scratch=10_000, extra=2_500, options={"size": 128}),
-        "long": Scale(scratch=100_000, extra=30_000, options={"size": 160}),
+        "long": Scale(scratch=40_000, extra=12_000, options={"size": 160}),
         "full": Scale(scratch=1_440_000, extra=1_440_000),  # 90,000 steps of 16 images
     }
 
