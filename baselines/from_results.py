@@ -25,7 +25,7 @@ class FromResultsMethod(Method):
     gives = "Detections"
     asks = ("file",)
 
-    file: str = option("", "the results file", file=True)
+    file: str = option("", "the results file")
 
     def fit(self, setting: Detection, run: Run) -> Detections:
         if not self.file:

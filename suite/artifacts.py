@@ -39,6 +39,7 @@ class Detector:
 
     `body` is what of it runs on fixed shapes, which is counted and timed: ``body.prepare(images)`` makes a batch of such a
     list, ``body(batch)`` one tensor of all raw outputs. It shares its weights with `module`. None: nothing is counted.
+    Where the number of regions varies, the body has the most that may be, and ``body.seen(module, image)`` one image's.
     """
 
     module: nn.Module

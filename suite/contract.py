@@ -117,11 +117,12 @@ def option(
     *,
     bounds: tuple[float, float] | None = None,
     choices: Sequence[Any] | None = None,
-    file: bool = False,
 ) -> Any:
-    """A dataclass field that the command line can set; `bounds` are inclusive. With `file` it names a file whose contents count,
-    not its name: the same name with other contents is another run."""
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "file": file})
+    """A dataclass field that the command line can set; `bounds` are inclusive.
+
+    Where its value names a file, the contents count and not the name: the same name with other contents is another run.
+    """
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
 
 
 class Task:
@@ -169,6 +170,13 @@ class Task:
     def probe(self, artifact: Artifact, run: Run) -> Probe | None:
         """The callable and the real inputs on which cost is counted and latency is measured; None where neither applies."""
         return None
+
+    def timings(self, artifact: Artifact, run: Run) -> Mapping[str, float | str]:
+        """Notes of what else is timed, on one thread: ``<what>_ms`` or, at so many items, ``<what>_ms_<count>``.
+
+        Called after ``evaluate``, and again where a record is timed again.
+        """
+        return {}
 
 
 class Method:

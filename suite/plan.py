@@ -75,10 +75,10 @@ class Spec:
 
 def _counted(plugin: Task | Method) -> dict[str, Any]:
     """Options, with the digest of each file that one of them names in the place of its name."""
-    files = [item.name for item in dataclasses.fields(plugin) if item.metadata.get("file")]  # type: ignore[arg-type]
     found = options_of(plugin)
-    paths = {name: Path(found[name]) for name in files if found[name] and Path(found[name]).is_file()}
-    return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in paths.items()}}
+    free = [item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")]  # type: ignore[arg-type]
+    files = {name: Path(found[name]) for name in free if isinstance(found[name], str) and Path(found[name]).is_file()}
+    return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()}}
 
 
 @cache

@@ -208,9 +208,10 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
 
 
 def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | None:
-    """Cost and latency of an artifact as the record keeps them; None where the task has no probe."""
+    """Cost and latency of an artifact as the record keeps them, None where the task has no probe; what else is timed is noted."""
     from suite.profile import count, network_latency
 
+    run.note(**spec.task.timings(artifact, run))
     probe = spec.task.probe(artifact, run)
     if probe is None:
         return None
@@ -244,7 +245,10 @@ def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Rec
     """Count and time a recorded artifact anew, without training, and update its record."""
     from suite.profile import machine
 
-    run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder)
-    found = {**found, "profile": profile(spec, load(spec.artifact), run, say), "machine": machine()}
+    parents = {name: parent.artifact for name, parent in spec.references.items()}
+    run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder, parents)
+    made = profile(spec, load(spec.artifact), run, say)
+    notes = {name: item for name, item in found["notes"].items() if name != "untimed"} | run.notes
+    found = {**found, "profile": made, "notes": notes, "machine": machine()}
     record.write(found)
     return found

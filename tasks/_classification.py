@@ -30,7 +30,7 @@ class ClassificationTask(Task):
     mean: ClassVar[tuple[float, ...]]
     deviation: ClassVar[tuple[float, ...]]
 
-    weights: str = option("", "a state-dict file that the reference starts from instead of random weights", file=True)
+    weights: str = option("", "a state-dict file that the reference starts from instead of random weights")
 
     def __post_init__(self) -> None:
         if self.weights and not Path(self.weights).is_file():

@@ -51,7 +51,7 @@ class BoxSuppressionTask(CocoJudge):
     }
 
     stage: Literal["final", "proposals"] = option("final", "RetinaNet's detections, or the proposals inside Faster R-CNN")
-    file: str = option("", "candidates before suppression in COCO's results format, instead of a recorded detector", file=True)
+    file: str = option("", "candidates before suppression in COCO's results format, instead of a recorded detector")
     floor: float = option(0.05, "candidates of the recorded detector have scores above this", bounds=(0, 1))
     counts: tuple[int, ...] = option((100, 300, 1000, 3000), "numbers of boxes at which latency is measured", bounds=(1, 100_000))
 
@@ -79,7 +79,7 @@ class BoxSuppressionTask(CocoJudge):
         entries = [entry for row, (item, rows) in pairs for entry in _entries(scenes, row, item, rows)]
         artifact.spare["results"] = entries
         run.note(candidates_per_image=sum(len(item.scores) for item in found) / len(found),
-                 kept_per_image=sum(map(len, kept)) / len(kept), **self.latency(artifact, found, run))
+                 kept_per_image=sum(map(len, kept)) / len(kept))
         return coco_scores(scenes.truth(), entries, by_category=self.stage == "final")
 
     def frozen(self, scenes: CocoScenes, run: Run) -> list[Candidates]:
@@ -87,6 +87,9 @@ class BoxSuppressionTask(CocoJudge):
         if self.file:
             return list(_from_file(self.file, scenes))
         detector = run.parents["detector"]
+        if not detector.exists():
+            raise UserError("The detector that the candidates come from is not in the cache; train it again: run its command, "
+                            f"which 'suite show {detector.parent.name}' gives, with --again.")
         which = hashed(hashlib.sha256(detector.read_bytes()).hexdigest(), scenes.ids, self.floor)
         path = detector.with_name(f"candidates-{which:x}.pt")
         if not path.exists():
@@ -95,8 +98,9 @@ class BoxSuppressionTask(CocoJudge):
             save([candidates(module, [scenes.image(row).float() / 255], self.floor)[0] for row in rows], path)
         return load(path)
 
-    def latency(self, artifact: Suppressor, found: Sequence[Candidates], run: Run) -> dict[str, float]:
-        """Notes: median ms at each of `counts` boxes, and the exponent with which it grows, a fit of log ms to log boxes."""
+    def timings(self, artifact: Suppressor, run: Run) -> dict[str, float]:
+        """Median ms at each of `counts` boxes, and the exponent with which it grows, a fit of log ms to log boxes."""
+        found = self.frozen(self.test(run), run)
         if not any(len(item.scores) for item in found):
             return {}
         piles = {count: pile(found, count, run.generator("pile")) for count in self.counts}

@@ -105,6 +105,15 @@ def test_fingerprints_ignore_the_seed_and_nothing_else(fresh_results):
     assert len(others) == 5
 
 
+@pytest.mark.parametrize(("task", "method"), [("coco_detection", "retinanet"), ("change_detection", "c3po")])
+def test_of_a_file_that_an_option_names_the_contents_count_and_not_the_name(fresh_results, tmp_path, task, method):
+    def fingerprint(name, text):
+        (tmp_path / name).write_text(text)
+        return plan.specs(task, [(method, {"weights": str(tmp_path / name)})], [0], "smoke").wanted[0].fingerprint
+
+    assert fingerprint("one.pt", "weights") == fingerprint("two.pt", "weights") != fingerprint("one.pt", "others!")
+
+
 def test_records_are_written_whole_and_found_by_a_beginning(tmp_path):
     one = {"schema": 1, "id": "task/method/abcdef012345-s0", "b": 1, "a": [1, 2]}
     path = record.write(one, tmp_path)

@@ -6,6 +6,7 @@ pyramids (Lin et al., CVPR 2017), as torchvision implements them. Parameters hav
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -98,6 +99,8 @@ class Body(nn.Module):
     map instead of pooled regions: pooling has no MACs.
     """
 
+    regions: tuple[int, int] | None = None  # for boxes and for masks, where they are not as many as may be
+
     def __init__(self, detector: RetinaNet | FasterRCNN) -> None:
         super().__init__()
         self.transform, self.backbone = detector.transform, detector.backbone
@@ -110,16 +113,32 @@ class Body(nn.Module):
         """The normalised, scaled, padded batch (B, 3, h, w) of images (3, H, W)."""
         return self.transform(images)[0].tensors
 
+    @torch.inference_mode()
+    def seen(self, detector: RetinaNet | FasterRCNN, image: Tensor) -> Body:
+        """This body with only as many regions as `detector`, whose body it is, pools of an image (3, H, W)."""
+        if self.second is None:
+            return self
+        heads = [self.second.box_head, *([self.second.mask_head] if self.second.has_mask() else [])]
+        counts: list[int] = []
+        hooks = [head.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0]))) for head in heads]
+        detector([image])
+        for hook in hooks:
+            hook.remove()
+        body = copy.copy(self)
+        body.regions = counts[0], counts[-1]
+        return body
+
     def forward(self, batch: Tensor) -> Tensor:
         """All raw outputs for a batch (1, 3, h, w) in one vector."""
         features = list(self.backbone(batch).values())
         outputs = self.head(features)
         parts = list(outputs.values()) if self.one_stage else [*outputs[0], *outputs[1]]
         if self.second is not None:
-            regions = self.second.box_head(features[0][:, :, :7, :7].expand(self.proposals, -1, -1, -1))
+            boxes, masks = self.regions or (self.proposals, self.second.detections_per_img)
+            regions = self.second.box_head(features[0][:, :, :7, :7].expand(boxes, -1, -1, -1))
             parts += [self.second.box_predictor.cls_score(regions), self.second.box_predictor.bbox_pred(regions)]
             if self.second.has_mask():
-                regions = features[0][:, :, :14, :14].expand(self.second.detections_per_img, -1, -1, -1)
+                regions = features[0][:, :, :14, :14].expand(masks, -1, -1, -1)
                 parts.append(self.second.mask_predictor(self.second.mask_head(regions)))
         return torch.cat([part.flatten() for part in parts])
 

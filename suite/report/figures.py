@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from suite.errors import UserError, nearest
 from suite.report import cells, statistics
 from suite.report.columns import columns, label
-from suite.report.rows import Group, Row
+from suite.report.rows import Group, Row, timings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,5 +238,27 @@ def _curve(row: Row, name: str) -> list[tuple[float, float]]:
     return [(step, statistics.mean(steps[step]) or 0.0) for step in sorted(steps)]
 
 
+def _growth(group: Group) -> Iterator[tuple[str, Paint]]:
+    """A task's own timings by the number of items, both axes logarithmic, a line per row: where two of them cross is seen here."""
+    machine, names = timings(group)
+    counts = {name: int(count) for name in names if (count := name.rpartition("_")[2]).isdigit()}
+    if len(counts) < 2:
+        return
+
+    def paint(axes: Axes) -> None:
+        for rows, look in _by_method(group):
+            for index, row in enumerate(rows):
+                points = [(count, time) for name, count in counts.items() if (time := row.timing(name, machine)) is not None]
+                if points:
+                    axes.plot(*zip(*points, strict=True), linestyle=_DASHES[index % len(_DASHES)],
+                              **{**look, "label": literal(label(row))})
+        axes.set(xscale="log", yscale="log", xlabel="items", ylabel="time on one thread (ms)", xticks=list(counts.values()),
+                 xticklabels=list(counts.values()))
+        axes.minorticks_off()
+
+    yield "growth", paint
+
+
 FIGURES: dict[str, Callable[[Group], Iterator[tuple[str, Paint]]]] = {
-    "macs": _scatters("macs"), "latency": _scatters("latency"), "ratio": _ratio, "sparsity": _sparsity, "curves": _curves}
+    "macs": _scatters("macs"), "latency": _scatters("latency"), "ratio": _ratio, "sparsity": _sparsity, "curves": _curves,
+    "growth": _growth}

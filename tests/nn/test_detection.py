@@ -100,3 +100,21 @@ def test_a_body_runs_in_the_kernel_and_shares_the_weights(make):
     assert check(plan, body, batch) < 1e-4
     assert not any("cannot be traced" in reason for reason in plan.outside)
     assert {id(item) for item in body.parameters()} == {id(item) for item in model.parameters()}
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_body_can_have_as_many_regions_as_one_image(masks):
+    torch.manual_seed(0)
+    model = small_rcnn(NarrowResNet(2), 4, 64, masks=masks).eval()
+    model.rpn._post_nms_top_n["testing"] = 1000
+    body = Body(model).eval()
+    with torch.inference_mode():
+        batch, _ = model.transform(IMAGES[:1])
+        features = model.backbone(batch.tensors)
+        pooled = len(model.rpn(batch, features)[0][0])
+        drawn = len(model(IMAGES[:1])[0]["boxes"])
+        outputs = [item.numel() for part in model.rpn.head(list(features.values())) for item in part]
+        found = body.seen(model, IMAGES[0])(body.prepare(IMAGES[:1]))
+    assert 0 < pooled < body.proposals == 1000 and drawn > 0
+    assert found.numel() == sum(outputs) + pooled * 4 * 5 + masks * drawn * 4 * 28 * 28
+    assert body.regions is None  # the body itself keeps the most that may be

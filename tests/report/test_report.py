@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 from records import family, profile, record
 from rich.console import Console
 
@@ -69,6 +70,18 @@ def test_what_a_task_times_itself_has_columns_and_a_table_of_its_own():
     run_table(made, Console(file=output, width=80))
     text = output.getvalue()
     assert "cifar10,\n" not in text.replace(" ", "") and re.search(r"method +300 items +1000 items +postprocess", text)
+
+
+def test_how_a_timing_grows_with_the_items_is_drawn_where_two_numbers_of_items_were_timed(tmp_path):
+    slow = [record("one", notes={"latency_ms_1000": 40.0, "latency_ms_300": 2.0}), record("two", notes={"latency_ms_300": 5.0})]
+    drawn = figures.draw_all([only(slow)], ["growth"], tmp_path)
+    assert len(drawn) == 2 and all("growth" in path.name for path in drawn)
+    (_, paint), = figures.FIGURES["growth"](only(slow))
+    axes = Figure().add_subplot()
+    paint(axes)
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[300, 2], [1000, 40]], [[300, 5]]]
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert not figures.draw_all([only([record("one", notes={"latency_ms_300": 2.0, "postprocess_ms": 1.0})])], ["growth"], tmp_path)
 
 
 def test_the_best_of_a_block_is_bold_the_second_underlined_and_the_reference_neither():

@@ -13,7 +13,7 @@ from suite.data import find, source
 from suite.errors import UserError
 from suite.paths import cache_folder
 from suite.plan import specs
-from suite.runner import run_plan
+from suite.runner import profile_again, run_plan
 from suite.testing.contract import fit_once
 
 task = importlib.import_module("suite.tasks.box_suppression")
@@ -30,6 +30,20 @@ def test_candidates_are_frozen_beside_the_detector(suite_home):
     assert [path.stat().st_mtime_ns for path in sorted(detector.artifact.parent.glob("candidates-*.pt"))] == before
     assert other["notes"]["candidates_per_image"] == record["notes"]["candidates_per_image"] > other["notes"]["kept_per_image"]
     assert {"latency_ms_100", "latency_ms_200", "latency_exponent"} <= set(other["notes"])
+
+
+def test_a_recorded_suppression_is_timed_again_as_long_as_its_detector_is_there(suite_home):
+    spec, record = fit_once("box_suppression", "greedy_nms")
+    stale = {**record, "notes": {**record["notes"], "latency_ms_100": -1.0}}
+    again = profile_again(stale, spec.artifact.parent, spec, lambda sentence: None)
+    assert again["notes"]["latency_ms_100"] > 0 and again["notes"]["kept_per_image"] == record["notes"]["kept_per_image"]
+    detector = spec.references["detector"].artifact
+    aside = detector.rename(detector.with_suffix(".aside"))
+    try:
+        with pytest.raises(UserError, match=f"train it again: .*suite show {detector.parent.name}"):
+            profile_again(stale, spec.artifact.parent, spec, lambda sentence: None)
+    finally:
+        aside.rename(detector)
 
 
 def test_proposals_are_of_one_class(suite_home):
