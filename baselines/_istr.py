@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import clip_boxes_to_image, roi_align
+from torchvision.ops import clip_boxes_to_image
 
 from suite.nn.detection import pyramid, resizing
 
@@ -168,21 +168,42 @@ def moved(boxes: Tensor, deltas: Tensor) -> Tensor:
 def pooled(features: Sequence[Tensor], boxes: Tensor) -> Tensor:
     """The regions (B * N, 49, C) inside `boxes` (B, N, 4), each from the level of its size: P4 at 224 pixels (FPN, Eq. 1).
 
-    torchvision's own pooling over levels does not align regions with pixels, hence this.
+    RoIAlign with 2 x 2 samples in each of 7 x 7 pixels (He et al., "Mask R-CNN", Sec. 3), aligned with pixels, which torchvision's
+    pooling over levels is not: a sample is a mean of four pixels, so that a pooled pixel is a weighted bag of sixteen rows of a
+    table of all levels' pixels. On a CPU the gradient takes a fifth of the time of torchvision's ``roi_align``.
     """
     boxes = boxes.detach()
-    image = torch.arange(len(boxes), dtype=boxes.dtype, device=boxes.device).repeat_interleave(boxes.shape[1])
+    image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
     flat = boxes.flatten(0, 1)
     sides = ((flat[:, 2:] - flat[:, :2]).clamp_min(0).prod(1)).sqrt()
-    levels = (2 + torch.log2(sides / 224 + 1e-8)).floor().clamp(0, len(STRIDES) - 1)
-    regions = features[0].new_zeros(len(flat), features[0].shape[1], REGION, REGION)
-    for level, (feature, stride) in enumerate(zip(features, STRIDES, strict=True)):
-        rows = torch.where(levels == level)[0]
-        if not len(rows):
-            continue  # its gradient would be a whole map of zeros
-        places = torch.cat([image[rows, None], flat[rows]], dim=1)
-        regions = regions.index_put((rows,), roi_align(feature, places, REGION, 1 / stride, 2, aligned=True))
-    return regions.flatten(2).transpose(1, 2)
+    levels = (2 + torch.log2(sides / 224 + 1e-8)).floor().clamp(0, len(STRIDES) - 1).long()
+    high, wide = torch.tensor([level.shape[2:] for level in features], device=boxes.device)[levels].T
+    counts = torch.tensor([level[:, 0].numel() for level in features], device=boxes.device)
+    first = (counts.cumsum(0) - counts)[levels] + image * high * wide  # the row of the top left pixel of each region's map
+    places = flat / torch.tensor(STRIDES, device=boxes.device)[levels, None] - 0.5
+    y, down = samples(places[:, 1], places[:, 3], high)
+    x, across = samples(places[:, 0], places[:, 2], wide)
+    rows = (first[:, None, None] + y * wide[:, None, None])[:, :, None, :, None] + x[:, None, :, None, :]
+    weights = down[:, :, None, :, None] * across[:, None, :, None, :]
+    table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in features])
+    bags = functional.embedding_bag(rows.reshape(-1, 16), table, mode="sum", per_sample_weights=weights.reshape(-1, 16))
+    return bags.unflatten(0, (len(flat), REGION * REGION))
+
+
+def samples(starts: Tensor, ends: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Along one side of regions from `starts` to `ends` (n,) in pixels of maps `length` (n,) long: the pixels int64 (n, 7, 4) that
+    make each pooled pixel, the neighbours of two samples, and their weights (n, 7, 4).
+
+    A sample up to a pixel outside of the map is moved to its border, and counts as 0 further away.
+    """
+    steps = (torch.arange(2 * REGION, dtype=starts.dtype, device=starts.device) + 0.5) / (2 * REGION)
+    places, last = torch.lerp(starts[:, None], ends[:, None], steps), length[:, None] - 1
+    inside = (places >= -1) & (places <= last + 1)
+    places = places.clamp_min(0).minimum(last)
+    low = places.floor()
+    share = torch.stack([low + 1 - places, places - low], dim=2) * inside[:, :, None] / 2
+    pixels = torch.stack([low, (low + 1).minimum(last)], dim=2).long()
+    return pixels.unflatten(1, (REGION, 2)).flatten(2), share.unflatten(1, (REGION, 2)).flatten(2)
 
 
 def pasted(masks: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:

@@ -176,6 +176,8 @@ def spec_of(found: record.Record, data: Path | None = None) -> Spec:
                  chosen(task["options"]))
     spec = made.wanted[0]
     if spec.id != found["id"]:
+        if task["source"]["kind"] == "embedded":
+            raise UserError(f"'{found['id']}' was made on embedded data that this version no longer makes; run its command again.")
         raise UserError(f"'{found['id']}' was made on other data ({task['source']['kind']}); name its data with --data.")
     return spec
 

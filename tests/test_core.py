@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 
 from suite import options, plan, plugins, record
 from suite.contract import Method, option
+from suite.data import procedural
 from suite.errors import UserError
 from suite.run import Budget, Run, hashed
+
+COMMITTED = Path(__file__).parent.parent / "results"
 
 
 @dataclass
@@ -103,6 +107,20 @@ def test_fingerprints_ignore_the_seed_and_nothing_else(fresh_results):
     assert fingerprint(sparsity=0.5, n=4) == fingerprint(n=4, sparsity=0.5) == fingerprint(seed=3)
     others = {fingerprint(), fingerprint(sparsity=0.6), fingerprint(n=8), fingerprint(scale="short"), fingerprint("magnitude")}
     assert len(others) == 5
+
+
+def test_what_made_the_committed_records_on_embedded_data_makes_the_same_runs_today(fresh_results):
+    """Same data, same options: another id would mean that nobody can repeat the number. One seed of each configuration."""
+    found = [json.loads(path.read_text()) for path in sorted(COMMITTED.glob("*/*/*-s0.json"))]
+    checked = 0
+    for item in found:
+        origin = item["task"]["source"]
+        if origin["kind"] == "embedded" and item["task"]["name"] != "imagenet":  # its JPEG files are the encoder's
+            assert plan.spec_of(item).id == item["id"]
+            checked += 1
+        elif origin["kind"] == "embedded":
+            assert origin["counts"] == procedural.PHOTOGRAPH_COUNTS
+    assert checked > 20
 
 
 @pytest.mark.parametrize(("task", "method"), [("coco_detection", "retinanet"), ("change_detection", "c3po")])

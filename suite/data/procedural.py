@@ -21,7 +21,7 @@ from suite.data.source import Split
 VERSION = 1  # a change of any byte below gets a new one
 
 COUNTS = {"train": 10_000, "test": 2_000}
-PHOTOGRAPH_COUNTS = {"train": 3_000, "test": 500}
+PHOTOGRAPH_COUNTS = {"train": 2_000, "test": 500}
 SPLITS = ("train", "test")
 SIZE = 32
 CHUNK = 500  # images drawn at once: small enough for the processor's cache, and part of the format
@@ -137,7 +137,7 @@ KINDS = {
         paired=True,
     ),
 }
-PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), (3, 9), clutter=1, noise=0.03, tilt=0.2, paired=True)
+PHOTOGRAPHS = Kind(tuple(SHAPES), tuple(TEXTURES), None, (0.0, 0.3), (3, 9), clutter=1, noise=0.05, tilt=0.2, paired=True)
 SYNSETS = tuple(f"n{number:08d}" for number in range(1, 11))  # no real ones are this small
 
 

@@ -17,7 +17,7 @@ DIGESTS = {
     "cifar10": "837058c8c496b24bbe96f06cbdfd85059ed3d920a42b7b35b7d848e651192272",
     "cifar100": "408f0cc14cb5c0186a63d9148f0229a5ba3ba8b042100dc1f5fe057f922d8990",
 }
-PHOTOGRAPHS = "bc568f8129e48a16dd086b70cd5af03dad5512b61cf0211bf414db268c431de3"
+PHOTOGRAPHS = "a43a8177ee1ff0c57e57783a01ab671ca9f1fa396f45af4d4a1ced13638db312"
 
 
 def pixels(embedded: Source, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.decomposition import IncrementalPCA
 from torch import nn
 from torch.nn import functional
@@ -215,6 +217,31 @@ def test_regions_come_aligned_from_the_level_of_their_size():
         stride = network.STRIDES[level]
         wanted = roi_align(maps[level][image : image + 1], [boxes[image, row : row + 1]], 7, 1 / stride, 2, aligned=True)[0]
         assert torch.allclose(found[image, row].permute(2, 0, 1), wanted, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), high=st.integers(1, 9), wide=st.integers(1, 9), largest=st.sampled_from((4.0, 60.0, 2000.0)))
+def test_regions_and_their_gradients_are_roi_aligns_wherever_the_boxes_lie(seed, high, wide, largest):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(-(-8 * high // 2**level), -(-8 * wide // 2**level)) for level in range(4)]
+    ours = [torch.randn(2, 3, *size, generator=generator).requires_grad_() for size in sizes]
+    theirs = [item.detach().clone().requires_grad_() for item in ours]
+    places = torch.rand(2, 6, 2, generator=generator) * torch.tensor([32.0 * wide, 32.0 * high]) * 1.5 - 20  # also outside
+    boxes = torch.cat([places, places + largest * torch.rand(2, 6, 2, generator=generator)], dim=2)
+    found = network.pooled(ours, boxes)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(2)
+    wanted = torch.zeros(12, 3, 7, 7)
+    for row, (box, area) in enumerate(zip(boxes.flatten(0, 1), areas.flatten(), strict=True)):
+        level = min(max(math.floor(2 + math.log2(math.sqrt(area) / 224 + 1e-8)), 0), 3)
+        region = roi_align(theirs[level][row // 6 : row // 6 + 1], [box[None]], 7, 1 / network.STRIDES[level], 2, aligned=True)
+        wanted = wanted.index_put((torch.tensor([row]),), region)
+    wanted = wanted.flatten(2).transpose(1, 2)
+    assert torch.allclose(found, wanted, atol=1e-4)
+    sign = torch.randn(wanted.shape, generator=generator)
+    (found * sign).sum().backward()
+    (wanted * sign).sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.grad, torch.zeros_like(one) if other.grad is None else other.grad, atol=1e-3)
 
 
 def test_a_later_stage_does_not_move_the_boxes_of_an_earlier_one(detector):
