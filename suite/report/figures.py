@@ -88,11 +88,12 @@ def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
     axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
     paint(axes)
     facts = group.facts
-    axes.set_title(literal(f"{facts['task']}, {facts['arch']}, {facts['source']} data, {facts['scale']}"), fontsize=9)
+    words = [facts["task"], facts["arch"], f"{facts['source']} data", facts["scale"]]
+    axes.set_title(literal(", ".join(word for word in words if word)), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     entries = len(axes.get_legend_handles_labels()[1])
-    if entries > 7:  # beside the curves, not on them
+    if entries > 5:  # beside the curves, not on them
         figure.set_size_inches(8.6, 3.8)
         axes.set_position((0.085, 0.16, 0.54, 0.76))
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
