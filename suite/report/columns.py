@@ -66,6 +66,7 @@ def _quality(group: Group) -> list[Column]:
         *uneven,
         change("vs reference", "change_reference", "the network that the method started from"),
         change("vs trained on", "change_trained_on", "that network trained on with the same extra budget"),
+        change("vs teacher", "change_teacher", "the network that it learned to imitate"),
     ]
 
 

@@ -21,7 +21,8 @@ PLACES = {
     "kernel": "profile.kernel.version", "simd": "profile.kernel.simd", "macs_share": "profile.kernel.macs_share",
     "theoretical": "profile.kernel.theoretical", "machine": "machine.id", "cpu": "machine.cpu", "cores": "machine.cores",
     "commit": "code.commit", "dirty": "code.dirty", "seconds": "time.seconds.total", "trained_on": "trained_on",
-    "reference": "parents.reference", "command": "command", "metrics": "task.metrics", "summary": "method.summary",
+    "reference": "parents.reference", "teacher": "parents.teacher", "command": "command", "metrics": "task.metrics",
+    "summary": "method.summary",
     "paper": "method.paper.title", "paper_url": "method.paper.url", "venue": "method.paper.venue", "year": "method.paper.year",
     "curves": "curves", "counts": "task.source.counts",
 }  # fmt: skip
@@ -37,7 +38,7 @@ def flatten(records: Iterable[Record]) -> list[Flat]:
     ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, ``noisy.<one|all>``, ``speedup.<one|all>``,
     ``outside, standins, tags`` (tuples), ``published, published_where``; of the reference record, if there is one,
     ``reference_score, reference_macs, reference_params, change_reference``; of the reference trained on
-    ``trained_on_score, change_trained_on``. What a record lacks is None.
+    ``trained_on_score, change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
     """
     done = {record["id"]: record for record in records if record["status"] == "done"}
     return [_row(record, done) for record in done.values()]
@@ -102,6 +103,7 @@ def _parents(row: Flat, done: dict[str, Record]) -> Flat:
         "change_reference": change(reference),
         "trained_on_score": score(longer),
         "change_trained_on": change(longer),
+        "change_teacher": change(done.get(row["teacher"] or "")),
     }
 
 

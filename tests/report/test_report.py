@@ -46,6 +46,15 @@ def test_rows_hold_seeds_and_changes_against_both_rivals():
     assert list(rows)[:2] == ["plain (reference)", "plain (trained on)"]
 
 
+def test_a_student_stands_against_its_teacher_though_the_teacher_heads_another_table():
+    teachers = [record("plain", seed, 85.0 + seed, options={"arch": "resnet56"}) for seed in range(2)]
+    students = [record("kd", seed, 83.0, parents={"teacher": teachers[seed]["id"]}) for seed in range(2)]
+    _, group = sorted(groups(flatten([*teachers, *students])), key=lambda item: item.facts["arch"] == "resnet20")
+    assert group.rows[0].mean("change_teacher") == pytest.approx(-2.5)
+    head, _, row = tables.markdown(group, ["quality"]).splitlines()[2:5]
+    assert head == "| method | top1 (%) | vs teacher |" and row.endswith("| −2.50 |")
+
+
 @pytest.mark.parametrize("changes", [{"scale": "long"}, {"source": "subset"}, {"task__version": 2}, {"options": {"arch": "resnet56"}}])
 def test_what_must_not_share_a_table_does_not(changes):
     assert len(groups(flatten([record("plain"), record("plain", 1, **changes)]))) == 2
