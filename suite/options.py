@@ -112,4 +112,7 @@ def build(plugin: type[Any], owner: str, chosen: Mapping[str, Any], scale: str, 
     merged = {**{key: item for key, item in defaults.items() if key in names}, **shrinks, **chosen}
     for key, item in merged.items():
         check(plugin, owner, key, item)
-    return plugin(**merged)
+    try:
+        return plugin(**merged)
+    except OSError as error:  # from the test whether a file is there, such as one with a name of 300 letters
+        raise UserError(f"An option of '{owner}' names a file that cannot be opened ({error.strerror}); give another path.") from None

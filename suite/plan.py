@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ def _counted(plugin: Task | Method) -> dict[str, Any]:
     """Options, with the digest of each file that one of them names in the place of its name."""
     found = options_of(plugin)
     free = [item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")]  # type: ignore[arg-type]
-    files = {name: Path(found[name]) for name in free if isinstance(found[name], str) and Path(found[name]).is_file()}
+    files = {name: Path(found[name]) for name in free if isinstance(found[name], str) and os.path.isfile(found[name])}
     return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()}}
 
 

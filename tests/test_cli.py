@@ -62,6 +62,7 @@ def test_help_names_every_command_and_the_readme_only_real_ones():
     (("run", "cifar10", "plain", "--seed", "1", "--seeds", "2"), "--seed and --seeds exclude each other"),
     (("run", "cifar10", "plain", "--data", "nowhere"), "'cifar10' was looked for in"),
     (("run", "cifar10", "plain", "task.weights=nowhere.pt"), "There is no state-dict file 'nowhere.pt'"),
+    (("run", "coco_detection", "retinanet", f"weights={'x' * 300}"), "An option of 'retinanet' names a file that cannot be opened"),
     (("data", "check", "change_detection", "task.layout=levir,street"), "give each option one value"),
     (("data", "check", "cifar10", "layout=x"), "'cifar10' has no option 'layout'"),
     (("rum",), "There is no command 'rum'; did you mean 'run'?"),
