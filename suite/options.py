@@ -115,4 +115,4 @@ def build(plugin: type[Any], owner: str, chosen: Mapping[str, Any], scale: str, 
     try:
         return plugin(**merged)
     except OSError as error:  # from the test whether a file is there, such as one with a name of 300 letters
-        raise UserError(f"An option of '{owner}' names a file that cannot be opened ({error.strerror}); give another path.") from None
+        raise UserError(f"An option of '{owner}' names a file that cannot be opened: {error.strerror}.") from None
