@@ -102,7 +102,7 @@ class CocoTask(CocoJudge):
 
     def timings(self, artifact: Detector | Detections, run: Run) -> dict[str, float | str]:
         """The whole detector on the first test image, and what of it is not in the plan (anchors, decoding, regions, suppression,
-        masks): the whole less the body with that image's regions.
+        masks): the whole less the body with that image's regions, 0 where the noise is larger.
         """
         if isinstance(artifact, Detections) or artifact.body is None:
             return {}
@@ -114,11 +114,8 @@ class CocoTask(CocoJudge):
             body = body.seen(module, image)
         timings = call_latency({"whole": lambda: module([image]), "body": lambda: body(batch)}, timing_lock())
         whole, part = timings["whole"], timings["body"]
-        found: dict[str, float | str] = {"whole_ms": whole["median_ms"]}
-        if whole["median_ms"] > part["median_ms"]:  # else it is less than the noise
-            found["postprocess_ms"] = whole["median_ms"] - part["median_ms"]
-            found["postprocess_verdict"] = "noisy" if whole["noisy"] or part["noisy"] else "steady"
-        return found
+        return {"whole_ms": whole["median_ms"], "postprocess_ms": max(0.0, whole["median_ms"] - part["median_ms"]),
+                "postprocess_verdict": "noisy" if whole["noisy"] or part["noisy"] else "steady"}
 
 
 def prepared(detector: Detector, scenes: CocoScenes, count: int) -> list[Tensor]:
