@@ -21,6 +21,7 @@ from torchvision.ops import boxes
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from suite.artifacts import Candidates
+from suite.nn.trace import tap
 
 ARCHS = ("slim_resnet10", "narrow_resnet10", "resnet18", "resnet50", "resnet101")  # networks whose stages are layer1 .. layer4
 RATIOS = (0.5, 1.0, 2.0)  # height over width of anchors
@@ -118,14 +119,10 @@ class Body(nn.Module):
         """This body with only as many regions as `detector`, whose body it is, pools of an image (3, H, W)."""
         if self.second is None:
             return self
-        heads = [self.second.box_head, *([self.second.mask_head] if self.second.has_mask() else [])]
-        counts: list[int] = []
-        hooks = [head.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0]))) for head in heads]
-        detector([image])
-        for hook in hooks:
-            hook.remove()
+        with tap(self.second, ["box_head", *(["mask_head"] if self.second.has_mask() else [])]) as found:
+            detector([image])
         body = copy.copy(self)
-        body.regions = counts[0], counts[-1]
+        body.regions = len(found["box_head"]), len(found.get("mask_head", ()))
         return body
 
     def forward(self, batch: Tensor) -> Tensor:
