@@ -157,8 +157,13 @@ def _record(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from suite.paths import run_folder
+    from suite.report.rows import TIMING, natural
 
-    profile = found["profile"]
+    profile, timed = found["profile"], [name for name in found["notes"] if TIMING.fullmatch(f"note.{name}")]
+    for name in sorted(timed, key=lambda name: natural(name.replace("_", " "))):
+        click.echo(f"{name} {found['notes'][name]:.3f}, timed by the task in PyTorch on one thread")
+    if timed and not profile:  # a function without a network
+        return
     if not profile:
         raise UserError(f"'{found['id']}' has no profile; make one with: suite profile {found['id']} --update")
     path = run_folder(found["id"]) / "layers.json"

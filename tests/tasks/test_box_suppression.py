@@ -7,8 +7,10 @@ import json
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from suite.artifacts import Candidates
+from suite.cli.profile import command as profile
 from suite.data import find, source
 from suite.errors import UserError
 from suite.paths import cache_folder
@@ -30,6 +32,13 @@ def test_candidates_are_frozen_beside_the_detector(suite_home):
     assert [path.stat().st_mtime_ns for path in sorted(detector.artifact.parent.glob("candidates-*.pt"))] == before
     assert other["notes"]["candidates_per_image"] == record["notes"]["candidates_per_image"] > other["notes"]["kept_per_image"]
     assert {"latency_ms_100", "latency_ms_200", "latency_exponent"} <= set(other["notes"])
+
+
+def test_the_profile_of_a_suppression_is_its_timings(suite_home):
+    _, record = fit_once("box_suppression", "greedy_nms")
+    done = CliRunner().invoke(profile, [record["id"], "--update"])
+    assert done.exit_code == 0 and done.exception is None, done.output
+    assert "latency_ms_100 " in done.output and "latency_ms_200 " in done.output
 
 
 def test_a_recorded_suppression_is_timed_again_as_long_as_its_detector_is_there(suite_home):
