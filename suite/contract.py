@@ -63,15 +63,22 @@ class Side(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-class Needed(NamedTuple):
-    """A recorded run that another one rests on, made first at the same scale and seed: ``run.reference(name)`` gives its artifact.
+Role = Literal["reference", "teacher", "backbone", "judge", "victim"]
 
-    It reads the data of the run that needs it where its task is on the same data set, else the embedded data.
+
+class Needed(NamedTuple):
+    """A recorded run that another one rests on and that is made first: a network to start from, to learn from, to judge by.
+
+    Its `role` decides where tables compare with it. `seed` and `scale` are those of the run that needs it unless given; judges
+    have seed 0. It reads the data of that run where both tasks read the same data set, else data found as any command's are.
     """
 
     task: str
     method: str
     options: Mapping[str, Any] = {}
+    role: Role = "backbone"
+    seed: int | None = None
+    scale: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,8 +147,14 @@ class Task:
     defaults: ClassVar[Mapping[str, Any]] = {}  # proposals for method options of the same name, e.g. {"arch": "resnet20"}
     scales: ClassVar[Mapping[str, Scale]]
 
+    trained_on: ClassVar[bool] = True  # whether a reference trained on with the same budget is a rival that makes sense
+
     def needs(self) -> Mapping[str, Needed]:
-        """Runs of other tasks that this one rests on, by the name ``run.reference`` knows them by."""
+        """Recorded runs that the task itself rests on, by the name ``run.judge`` knows them by; ``fit`` cannot reach them."""
+        return {}
+
+    def reference_options(self, name: str) -> Mapping[str, Any]:
+        """The options of the `reference` method that make the reference which methods call `name`."""
         return {}
 
     def dataset(self) -> Dataset:
@@ -202,11 +215,14 @@ class Method:
     starts: Literal["scratch", "reference"] = "scratch"
 
     def references(self) -> tuple[str, ...]:
-        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
-        return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
+        """The references of the task that ``fit`` will ask ``run.reference`` for, by the task's names: architectures, mostly.
+
+        The plan runs them first. A method that starts from its only one has it as a reference, others as teachers.
+        """
+        return (getattr(self, "arch", "reference"),) if self.starts == "reference" else ()
 
     def needs(self) -> Mapping[str, Needed]:
-        """Runs of other tasks that ``fit`` will ask ``run.reference`` for, by name: a pre-trained backbone, for example."""
+        """Other recorded runs that ``fit`` will ask ``run.reference`` for, by name: a pre-trained backbone, for example."""
         return {}
 
     def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:

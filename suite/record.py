@@ -17,7 +17,8 @@ from typing import Any
 from suite.errors import UserError
 from suite.paths import results_folder
 
-SCHEMA = 1
+SCHEMA = 2
+WAITING = "not timed yet"  # the `untimed` of a record between its training and its turn on the quiet machine
 Record = dict[str, Any]
 
 

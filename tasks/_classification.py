@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -35,6 +35,10 @@ class ClassificationTask(Task):
     def __post_init__(self) -> None:
         if self.weights and not Path(self.weights).is_file():
             raise UserError(f"There is no state-dict file '{self.weights}'; name one with task.weights=FILE.")
+
+    def reference_options(self, name: str) -> Mapping[str, Any]:
+        """References are called by their architectures."""
+        return {"arch": name}
 
     def side(self) -> int:
         """Height and width of the images as evaluated, in pixels."""

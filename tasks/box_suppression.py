@@ -86,14 +86,14 @@ class BoxSuppressionTask(CocoJudge):
         """The candidates of each image: from the file, or computed once for a detector and kept beside its weights."""
         if self.file:
             return list(_from_file(self.file, scenes))
-        detector = run.parents["detector"]
+        detector = run.judges["detector"]
         if not detector.exists():
             raise UserError("The detector that the candidates come from is not in the cache; train it again: run its command, "
                             f"which 'suite show {detector.parent.name}' gives, with --again.")
         which = hashed(hashlib.sha256(detector.read_bytes()).hexdigest(), scenes.ids, self.floor)
         path = detector.with_name(f"candidates-{which:x}.pt")
         if not path.exists():
-            module = run.reference("detector").module.eval()
+            module = run.judge("detector").module.eval()
             rows = run.progress(range(len(scenes)), "candidates", total=len(scenes))
             save([candidates(module, [scenes.image(row).float() / 255], self.floor)[0] for row in rows], path)
         return load(path)

@@ -119,11 +119,11 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     """The network of a record as its task times it, and its first input."""
     from torch import nn
 
-    from suite.run import Budget, Run, load
+    from suite.run import load
+    from suite.runner import context
 
     spec = _spec(found, data)
-    run = Run(found["seed"], found["scale"], Budget(0), spec.artifact.parent, spec.source.folder)
-    probe = spec.task.probe(load(spec.artifact), run)
+    probe = spec.task.probe(load(spec.artifact), context(spec))
     if probe is None or not isinstance(probe.network, nn.Module):
         raise UserError(f"'{found['id']}' has no network that could be timed; --peers needs one.")
     return probe.network, probe.inputs[0]
@@ -147,7 +147,7 @@ def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
     from suite import runner
 
     spec = _spec(found, data)
-    return runner.profile_again(found, spec.artifact.parent, spec, lambda sentence: None)
+    return runner.profile_again(found, spec)
 
 
 def _record(found: dict[str, Any]) -> None:

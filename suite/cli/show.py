@@ -44,7 +44,7 @@ def _pictures(found: dict[str, Any], data: Path | None) -> list[Path]:
         spec = plan.spec_of(found, data)
         if not spec.artifact.exists():
             raise UserError(f"The artifact of '{spec.id}' is not in the cache; make it again with: {found['command']} --again")
-        runner.draw_again(found, spec)
+        runner.draw_again(spec)
     return sorted(folder.glob("*.png"))
 
 

@@ -95,6 +95,13 @@ def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
 
 
+def nearby(dataset: Dataset, data: Path | None, cache: Path) -> Source:
+    """The data of a further data set that a run needs: as `locate`, but `data`, which names the run's own, need not hold it."""
+    if data not in (None, EMBEDDED) and _search(dataset, data) is None:
+        data = None
+    return locate(dataset, data, cache)
+
+
 def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
     """The folder that `locate` uses, not read yet, and its note."""
     if data == EMBEDDED:

@@ -1,8 +1,10 @@
-"""Plain training: one loop, its schedule, batches and augmentation."""
+"""Training: one loop, recipes, batches and augmentation."""
 
 from suite.train.augment import CropFlip, Normalise, ResizedFlip
+from suite.train.batches import Batch, Stream, batches, streams
 from suite.train.detection import detect, train_detector
-from suite.train.loop import Batch, Recipe, batches, precision, predict, train
+from suite.train.loop import Clock, optimise, predict, steps, train
+from suite.train.recipe import Recipe, autocast, precision
 
-__all__ = ["Batch", "CropFlip", "Normalise", "Recipe", "ResizedFlip", "batches", "detect", "precision", "predict", "train",
-           "train_detector"]
+__all__ = ["Batch", "Clock", "CropFlip", "Normalise", "Recipe", "ResizedFlip", "Stream", "autocast", "batches", "detect",
+           "optimise", "precision", "predict", "steps", "streams", "train", "train_detector"]
