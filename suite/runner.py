@@ -209,7 +209,8 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
 
 def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | None:
     """Cost and latency of an artifact as the record keeps them, None where the task has no probe; what else is timed is noted."""
-    from suite.profile import count, network_latency
+    from suite.cost import count
+    from suite.profile import network_latency
 
     run.note(**spec.task.timings(artifact, run))
     probe = spec.task.probe(artifact, run)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import UserError
-from suite.nn import evaluating
+from suite.modes import evaluating
 
 
 def native() -> Any:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from suite import statistics
 from suite.errors import UserError, nearest
-from suite.report import cells, statistics
+from suite.report import cells
 from suite.report.columns import columns, label
 from suite.report.rows import Group, Row, timings
 

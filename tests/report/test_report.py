@@ -19,8 +19,8 @@ from suite.report.flat import flatten
 from suite.report.frame import frame
 from suite.report.render import gather, texts
 from suite.report.rows import groups
-from suite.report.statistics import break_even, deviation, interval, mean
 from suite.report.terminal import run_table
+from suite.statistics import break_even, deviation, interval, mean
 
 RECORDS = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0, "l1_filter": 4.0})]
 

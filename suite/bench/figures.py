@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.profile.bench import SHARES, SUBJECTS, WIDTHS, contender
-from suite.report.kernel_numbers import Results, shapes, speedup
+from suite.bench.benchmark import SHARES, SUBJECTS, WIDTHS, contender
+from suite.bench.numbers import Results, shapes, speedup
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from suite.bench.benchmark import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
+from suite.bench.figures import FIGURES
+from suite.bench.numbers import Results, families, filled, shapes, speedup
 from suite.errors import UserError
-from suite.profile.bench import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
 from suite.record import write_text
 from suite.report.cells import MISSING, count, digits, times
-from suite.report.kernel_figures import FIGURES
-from suite.report.kernel_numbers import Results, families, filled, shapes, speedup
 from suite.report.page import embedded, plain
-from suite.report.statistics import break_even
+from suite.statistics import break_even
 
 LANES = {"avx512": 16, "avx2": 8, "portable": 4}  # floats in a vector
 
