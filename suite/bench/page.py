@@ -66,7 +66,7 @@ def render(folder: Path, to: Path | None = None) -> list[Path]:
     made, drawn, to = text(folder), [], to or folder
     to.mkdir(parents=True, exist_ok=True)
     for stem, results in _found(folder).items():
-        drawn += [paint(results, _names(results), to / f"{name}{stem}.svg") for name, paint in FIGURES.items()]
+        drawn += [paint(results, _names(results), to / f"{name}{stem}") for name, paint in FIGURES.items()]
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(made)
     for path in drawn:
         body = body.replace(f'src="{path.name}"', f'src="{embedded(path)}"')

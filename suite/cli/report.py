@@ -73,6 +73,7 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     from suite.bench import page
     from suite.paths import results_folder
     from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     for name, report in chosen.items():
@@ -81,7 +82,7 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
                 made = page.render(reports / name, folder / name)
             else:
                 back = os.path.relpath(results_folder(), folder / name)
-                made = render.write(render.gather(report, records), folder / name, back)
+                made = render.write(gather(report, records), folder / name, back)
         except UserError as error:
             if required:
                 raise
@@ -96,12 +97,13 @@ def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     from suite import record
     from suite.bench import page
     from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     found: list[Path] = []
     for name, report in chosen.items():
         try:
-            texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(render.gather(report, records))
+            texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(gather(report, records))
         except UserError:
             if required:
                 raise
