@@ -178,7 +178,7 @@ class _Execution:
             "published": [{**vars(item), "options": dict(item.options)} for item in spec.method.published
                           if item.task == spec.task_name],
             "time": {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": seconds},
-            "machine": machine(), "code": {**commit(Path.cwd()), "packages": packages()},
+            "machine": machine(), "code": {**commit(), "packages": packages()},
             "parents": spec.parents, "trained_on": spec.trained_on.id if spec.trained_on else "",
             "parent_digests": {name: outcome(found) for name, found in known.items() if found},
             "command": spec.command,
