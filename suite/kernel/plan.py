@@ -113,11 +113,6 @@ class Plan:
         return sum(layer.bytes for layer in self.layers)
 
     @property
-    def activation_bytes(self) -> int:
-        """Bytes of all memory that the engine holds for values between layers and within them."""
-        return self.engine.bytes
-
-    @property
     def simd(self) -> str:
         """The SIMD path in use."""
         return self.engine.simd

@@ -17,7 +17,7 @@ FEATURES = frozenset({
     "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "bf16", "i8mm",
 })
-PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "pandas", "suite")
+PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "suite")
 
 
 def machine() -> dict[str, Any]:

@@ -18,7 +18,6 @@ from suite.report.charts import CHARTS, charts, pareto
 from suite.report.content import gather
 from suite.report.declare import Report, load
 from suite.report.flat import flatten
-from suite.report.frame import frame
 from suite.report.plots import plots
 from suite.report.render import texts
 from suite.report.rows import groups
@@ -181,8 +180,8 @@ def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
         gather(Report("x", tasks=("other",)), RECORDS)
 
 
-def test_the_frame_has_a_row_per_finished_record():
-    assert len(frame([*RECORDS, record("x", status="failed")])) == len(RECORDS)
+def test_there_is_a_row_per_finished_record():
+    assert len(flatten([*RECORDS, record("x", status="failed")])) == len(RECORDS)
 
 
 @pytest.mark.parametrize("width", [80, 120])
