@@ -9,7 +9,7 @@ from typing import Literal
 
 from suite.contract import Claim
 from suite.record import Record, value
-from suite.report.statistics import Interval, interval, mean, paired
+from suite.statistics import Interval, interval, mean, paired
 
 Finding = Literal["holds", "refuted", "inconclusive", "not decidable"]
 SCALES = ("smoke", "short", "long", "full")

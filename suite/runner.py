@@ -167,7 +167,7 @@ class _Execution:
             "published": [{**vars(item), "options": dict(item.options)} for item in spec.method.published
                           if item.task == spec.task_name],
             "time": {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": seconds},
-            "machine": machine(), "code": {**commit(Path.cwd()), "packages": packages(), "core": core.digest_of(spec)},
+            "machine": machine(), "code": {**commit(), "packages": packages(), "core": core.digest_of(spec)},
             "parents": {"reference" if started_from and name in spec.references else name: parent.id
                         for name, parent in spec.needs.items()},
             "roles": {"reference" if started_from and name in spec.references else name: role

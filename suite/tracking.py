@@ -25,8 +25,8 @@ from filelock import FileLock
 
 from suite import record as records_
 from suite.paths import results_folder, run_folder
-from suite.report.statistics import interval
 from suite.report.tables import escape_markdown
+from suite.statistics import interval
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -99,8 +99,8 @@ def test_the_network_of_a_record_runs_against_peers(monkeypatch):
     from click.testing import CliRunner
 
     from suite import record
+    from suite.bench import peers
     from suite.cli.profile import command
-    from suite.profile import peers
 
     suite("run", "cifar10", "plain", *SMOKE, check=0)
     (found, *_) = [item for item in record.read_all() if item["method"]["name"] == "plain"]

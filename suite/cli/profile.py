@@ -53,8 +53,8 @@ def _networks(arch: str, shares: list[float], width: int, size: int | None, clas
     """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
 
+    from suite.bench.pruned import pruned
     from suite.nn import build
-    from suite.profile.pruned import pruned
 
     size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
     torch.manual_seed(0)
@@ -66,9 +66,10 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from suite.cost import count
     from suite.paths import timing_lock
-    from suite.profile import count, network_latency
-    from suite.report.statistics import break_even
+    from suite.profile import network_latency
+    from suite.statistics import break_even
 
     table = Table(title=f"{title} (random weights: latency only)")
     for name in ("sparsity", "MACs", "torch 1T", "dense 1T", "sparse 1T", "speed-up 1T", "torch all", "dense all", "sparse all",
@@ -94,12 +95,13 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     from rich.console import Console
 
     from suite import kernel
+    from suite.bench.layers import layer_times, openvino_layers
+    from suite.bench.peers import OPENVINO, PEERS, Model
+    from suite.bench.race import race
+    from suite.bench.terminal import layer_table, race_table
     from suite.paths import timing_lock
     from suite.profile.latency import alone
-    from suite.profile.layers import layer_times, openvino_layers
     from suite.profile.machine import physical_cores
-    from suite.profile.peers import OPENVINO, PEERS, Model, race
-    from suite.report.race import layer_table, race_table
 
     first = next(iter(networks.values()))
     model, races = Model(first, example), []

@@ -69,17 +69,19 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     import os
 
     from suite import record
+    from suite.bench import page
     from suite.paths import results_folder
-    from suite.report import kernel, render
+    from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     for name, report in chosen.items():
         try:
             if report.bench:
-                made = kernel.render(reports / name, folder / name)
+                made = page.render(reports / name, folder / name)
             else:
                 back = os.path.relpath(results_folder(), folder / name)
-                made = render.write(render.gather(report, records), folder / name, back)
+                made = render.write(gather(report, records), folder / name, back)
         except UserError as error:
             if required:
                 raise
@@ -92,13 +94,15 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
 def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
     """Compare what the records say today with what is committed."""
     from suite import record
-    from suite.report import kernel, render
+    from suite.bench import page
+    from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     found: list[Path] = []
     for name, report in chosen.items():
         try:
-            texts = {"README.md": kernel.text(reports / name)} if report.bench else render.texts(render.gather(report, records))
+            texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(gather(report, records))
         except UserError:
             if required:
                 raise

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from suite.cost import count
 from suite.kernel.emit import Emitter, Slot
 from suite.kernel.graph import (
     CLAMPS,
@@ -27,8 +28,8 @@ from suite.kernel.graph import (
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, engine
-from suite.nn import PadShortcut, evaluating
-from suite.profile.cost import count
+from suite.modes import evaluating
+from suite.nn import PadShortcut
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),

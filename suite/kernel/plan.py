@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import UserError
-from suite.nn import evaluating
+from suite.modes import evaluating
 
 
 def native() -> Any:
@@ -111,11 +111,6 @@ class Plan:
     def bytes(self) -> int:
         """Bytes of the packed weights."""
         return sum(layer.bytes for layer in self.layers)
-
-    @property
-    def activation_bytes(self) -> int:
-        """Bytes of all memory that the engine holds for values between layers and within them."""
-        return self.engine.bytes
 
     @property
     def simd(self) -> str:

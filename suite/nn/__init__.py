@@ -20,7 +20,7 @@ from suite.nn.parts import blocks, stages
 from suite.nn.prunable import Prunable, prunable
 from suite.nn.streams import Port, Stream, streams
 from suite.nn.surgery import drop, factorise, fold, keep, permute
-from suite.nn.trace import evaluating, tap
+from suite.nn.trace import tap
 
 __all__ = [
     "ARCHS",
@@ -36,7 +36,6 @@ __all__ = [
     "blocks",
     "build",
     "drop",
-    "evaluating",
     "factorise",
     "fold",
     "keep",

@@ -1,7 +1,5 @@
 """What a network costs: MACs, parameters, bytes, latency."""
 
-from suite.profile.cost import Cost as Cost
-from suite.profile.cost import count as count
 from suite.profile.latency import call_latency as call_latency
 from suite.profile.latency import measure as measure
 from suite.profile.latency import network_latency as network_latency

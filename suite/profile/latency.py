@@ -222,8 +222,8 @@ def _largest(errors: Iterable[float]) -> float:
 
 def _facts(network: nn.Module, example: Tensor, plan: Plan, error: float) -> dict[str, Any]:
     """What the record says of the sparse plan."""
+    from suite.cost import count
     from suite.kernel import VERSION
-    from suite.profile.cost import count
 
     cost = count(network, example)
     on_zeros = cost.macs - cost.macs_effective

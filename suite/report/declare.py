@@ -56,7 +56,7 @@ class Report:
     columns: Sequence[str] = ()  # of `suite.report.columns.KINDS`, in this order
     blocks: str = "sparsity"  # the option that divides each table
     order: str = "method"  # of `ORDERS`: rows of a block by method, the best score first, or the least cost first
-    figures: Sequence[str] = ()  # of `suite.report.figures.FIGURES`
+    figures: Sequence[str] = ()  # of `suite.report.charts.CHARTS`
     tables: bool = True
     bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
     claims: bool = False  # whether to test the claims of the methods shown

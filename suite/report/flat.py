@@ -1,4 +1,4 @@
-"""One flat row per finished record, joined with the references it stands beside. Plain dicts: no pandas, no torch."""
+"""One flat row per finished record, joined with the references it stands beside. Plain dicts, without torch."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from suite.report import statistics
+from suite import statistics
 from suite.report.flat import Flat, grouped, labels
 
 TIMING = re.compile(r"note\.\w+_ms(_\d+)?")  # a note of milliseconds on one thread, where it ends in a number for so many items

@@ -1,4 +1,4 @@
-"""The table that ends ``suite run``: from records alone, without pandas or torch, so that it is there at once."""
+"""The table that ends ``suite run``: from records alone, without torch, so that it is there at once."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_users_weights_are_judged_as_they_are(tmp_path):
         wanted = theirs.head(list(theirs.backbone(image).values()))["cls_logits"]
         found = network.head(list(network.backbone(image).values()))["cls_logits"]
     assert torch.allclose(found, wanted[:, :, [0, *ids]], atol=1e-5) and found.std() > 0
-    with pytest.raises(UserError, match="is no state-dict of this detector"):
+    with pytest.raises(UserError, match="is no state-dict of this network"):
         load(ours.network(NarrowResNet(2), 30, 64), ours.weights, list(range(1, 30)))
     (tmp_path / "broken.pt").write_bytes(b"none")
     with pytest.raises(UserError, match="no state-dict"):

@@ -14,13 +14,15 @@ from rich.console import Console
 
 from suite.errors import UserError
 from suite.report import columns, figures, tables
+from suite.report.charts import CHARTS, charts, pareto
+from suite.report.content import gather
 from suite.report.declare import Report, load
 from suite.report.flat import flatten
-from suite.report.frame import frame
-from suite.report.render import gather, texts
+from suite.report.plots import plots
+from suite.report.render import texts
 from suite.report.rows import groups
-from suite.report.statistics import break_even, deviation, interval, mean
 from suite.report.terminal import run_table
+from suite.statistics import break_even, deviation, interval, mean
 
 RECORDS = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0, "l1_filter": 4.0})]
 
@@ -81,16 +83,32 @@ def test_what_a_task_times_itself_has_columns_and_a_table_of_its_own():
     assert "cifar10,\n" not in text.replace(" ", "") and re.search(r"method +300 items +1000 items +postprocess", text)
 
 
-def test_how_a_timing_grows_with_the_items_is_drawn_where_two_numbers_of_items_were_timed(tmp_path):
+def test_how_a_timing_grows_with_the_items_is_drawn_where_two_numbers_of_items_were_timed():
     slow = [record("one", notes={"latency_ms_1000": 40.0, "latency_ms_300": 2.0}), record("two", notes={"latency_ms_300": 5.0})]
-    drawn = figures.draw_all([only(slow)], ["growth"], tmp_path)
-    assert len(drawn) == 2 and all("growth" in path.name for path in drawn)
-    (_, paint), = figures.FIGURES["growth"](only(slow))
+    (chart,) = charts(only(slow), ["growth"])
     axes = Figure().add_subplot()
-    paint(axes)
+    figures.paint(chart, axes)
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[300, 2], [1000, 40]], [[300, 5]]]
     assert axes.get_xscale() == axes.get_yscale() == "log"
-    assert not figures.draw_all([only([record("one", notes={"latency_ms_300": 2.0, "postprocess_ms": 1.0})])], ["growth"], tmp_path)
+    (plot,) = plots(only(slow), ["growth"])[-1:]
+    assert [(item["x"], item["y"]) for item in plot["data"]] == [((300, 1000), (2, 40)), ((300,), (5,))]
+    assert plot["layout"]["xaxis"]["type"] == plot["layout"]["yaxis"]["type"] == "log"
+    assert not charts(only([record("one", notes={"latency_ms_300": 2.0, "postprocess_ms": 1.0})]), ["growth"])
+
+
+def test_curves_and_sparsities_are_lines_and_levels_in_files_and_page():
+    group = only([{**item, "curves": {"train_loss": [[step, 2.0 / step] for step in range(1, 30)]}} for item in RECORDS])
+    by_sparsity, curves = charts(group, ["sparsity", "curves"])
+    for chart, plot in zip((by_sparsity, curves), plots(group, ["sparsity", "curves"])[-2:], strict=True):
+        axes = Figure().add_subplot()
+        figures.paint(chart, axes)
+        assert sorted(axes.get_legend_handles_labels()[1]) == sorted(item["name"] for item in plot["data"])
+    assert [item.name for item in by_sparsity.series] == ["l1_filter n=4", "one_by_n n=4"]
+    assert [(point.across, point.up) for point in by_sparsity.series[1].points] == [(0.5, 79.5), (0.75, 79.5)]
+    assert [(guide.name, guide.dashed) for guide in by_sparsity.guides] == [("plain (reference)", False), ("plain (trained on)", True)]
+    assert curves.name == "curve-train-loss" and curves.series[0].points[1][:2] == (2, 1.0)
+    with pytest.raises(UserError, match="There is no figure 'curve'; did you mean 'curves'"):
+        charts(group, ["curve"])
 
 
 def test_the_best_of_a_block_is_bold_the_second_underlined_and_the_reference_neither():
@@ -141,11 +159,11 @@ def test_latex_is_balanced():
 
 
 def test_the_pareto_front_by_hand():
-    assert figures.pareto([(1, 5), (2, 4), (3, 7), (1, 6)]) == [(1, 6), (3, 7)]
+    assert pareto([(1, 5), (2, 4), (3, 7), (1, 6)]) == [(1, 6), (3, 7)]
 
 
 def test_figures_are_the_same_bytes_twice(tmp_path):
-    one, two = (list(figures.draw_all([only(RECORDS)], list(figures.FIGURES), tmp_path / name)) for name in ("a", "b"))
+    one, two = (list(figures.draw_all([only(RECORDS)], list(CHARTS), tmp_path / name)) for name in ("a", "b"))
     assert len(one) == 10 and [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
@@ -162,8 +180,8 @@ def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
         gather(Report("x", tasks=("other",)), RECORDS)
 
 
-def test_the_frame_has_a_row_per_finished_record():
-    assert len(frame([*RECORDS, record("x", status="failed")])) == len(RECORDS)
+def test_there_is_a_row_per_finished_record():
+    assert len(flatten([*RECORDS, record("x", status="failed")])) == len(RECORDS)
 
 
 @pytest.mark.parametrize("width", [80, 120])

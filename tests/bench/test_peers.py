@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from suite.bench.ceilings import ceilings
+from suite.bench.layers import layer_times, openvino_layers
+from suite.bench.peers import OPENVINO, PEERS, Model, Peer
+from suite.bench.pruned import pruned
+from suite.bench.race import race
 from suite.kernel import lower
 from suite.nn import build, fold, prunable
-from suite.profile.ceilings import ceilings
-from suite.profile.layers import layer_times, openvino_layers
-from suite.profile.peers import OPENVINO, PEERS, Model, Peer, race
-from suite.profile.pruned import drop_blocks, pruned
 
 QUICK = {"calls": 2, "seconds": 0.0}
 
@@ -74,7 +75,7 @@ def test_litert_pads_as_torch_pads_and_gives_maps_back_channels_first() -> None:
 
 def test_what_litert_cannot_be_given_is_said() -> None:
     pytest.importorskip("ai_edge_litert", reason="pip install 'suite[peers]'")
-    from suite.profile.peers.litert import convert
+    from suite.bench.litert import convert
 
     with pytest.raises(NotImplementedError, match="softmax"):
         convert(nn.Softmax(1), torch.randn(1, 4))
@@ -106,12 +107,6 @@ def test_a_wrong_plan_is_not_timed_either() -> None:
     made = model()
     found = race(made, {"plan": (lower(made.network, made.image), build("resnet8", 10, 32).eval())}, 1, (), **QUICK)
     assert not found.timings and "plan was not timed" in found.absent["plan"] and found.fastest() == ""
-
-
-def test_drop_blocks_takes_the_blocks_of_smallest_norm() -> None:
-    weight = torch.tensor([[4.0, 1, 9], [4, 1, 0], [1, 7, 0], [1, 7, 1], [5, 5, 5]])[:, :, None, None]
-    drop_blocks(weight, 2, 0.5)  # norms 8 2 9 / 2 14 1 / 5 5 5: the lowest four of nine are 1, 2, 2 and the first 5
-    assert weight[:, :, 0, 0].tolist() == [[4, 0, 9], [4, 0, 0], [0, 7, 0], [0, 7, 0], [0, 5, 5]]
 
 
 def test_pruned_copies_have_the_zeros_asked_for_and_activations_of_ordinary_size() -> None:

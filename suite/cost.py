@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from suite.nn.trace import evaluating
+from suite.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -80,33 +79,6 @@ def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, .
         stack.enter_context(counter)
         network(*(inputs if isinstance(inputs, tuple) else (inputs,)))
     return counter.cost()
-
-
-def thop_macs(network: nn.Module, inputs: Tensor) -> int:
-    """ "FLOPs" as old versions of the thop package count them, to check published percentages (ABCPruner and others).
-
-    Convolutions: MACs, plus one per output element if there is a bias; batch normalisation: 4 per element; linear
-    layers: 2 * inputs - 1 per output; all else nothing.
-    """
-    total = 0
-
-    def add(module: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += output.numel() * (prod(module.weight.shape[1:]) + (module.bias is not None))
-        elif isinstance(module, nn.BatchNorm2d):
-            total += 4 * output.numel()
-        elif isinstance(module, nn.Linear):
-            total += output.numel() * (2 * module.in_features - 1)
-
-    handles = [module.register_forward_hook(add) for module in network.modules()]
-    try:
-        with evaluating(network), torch.no_grad():
-            network(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
 
 
 @contextmanager

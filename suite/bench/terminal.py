@@ -14,7 +14,7 @@ from suite.report.cells import MISSING, digits, times
 
 
 def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print `races` (`suite.profile.peers.Race.record`, one per thread count) and why any peer is absent.
+    """Print `races` (`suite.bench.race.Race.record`, one per thread count) and why any peer is absent.
 
     The ratio is the median of the fastest fp32 peer over the row's own: above 1 the row is faster than that peer.
     """
@@ -43,7 +43,7 @@ def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console)
 
 
 def layer_table(title: str, layers: Sequence[Any], theirs: Mapping[str, float], console: Console) -> None:
-    """Print `layers` (`suite.profile.layers.LayerTime`) beside OpenVINO's own milliseconds by layer name."""
+    """Print `layers` (`suite.bench.layers.LayerTime`) beside OpenVINO's own milliseconds by layer name."""
     table = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     for heading, side in (("layer", "left"), ("kind", "left"), ("shape", "left"), ("kept", "right"), ("GFLOP/s", "right"),
                           ("ms", "right"), ("openvino", "right"), ("over it", "right")):

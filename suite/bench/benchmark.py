@@ -92,7 +92,7 @@ def bench(path: Path, names: Sequence[str], *, calls: int = 60, seconds: float =
     with alone(timing_lock()):
         results = _resumed(path)
         if not results["ceilings"]:
-            from suite.profile.ceilings import ceilings
+            from suite.bench.ceilings import ceilings
 
             say("measuring the processor's ceilings")
             results["ceilings"] = {str(count): ceilings(results["kernel"]["simd"], count) for count in threads}
@@ -104,12 +104,13 @@ def bench(path: Path, names: Sequence[str], *, calls: int = 60, seconds: float =
 
 
 def _subject(subject: Subject, threads: Sequence[int], calls: int, seconds: float, say: Say) -> dict[str, Any]:
+    from suite.bench.layers import layer_times, openvino_layers
+    from suite.bench.peers import OPENVINO, PEERS, Model
+    from suite.bench.pruned import pruned
+    from suite.bench.race import race
+    from suite.cost import count
     from suite.kernel import lower, simd_path
     from suite.kernel.plan import native
-    from suite.profile.cost import count
-    from suite.profile.layers import layer_times, openvino_layers
-    from suite.profile.peers import OPENVINO, PEERS, Model, race
-    from suite.profile.pruned import pruned
 
     load = os.getloadavg()[0]
     network, image = subject.network()

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from suite.profile.bench import SHARES, SUBJECTS, WIDTHS, contender
-from suite.report.kernel_numbers import Results, shapes, speedup
-
-# Okabe and Ito's palette, told apart by colour-blind readers.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+from suite.bench.benchmark import SHARES, SUBJECTS, WIDTHS, contender
+from suite.bench.numbers import Results, shapes, speedup
+from suite.report.charts import COLOURS
+from suite.report.figures import MARKERS, save
 
 
 def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
-    """One panel per thread count: how many times faster than the fastest fp32 peer, by the share of blocks removed."""
+    """Write `path`.svg, one panel per thread count: times faster than the fastest fp32 peer, by the share of blocks removed."""
     from matplotlib.figure import Figure
 
     threads = sorted({int(key) for name in names for key in results["networks"][name]["races"]})
@@ -27,8 +24,8 @@ def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
             for n, style in zip(WIDTHS, ("-", ":"), strict=True):
                 points = [(share, ratio) for share in SHARES if (ratio := speedup(heat, contender(n, share))) is not None]
                 if points:
-                    axes.plot(*zip(*points, strict=True), style, marker=_MARKERS[index % 7], markersize=4,
-                              color=_COLOURS[index % 7], label=f"{SUBJECTS[name].title}, N = {n}")
+                    axes.plot(*zip(*points, strict=True), style, marker=MARKERS[index % 7], markersize=4,
+                              color=COLOURS[index % 7], label=f"{SUBJECTS[name].title}, N = {n}")
         axes.axhline(1.0, color="0.5", linewidth=1)
         axes.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="share of 1xN blocks removed", yscale="log")
         axes.set_yticks([0.5, 1, 2, 3, 5, 8], ["0.5", "1", "2", "3", "5", "8"])
@@ -36,11 +33,11 @@ def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
         axes.grid(color="0.9")
     panels[0].set_ylabel("times faster than the fastest dense fp32 engine")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right upper", frameon=False)
-    return _save(figure, path)
+    return save(figure, path, ("svg",))[0]
 
 
 def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
-    """Layers' rates on non-zero weights against their operations per byte, under the measured ceilings of one thread."""
+    """Write `path`.svg: rates of layers on non-zero weights by operations per byte, under the measured ceilings of one thread."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 5.0), layout="constrained")
@@ -49,8 +46,8 @@ def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
         for place, name in enumerate(names):
             points = [(item.intensity(share), item.rate(share)) for item in shapes(results["networks"][name]) if item.work[share]]
             if points:
-                axes.plot(*zip(*points, strict=True), linestyle="none", marker=_MARKERS[place % 7], markersize=4, alpha=0.7,
-                          color=_COLOURS[index % 7])
+                axes.plot(*zip(*points, strict=True), linestyle="none", marker=MARKERS[place % 7], markersize=4, alpha=0.7,
+                          color=COLOURS[index % 7])
     roof = results["ceilings"]["1"]
     ends = (0.1, 1000.0)
     axes.plot(ends, [roof["fma"]] * 2, color="black", linewidth=1)
@@ -62,19 +59,11 @@ def roofline(results: Results, names: Sequence[str], path: Path) -> Path:
     axes.set(xscale="log", yscale="log", xlabel="operations on non-zero weights per byte of weights, input and output",
              ylabel="GFLOP/s on non-zero weights, one thread", title="Layers under the measured ceilings")
     made = [axes.plot([], [], "s", color=colour, label=f"{share:.0%} removed")[0]
-            for share, colour in zip(SHARES, _COLOURS, strict=False)]
-    made += [axes.plot([], [], _MARKERS[place % 7], color="0.4", label=SUBJECTS[name].title)[0] for place, name in enumerate(names)]
+            for share, colour in zip(SHARES, COLOURS, strict=False)]
+    made += [axes.plot([], [], MARKERS[place % 7], color="0.4", label=SUBJECTS[name].title)[0] for place, name in enumerate(names)]
     figure.legend(handles=made, fontsize=7, loc="outside right upper", frameon=False)
     axes.grid(color="0.92")
-    return _save(figure, path)
-
-
-def _save(figure: Any, path: Path) -> Path:
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "suite", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None})
-    return path
+    return save(figure, path, ("svg",))[0]
 
 
 FIGURES = {"ratios": ratios, "roofline": roofline}

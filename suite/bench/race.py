@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from suite.nn import evaluating
+from suite.bench.peers import Model, Peer
+from suite.modes import evaluating
 from suite.profile.latency import TOLERANCE, Timing, measure
-from suite.profile.peers.engines import Model, Peer
 
 if TYPE_CHECKING:
     from suite.kernel import Plan

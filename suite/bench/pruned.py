@@ -9,25 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from suite.nn import prunable
+from suite.nn.selection import block_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def drop_blocks(weight: Tensor, n: int, share: float) -> None:
-    """Set to zero, in place, the `share` (0..1, rounded down to whole blocks) of 1xN blocks with the smallest L1 norm.
-
-    A block is `n` consecutive output channels of one input channel, all taps (Lin et al., "1xN Pattern for Pruning
-    Convolutional Neural Networks", Sec. 3).
-    """
-    rows = weight.detach().abs().reshape(len(weight), weight.shape[1], -1).sum(2)
-    groups = -(-len(rows) // n)
-    norms = nn.functional.pad(rows, (0, 0, 0, groups * n - len(rows))).view(groups, n, -1).sum(1)
-    lowest = norms.flatten().argsort(stable=True)[: int(share * norms.numel())]
-    keep = torch.ones(norms.numel(), dtype=torch.bool)
-    keep[lowest] = False
-    mask = keep.view_as(norms).repeat_interleave(n, 0)[: len(weight)]
-    weight.data.mul_(mask.view(*mask.shape, *[1] * (weight.dim() - 2)))
 
 
 def pruned(network: nn.Module, example: Tensor, n: int, share: float) -> nn.Module:
@@ -38,7 +23,8 @@ def pruned(network: nn.Module, example: Tensor, n: int, share: float) -> nn.Modu
     """
     network = copy.deepcopy(network)
     for layer in prunable(network, example) if share else ():
-        drop_blocks(getattr(network.get_submodule(layer.name), layer.parameter), n, share)
+        weight = getattr(network.get_submodule(layer.name), layer.parameter).data
+        weight.mul_(block_mask(weight, n, share))
     settle(network, example.shape)
     return network.eval()
 

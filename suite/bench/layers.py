@@ -16,7 +16,7 @@ from suite.kernel.plan import Native
 from suite.nn import fold
 
 if TYPE_CHECKING:
-    from suite.profile.peers import Model
+    from suite.bench.peers import Model
 
 FEWEST, MOST = 5, 100  # rounds
 
@@ -76,7 +76,7 @@ def openvino_layers(model: Model, threads: int = 1, calls: int = 20) -> dict[str
     """
     import onnx
 
-    from suite.profile.peers.engines import openvino_model
+    from suite.bench.peers import openvino_model
 
     names: dict[str, str] = {}
     for node in onnx.load_from_string(model.onnx).graph.node:

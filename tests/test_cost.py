@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from suite.cost import Cost, count
 from suite.nn import build
-from suite.profile.cost import Cost, count, thop_macs
 
 # Millions: MACs (printed digits kept), parameters.
 TOTALS = {
@@ -92,13 +92,6 @@ def test_attention_products_are_what_the_projections_leave(arch: str, macs: floa
     products = sum(layer.macs - 197 * 4 * width**2 for layer in inside)
     assert len(inside) == 12 and products == 12 * 2 * 197**2 * width
     assert round((cost.macs - products) / 1e6, 1) == macs
-
-
-@pytest.mark.parametrize(
-    ("arch", "size", "total"), [("resnet50", 224, 4135.69), ("resnet56", 32, 127.62), ("cifar_vgg16", 32, 314.59)]
-)
-def test_the_old_counter_of_published_percentages(arch: str, size: int, total: float) -> None:
-    assert round(thop_macs(*network_and_images(arch, size)) / 1e6, 2) == total
 
 
 def test_zero_weights_are_no_work() -> None:

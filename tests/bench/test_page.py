@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from suite.bench import benchmark
+from suite.bench.numbers import families, filled, shapes, speedup
+from suite.bench.page import render
 from suite.cli.report import command
 from suite.errors import UserError
-from suite.profile import bench
-from suite.report.kernel import render
-from suite.report.kernel_numbers import families, filled, shapes, speedup
 
 
 def timing(milliseconds: float, noisy: bool = False) -> dict:
@@ -27,19 +27,19 @@ def layer(name: str, share: float, milliseconds: float) -> dict:
 
 def heat(threads: int) -> dict:
     times = {"dense": 10.0, "openvino": 12.0, "onnxruntime": 11.0, "openvino bf16": 3.0}
-    for n in bench.WIDTHS:
-        times |= {bench.contender(n, share): 10.0 * (1 - share) for share in bench.SHARES if share}
+    for n in benchmark.WIDTHS:
+        times |= {benchmark.contender(n, share): 10.0 * (1 - share) for share in benchmark.SHARES if share}
     return {"threads": threads, "fastest": "onnxruntime", "timings": {name: timing(item, name == "openvino") for name, item in times.items()},
             "errors": dict.fromkeys(times, 1e-6), "precisions": {"openvino": "fp32", "onnxruntime": "fp32", "openvino bf16": "bf16"},
             "absent": {"xnnpack": "xnnpack needs ai_edge_litert, which is missing; type: pip install 'suite[peers]'"}}
 
 
 def results() -> dict:
-    layers = {f"{share:.2f}": [layer("a", share, 2 * (1.02 - share)), layer("b", share, 1.02 - share)] for share in bench.SHARES}
+    layers = {f"{share:.2f}": [layer("a", share, 2 * (1.02 - share)), layer("b", share, 1.02 - share)] for share in benchmark.SHARES}
     network = {"load": 0.1, "calls": 9, "seconds": 1.0, "macs": {"dense": 2000}, "in_plan": 1.0, "bytes": {},
                "races": {"1": heat(1), "2": heat(2)}, "layers": layers, "peak": dict.fromkeys(layers, 200.0),
                "openvino_layers": {"a": 1.5, "b": 1.5}}
-    return {"schema": bench.SCHEMA, "machine": {"cpu": "A | CPU", "cores": 2, "id": "abc", "system": "Linux x86_64"},
+    return {"schema": benchmark.SCHEMA, "machine": {"cpu": "A | CPU", "cores": 2, "id": "abc", "system": "Linux x86_64"},
             "packages": {"openvino": "1.0"}, "kernel": {"version": "1", "simd": "avx512", "digest": "123"},
             "ceilings": {"1": {"fma": 200.0, "read": {"L1": 300.0, "L2": 100.0}}, "2": {"fma": 400.0, "read": {"L1": 600.0, "L2": 200.0}}},
             "networks": {"mobilenet_v2": network}}
@@ -101,31 +101,31 @@ def test_no_results_or_strange_ones_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="schema None, not"):
         render(tmp_path)
     with pytest.raises(UserError, match="no network 'resnet21'; did you mean"):
-        bench.choose(["resnet21"])
+        benchmark.choose(["resnet21"])
 
 
 def test_a_stopped_benchmark_goes_on_and_another_kernel_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[str] = []
 
-    def subject(item: bench.Subject, *rest: object) -> dict:
+    def subject(item: benchmark.Subject, *rest: object) -> dict:
         if item.arch == "resnet56":
             raise KeyboardInterrupt
         timed.append(item.arch)
         return {"title": item.title}
 
-    monkeypatch.setattr(bench, "_subject", subject)
-    monkeypatch.setattr("suite.profile.ceilings.ceilings", lambda simd, threads: {"fma": 1.0, "read": {}})
+    monkeypatch.setattr(benchmark, "_subject", subject)
+    monkeypatch.setattr("suite.bench.ceilings.ceilings", lambda simd, threads: {"fma": 1.0, "read": {}})
     monkeypatch.setattr("suite.paths.timing_lock", lambda: tmp_path / "lock")
     path = tmp_path / "kernel" / "results.json"
     with pytest.raises(KeyboardInterrupt):
-        bench.bench(path, ["resnet20", "resnet56"])
+        benchmark.bench(path, ["resnet20", "resnet56"])
     assert list(json.loads(path.read_text())["networks"]) == ["resnet20"]
-    bench.bench(path, ["resnet20", "resnet18"])
+    benchmark.bench(path, ["resnet20", "resnet18"])
     assert timed == ["resnet20", "resnet18"]
-    bench.bench(path, ["resnet18"], again=True)
+    benchmark.bench(path, ["resnet18"], again=True)
     assert timed[2:] == ["resnet18"]
     monkeypatch.setattr("suite.kernel.VERSION", "another")
-    bench.bench(path, ["resnet50"])
+    benchmark.bench(path, ["resnet50"])
     assert list(json.loads(path.read_text())["networks"]) == ["resnet50"]
 
 

@@ -1,4 +1,9 @@
-"""The peers: how each is given a network, and how it is called."""
+"""Other engines for the same network, that the kernel's latency is compared with: how each is given it, and how it is called.
+
+Each peer gets the network with its batch normalisation folded, in its own favourite layout, with as many threads as the
+plan, and with float32 arithmetic asked for by name; the one row of another precision says so. Its output is compared with
+torch's before it is timed. Peers are optional (``pip install 'suite[peers]'``) and imported where they are used.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,7 @@ class Model:
     @cached_property
     def litert(self) -> bytes:
         """The network as a LiteRT file."""
-        from suite.profile.peers.litert import convert
+        from suite.bench.litert import convert
 
         return convert(self.network, self.image)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from suite.bench.benchmark import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
+from suite.bench.figures import FIGURES
+from suite.bench.numbers import Results, families, filled, shapes, speedup
 from suite.errors import UserError
-from suite.profile.bench import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
 from suite.record import write_text
 from suite.report.cells import MISSING, count, digits, times
-from suite.report.kernel_figures import FIGURES
-from suite.report.kernel_numbers import Results, families, filled, shapes, speedup
 from suite.report.page import embedded, plain
-from suite.report.statistics import break_even
+from suite.statistics import break_even
 
 LANES = {"avx512": 16, "avx2": 8, "portable": 4}  # floats in a vector
 
@@ -66,7 +66,7 @@ def render(folder: Path, to: Path | None = None) -> list[Path]:
     made, drawn, to = text(folder), [], to or folder
     to.mkdir(parents=True, exist_ok=True)
     for stem, results in _found(folder).items():
-        drawn += [paint(results, _names(results), to / f"{name}{stem}.svg") for name, paint in FIGURES.items()]
+        drawn += [paint(results, _names(results), to / f"{name}{stem}") for name, paint in FIGURES.items()]
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(made)
     for path in drawn:
         body = body.replace(f'src="{path.name}"', f'src="{embedded(path)}"')
