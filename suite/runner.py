@@ -14,7 +14,6 @@ from types import GeneratorType
 from typing import Any
 
 from filelock import FileLock
-from torch import nn
 
 from suite import record
 from suite.contract import Skip, options_of
@@ -76,7 +75,7 @@ class _Execution:
         self.run = Run(spec.seed, spec.scale, budget, folder, spec.source.folder, parents, device, show_progress)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None}
+        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None, "timings": [], "untimed": ""}
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -124,7 +123,7 @@ class _Execution:
         with self._timed("evaluate"):
             draw(spec, last, run)
         with self._timed("profile"):
-            self.result["profile"] = profile(spec, last, run, self.say)
+            self.result |= profile(spec, last, run, self.say)
 
     def _artifacts(self, setting: Any) -> Iterator[Any]:
         """The artifacts of ``fit``, timed; a single one is a phase of its own, so a failure after it costs no training."""
@@ -207,32 +206,21 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
         figure.savefig(run.folder / "figures" / f"{name}.png", dpi=120)
 
 
-def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | None:
-    """Cost and latency of an artifact as the record keeps them, None where the task has no probe; what else is timed is noted."""
-    from suite.profile import count, network_latency
+def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any]:
+    """The ``profile`` (None where the task has no probe), ``timings`` and ``untimed`` of an artifact as the record keeps them."""
+    from suite.profile import costs, timing
 
-    run.note(**spec.task.timings(artifact, run))
+    own = [item._asdict() for item in spec.task.timings(artifact, run)]
     probe = spec.task.probe(artifact, run)
     if probe is None:
-        return None
-    cost = count(probe.network, probe.inputs[0])
-    result = {
-        "params": cost.params, "params_nonzero": cost.params_nonzero, "bytes_dense": cost.bytes_dense, "macs": cost.macs,
-        "macs_effective": cost.macs_effective, "uncounted": list(cost.uncounted), "input": list(probe.inputs[0].shape[1:]),
-    }
+        return {"profile": None, "timings": own, "untimed": ""}
     say("    timing")
-    untimed = {**result, "bytes_packed": None, "latency": None, "kernel": None}
-    if not isinstance(probe.network, nn.Module):
-        return untimed
-    try:
-        latency, kernel = network_latency(probe.network, probe.inputs, timing_lock())
-    except RuntimeError as error:  # the plan's output differs from torch: a wrong kernel is not timed, and the run not lost
-        say(f"    {error}")
-        run.note(untimed=str(error))
-        return untimed
-    layers = kernel.pop("layers", [])
-    record.write_text(run.folder / "layers.json", json.dumps(layers, indent=1))
-    return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}
+    found = timing(probe, timing_lock())
+    if found.untimed:
+        say(f"    not timed: {found.untimed}")
+    record.write_text(run.folder / "layers.json", json.dumps(found.layers, indent=1))
+    made = {**costs(probe), "bytes_packed": found.bytes_packed, "latency": found.latency, "kernel": found.kernel}
+    return {"profile": made, "timings": own, "untimed": found.untimed}
 
 
 def draw_again(found: Record, spec: Spec) -> None:
@@ -248,7 +236,6 @@ def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Rec
     parents = {name: parent.artifact for name, parent in spec.references.items()}
     run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder, parents)
     made = profile(spec, load(spec.artifact), run, say)
-    notes = {name: item for name, item in found["notes"].items() if name != "untimed"} | run.notes
-    found = {**found, "profile": made, "notes": notes, "machine": machine()}
+    found = {**found, **made, "notes": found["notes"] | run.notes, "machine": machine()}
     record.write(found)
     return found
