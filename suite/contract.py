@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from suite.artifacts import Artifact, Figure, Probe
+    from suite.artifacts import Artifact, Figure, Probe, Timed
     from suite.data.source import Dataset
     from suite.run import Run
     from suite.settings import Setting
@@ -85,8 +85,9 @@ class Needed(NamedTuple):
 class Claim:
     """One falsifiable sentence of a paper as a check over seeds.
 
-    `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``) or a
-    dotted path into the record's profile (``"profile.latency.one.speedup"``).
+    `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``),
+    ``"timing.<what>"`` or ``"timing.<what>.<items>"`` (the ms of one of the task's ``timings``) or a dotted path into the
+    record's profile (``"profile.latency.one.speedup"``).
 
     kind ``above``: ours minus the rival's (or minus `bound`) exceeds `margin`.
     kind ``within``: ours and the rival's differ by less than `margin`.
@@ -184,12 +185,12 @@ class Task:
         """The callable and the real inputs on which cost is counted and latency is measured; None where neither applies."""
         return None
 
-    def timings(self, artifact: Artifact, run: Run) -> Mapping[str, float | str]:
-        """Notes of what else is timed, on one thread: ``<what>_ms`` or, at so many items, ``<what>_ms_<count>``.
+    def timings(self, artifact: Artifact, run: Run) -> Sequence[Timed]:
+        """What else is timed, on one thread: post-processing, a function without a network, latency at several sizes.
 
         Called after ``evaluate``, and again where a record is timed again.
         """
-        return {}
+        return ()
 
 
 class Method:

@@ -60,9 +60,10 @@ class Cost:
     uncounted: tuple[str, ...]
 
 
-def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, ...]) -> Cost:
+def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, ...], gradients: bool = False) -> Cost:
     """The cost of ``network(*inputs)`` in evaluation mode. Runs it once; on the meta device no numbers are needed
-    (then every weight counts as non-zero).
+    (then every weight counts as non-zero). With `gradients` a network may back-propagate in its forward: the backward pass's
+    MACs are counted too, on the module that asked for it.
 
     A module that does something else than MACs may declare ``cost(inputs)``, called with the tuple of its positional
     arguments, which returns a dict with any of: mul, add, xnor (single operations), bits (the storage of its
@@ -70,7 +71,7 @@ def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, .
     """
     counter = _Counter(network if isinstance(network, nn.Module) else nn.Module())
     with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.set_grad_enabled(gradients))
         stack.enter_context(evaluating(counter.network))
         # Fused attention would be one opaque operator; these make it matrix products. Both are undone on leaving.
         stack.enter_context(_slow_attention())
@@ -164,6 +165,12 @@ class _Counter(TorchDispatchMode):
             where = images if transposed else result  # each weight is used once for every pixel of it
             positions = where.numel() // where.shape[1]
             self._add(weight.numel() * positions, self._nonzero(weight) * positions)
+        elif name == "convolution_backward":
+            weight, (to_images, to_weight, _) = args[2], args[10]
+            where = args[1] if args[7] else args[0]  # transposed: the images, else the gradients of the result
+            dense = weight.numel() * (positions := where.numel() // where.shape[1])
+            effective = self._nonzero(weight) * positions * to_images + dense * to_weight  # the latter multiplies activations
+            self._add(dense * (to_images + to_weight), effective)
         elif name in _FACTORS:
             first, second = (args[place] for place in _FACTORS[name])
             batch = first.shape[0] if first.ndim == second.ndim == 3 else 1

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -25,6 +25,9 @@ from suite.plan import Plan, outcome, recorded, staleness, waits_for_timing
 from suite.record import Record
 from suite.run import Budget, Report, Run, load, save
 from suite.spec import Spec
+
+if TYPE_CHECKING:
+    from suite.profile import Measured
 
 Say = Callable[[str], None]
 
@@ -243,10 +246,15 @@ def draw_again(spec: Spec) -> None:
 
 def counted(spec: Spec, artifact: Any, run: Run) -> dict[str, Any]:
     """The cost of an artifact as the record keeps it before it is timed."""
-    from suite.profile import costs
+    from suite.profile import Measured, costs
 
     probe = spec.task.probe(artifact, run)
-    return {"profile": costs(probe) if probe else None, "untimed": record.WAITING}
+    cost = {**costs(probe), **_profiled(Measured())} if probe else None
+    return {"profile": cost, "untimed": record.WAITING}
+
+
+def _profiled(measured: Measured) -> dict[str, Any]:
+    return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
 
 
 def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
@@ -259,9 +267,9 @@ def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Re
         made["timings"] = [item._asdict() for item in spec.task.timings(artifact, run)]
         if probe := spec.task.probe(artifact, run):
             measured = timing(probe, timing_lock())
-            record.write_text(run.folder / "layers.json", json.dumps(measured.pop("layers"), indent=1))
-            made["untimed"] = measured.pop("untimed")
-            made["profile"] |= measured
+            record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
+            made["profile"] |= _profiled(measured)
+            made["untimed"] = measured.untimed
     except Exception as error:  # a trained run is kept, timed or not
         record.write_text(run.folder / "error.txt", traceback.format_exc())
         made["untimed"] = f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -220,3 +220,16 @@ def test_shared_weights_are_held_once_and_used_twice() -> None:
     other.weight = layer.weight
     cost = count(nn.Sequential(layer, other), torch.ones(1, 3))
     assert (cost.params, cost.bytes_dense, cost.macs) == (9, 36, 18)
+
+
+class Parts(NamedTuple):
+    scores: Tensor
+    size: Any
+
+
+@pytest.mark.parametrize("put", [lambda x: {"a": x}, lambda x: (x, [x, 3]), lambda x: Parts(x, None), lambda x: object()])
+def test_what_a_network_puts_out_may_be_anything(put: Any) -> None:
+    network = Function(lambda values, weight: put(values @ weight))
+    assert count(network, torch.ones(2, 3, 4)).macs == 6 * 4 * 6
+    two = count(lambda one, other: put(one @ other["right"]), (torch.ones(2, 3), {"right": torch.ones(3, 4)}))
+    assert two.macs == 2 * 3 * 4 and not two.uncounted

@@ -119,15 +119,15 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
 
 def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     """The network of a record as its task times it, and its first input."""
-    from torch import nn
+    from torch import Tensor, nn
 
     from suite.run import load
     from suite.runner import context
 
     spec = _spec(found, data)
     probe = spec.task.probe(load(spec.artifact), context(spec))
-    if probe is None or not isinstance(probe.network, nn.Module):
-        raise UserError(f"'{found['id']}' has no network that could be timed; --peers needs one.")
+    if probe is None or not isinstance(probe.network, nn.Module) or not isinstance(probe.inputs[0], Tensor):
+        raise UserError(f"'{found['id']}' has no network of one input that could be timed; --peers needs one.")
     return probe.network, probe.inputs[0]
 
 
@@ -159,11 +159,11 @@ def _record(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from suite.paths import run_folder
-    from suite.report.rows import TIMING, natural
 
-    profile, timed = found["profile"], [name for name in found["notes"] if TIMING.fullmatch(f"note.{name}")]
-    for name in sorted(timed, key=lambda name: natural(name.replace("_", " "))):
-        click.echo(f"{name} {found['notes'][name]:.3f}, timed by the task in PyTorch on one thread")
+    profile, timed = found["profile"], found.get("timings", [])
+    for item in timed:
+        items = f" of {item['items']}" if item["items"] else ""
+        click.echo(f"{item['what']}{items} {_ms({**item, 'median_ms': item['ms']})} ms, timed by the task in PyTorch on one thread")
     if timed and not profile:  # a function without a network
         return
     if not profile:
@@ -178,12 +178,13 @@ def _record(found: dict[str, Any]) -> None:
             table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
         Console().print(table)
     if not profile["latency"]:
-        raise UserError(f"'{found['id']}' was not timed: {found['notes'].get('untimed', 'its task gives no network to time')}.")
+        raise UserError(f"'{found['id']}' was not timed: {found['untimed']}.")
     for threads in ("one", "all"):
         timing = profile["latency"][threads]
         click.echo(f"{timing['threads']} thread(s): torch eager {_ms(timing['torch'])} ms, plan dense {_ms(timing['dense'])} ms, "
                    f"plan sparse {_ms(timing['sparse'])} ms, {timing['speedup']:.2f}x over dense")
-    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective; {profile['bytes_packed']:,} bytes packed")
+    packed = f"; {profile['bytes_packed']:,} bytes packed" if profile["bytes_packed"] else ""
+    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective{packed}")
     kernel = profile["kernel"]
     rest = f"; in torch: {', '.join(kernel['outside'])}" if kernel["outside"] else ""
     click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs{rest}")

@@ -6,5 +6,6 @@ from suite.profile.latency import network_latency as network_latency
 from suite.profile.machine import commit as commit
 from suite.profile.machine import machine as machine
 from suite.profile.machine import packages as packages
-from suite.profile.measure import costs as costs
-from suite.profile.measure import timing as timing
+from suite.profile.probe import Measured as Measured
+from suite.profile.probe import costs as costs
+from suite.profile.probe import timing as timing
