@@ -16,7 +16,8 @@ from typing import Any
 
 from suite import plugins, record
 from suite.contract import Method, Needed, Task, offers, options_of
-from suite.data.source import EMBEDDED, Source, digest_of, embedded, locate, of
+from suite.data.dataset import digest_of
+from suite.data.source import EMBEDDED, Source, embedded_folder, locate_data, source_of
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder, run_folder
@@ -129,7 +130,7 @@ def specs(
     if scale not in task_class.scales:
         raise UserError(f"Task '{task}' has no scale '{scale}'; it has {', '.join(task_class.scales)}.")
     judge = build(task_class, task, task_options or {}, scale, {})
-    source = locate(judge.dataset(), data, cache_folder())
+    source = locate_data(judge.dataset(), data, cache_folder())
     wanted = [_spec(task, judge, method, options, source, scale, seed) for method, options in methods for seed in seeds]
     plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [])
     for spec in plan.wanted:
@@ -160,7 +161,7 @@ def _needed(need: Needed, source: Source, scale: str, seed: int) -> Spec:
     """The run of another task that a spec on `source` rests on."""
     judge = build(plugins.load("tasks", need.task), need.task, {}, scale, {})
     if (dataset := judge.dataset()).name != source.name:
-        source = of(dataset, embedded(dataset, cache_folder()))
+        source = source_of(dataset, embedded_folder(dataset, cache_folder()))
     return _spec(need.task, judge, need.method, need.options, source, scale, seed)
 
 

@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
-import numpy as np
-
+from suite.data.dataset import Dataset, Kind
 from suite.errors import UserError
-from suite.settings import Images, Pairs
-
-Kind = Literal["embedded", "subset", "official"]
-Split = Literal["train", "test"]
 
 EMBEDDED = Path("embedded")  # as data: the embedded ones, whatever SUITE_DATA holds
 DEPTH = 2  # how many folders below the one that the user names a data set is looked for
-
-
-class Dataset(Protocol):
-    """A data set's official layout on disk, and the embedded data in the same layout."""
-
-    name: str
-    title: str
-    version: int  # of the embedded data; every change of their bytes gets a new one
-    layout: str  # the files that make a folder this data set, for messages
-    where_to_get: str  # a noun phrase: what to obtain, and from whom
-
-    def matches(self, folder: Path) -> bool:
-        """Whether `folder` itself looks like this data set, complete or not."""
-        ...
-
-    def make(self, folder: Path) -> None:
-        """Write the embedded data below the existing, empty `folder`: the same bytes on every machine."""
-        ...
-
-    def check(self, folder: Path) -> list[str]:
-        """All that is wrong with the data in `folder`, a sentence each; empty for complete data."""
-        ...
-
-    def describe(self, folder: Path) -> dict[str, str]:
-        """Counts, shapes and label ranges by split, for people; UserError where the data cannot be read."""
-        ...
-
-    def classify(self, folder: Path) -> Kind:
-        """Whether the files are the official ones, our embedded ones, or any others in the layout."""
-        ...
-
-    def counts(self, folder: Path) -> dict[str, int]:
-        """The number of images of each split; UserError where the data cannot be read."""
-        ...
-
-    def digest(self, folder: Path) -> str:
-        """SHA-256 over the contents (over names and sizes where there are very many files), in hex."""
-        ...
-
-    def read(self, folder: Path, split: Split) -> Images | Pairs:
-        """The images of a split; UserError where the data cannot be read."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,14 +31,14 @@ class Source:
     note: str = ""
 
 
-def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
+def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
     """The data to use: below `data`, else below ``SUITE_DATA``, else (and for `EMBEDDED`) the embedded data, made under `cache`.
 
     Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
     """
-    folder, note = find(dataset, data, cache)
+    folder, note = locate_folder(dataset, data, cache)
     try:
-        return of(dataset, folder, note)
+        return source_of(dataset, folder, note)
     except UserError as error:
         home = _home(dataset, cache)
         if home not in (folder, *folder.parents):
@@ -95,10 +46,10 @@ def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
 
 
-def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
-    """The folder that `locate` uses, not read yet, and its note."""
+def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
+    """The folder that `locate_data` uses, not read yet, and its note."""
     if data == EMBEDDED:
-        return embedded(dataset, cache), ""
+        return embedded_folder(dataset, cache), ""
     if data is not None:
         return found_in(dataset, data), ""
     note = ""
@@ -107,10 +58,10 @@ def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
         if folder is not None:
             return folder, ""
         note = f"SUITE_DATA holds no '{dataset.name}' ({dataset.layout}), so the embedded data is used."
-    return embedded(dataset, cache), note
+    return embedded_folder(dataset, cache), note
 
 
-def of(dataset: Dataset, folder: Path, note: str = "") -> Source:
+def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
     return Source(
         kind=dataset.classify(folder),
@@ -122,7 +73,7 @@ def of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     )
 
 
-def embedded(dataset: Dataset, cache: Path) -> Path:
+def embedded_folder(dataset: Dataset, cache: Path) -> Path:
     """The folder of the embedded data under `cache`; of several processes one makes it and the others wait."""
     home = _home(dataset, cache)
     if not home.exists():
@@ -142,7 +93,7 @@ def found_in(dataset: Dataset, data: Path) -> Path:
     return folder
 
 
-def make(dataset: Dataset, folder: Path) -> None:
+def write_embedded(dataset: Dataset, folder: Path) -> None:
     """Write the embedded data to `folder`, which must be new or empty: all of it or nothing.
 
     Raises UserError where the folder holds something or cannot be written.
@@ -162,26 +113,6 @@ def make(dataset: Dataset, folder: Path) -> None:
         ) from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
-
-
-def spread(labels: np.ndarray, classes: int) -> str:
-    """The range of `labels` (N,) and how evenly the classes are filled, for people."""
-    each = np.bincount(labels, minlength=classes)
-    few, many = each.min(), each.max()
-    return f"labels {labels.min()} to {labels.max()}, {few if few == many else f'{few} to {many}'} images of each class"
-
-
-def digest_of(files: dict[str, Path], contents: bool = True) -> str:
-    """SHA-256 over the sorted names of `files` with their contents, or with their sizes alone, in hex."""
-    total = hashlib.sha256()
-    for name in sorted(files):
-        if contents:
-            with files[name].open("rb") as file:
-                part = hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            part = str(files[name].stat().st_size)
-        total.update(f"{name}\0{part}\n".encode())
-    return total.hexdigest()
 
 
 def _home(dataset: Dataset, cache: Path) -> Path:
@@ -223,4 +154,4 @@ def _make_once(dataset: Dataset, home: Path) -> None:
         for left in home.parent.glob(f".{home.name}.making-*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         if not home.exists():
-            make(dataset, home)
+            write_embedded(dataset, home)
