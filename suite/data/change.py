@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple
 
 from suite.data.dataset import MARK, Dataset
 from suite.data.embedded import street
-from suite.data.embedded.png import png
+from suite.data.embedded.writing import png
 from suite.data.pairs import Greys, Pair, PairImages, pair_images
 from suite.data.pictures import picture_files
 from suite.errors import UserError, nearest

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from suite.data.dataset import Dataset
 from suite.data.embedded import procedural
-from suite.data.embedded.pickles import pickled
+from suite.data.embedded.writing import pickled
 from suite.data.pickles import load_pickle
-
-if TYPE_CHECKING:
-    from suite.data.images import StoredImages
+from suite.data.pictures import Stored
 
 VALUES = 3 * 32 * 32  # of one image
 PAGE = "the CIFAR page of the University of Toronto (www.cs.toronto.edu/~kriz/cifar.html)"
@@ -76,20 +74,17 @@ class _Cifar(Dataset):
     def files(self, folder: Path) -> dict[str, Path]:
         return {name: folder / name for name in self.md5}
 
-    def read(self, folder: Path, split: str) -> StoredImages:
+    def read(self, folder: Path, split: str) -> Stored:
         """The images of a split with their labels (CIFAR-100: the fine ones), in the files' order."""
         import torch
 
-        from suite.data.images import StoredImages
-
         pixels, labels = map(np.concatenate, zip(*(self._batch(folder, name) for name in self.batches[split]), strict=True))
-        return StoredImages(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.from_numpy(labels))
+        return Stored(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.from_numpy(labels))
 
     def _batch(self, folder: Path, name: str) -> _Batch:
         """One file; UserError for missing keys, a wrong shape or type, unequal lengths, labels out of range."""
-        shown, content = f"{folder.name}/{name}", self._load(folder, name)
-        if missing := sorted({"data", *self.labels} - content.keys()):
-            raise self.damaged(f"'{shown}' lacks {' and '.join(map(repr, missing))}")
+        shown = f"{folder.name}/{name}"
+        content = load_pickle(folder / name, shown, ["data", *self.labels])
         pixels = content["data"]
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (VALUES,)):
             found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -101,22 +96,13 @@ class _Cifar(Dataset):
         return _Batch(pixels, columns[0])
 
     def class_names(self, folder: Path) -> list[str]:
-        content = self._load(folder, self.meta)
-        found = [content.get(key) for key in self.names.values()]
+        content = load_pickle(folder / self.meta, f"{folder.name}/{self.meta}", self.names.values())
+        found = [content[key] for key in self.names.values()]
         for key, names, count in zip(self.names.values(), found, self.labels.values(), strict=True):
             if not isinstance(names, list) or len(names) != count:
                 what = f"{len(names)} entries" if isinstance(names, list) else "no list"
                 raise self.damaged(f"'{key}' in '{folder.name}/{self.meta}' has {what}, expected {count} names")
-        return [str(name) for name in found[0] or []]
-
-    def _load(self, folder: Path, name: str) -> dict[str, Any]:
-        shown = f"{folder.name}/{name}"
-        if not (folder / name).is_file():
-            raise self.damaged(f"'{shown}' is missing")
-        content = load_pickle(folder / name, shown)
-        if not isinstance(content, dict):
-            raise self.damaged(f"'{shown}' holds a '{type(content).__name__}', expected a dictionary")
-        return content
+        return [str(name) for name in found[0]]
 
 
 class Cifar10(_Cifar):

@@ -19,7 +19,7 @@ from suite.data import masks
 from suite.data.annotations import problem_of
 from suite.data.dataset import Dataset
 from suite.data.embedded import outlines, scenes
-from suite.data.embedded.png import png
+from suite.data.embedded.writing import png
 from suite.data.pictures import PictureCache, Pictures, pixels_of, shown
 from suite.errors import UserError
 
@@ -100,14 +100,10 @@ class Coco(Dataset):
                 high, wide, _ = scene.pixels.shape
                 images.append({"id": number, "file_name": path.name, "height": high, "width": wide})
                 annotations += [_annotation(thing, number, len(annotations) + row) for row, thing in enumerate(scene.things, 1)]
-            categories = [
-                {"id": identity, "name": title, "supercategory": title.split()[-1]}
-                for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)
-            ]
-            content = {
-                "info": {"description": f"embedded scenes, version {self.version}"}, "images": images, "annotations": annotations,
-                "categories": categories,
-            }  # fmt: skip
+            categories = [{"id": identity, "name": title, "supercategory": title.split()[-1]}
+                          for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)]
+            content = {"info": {"description": f"embedded scenes, version {self.version}"},
+                       "images": images, "annotations": annotations, "categories": categories}
             _file(folder, split).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
 
     def class_names(self, folder: Path) -> list[str]:
@@ -126,10 +122,8 @@ class Coco(Dataset):
         content = self._content(folder, split)
         named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
         if named[0] != named[1]:
-            raise UserError(
-                f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
-                f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list of categories."
-            )
+            raise UserError(f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
+                            f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list.")
         annotations: dict[int, list[dict[str, Any]]] = {}
         for item in content["annotations"]:
             annotations.setdefault(item["image_id"], []).append(item)
@@ -182,10 +176,7 @@ def _annotation(thing: scenes.Thing, image: int, identity: int) -> dict[str, Any
     """COCO's entry of an embedded object: polygons, or run lengths for crowds and masks with holes."""
     rows, columns = (np.flatnonzero(thing.mask.any(axis)).tolist() for axis in (1, 0))
     return {
-        "id": identity,
-        "image_id": image,
-        "category_id": scenes.CATEGORY_IDS[thing.category],
-        "iscrowd": int(thing.crowd),
+        "id": identity, "image_id": image, "category_id": scenes.CATEGORY_IDS[thing.category], "iscrowd": int(thing.crowd),
         "area": float(thing.mask.sum()),
         "bbox": [float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)],
         "segmentation": (None if thing.crowd else outlines.polygons(thing.mask)) or outlines.runs(thing.mask),

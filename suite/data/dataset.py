@@ -73,8 +73,12 @@ class Dataset:
 
     def summary(self, found: Any, names: Sequence[str]) -> str:
         """One line about what `read` gave, for people; `names` are the classes'."""
-        each = f", {spread(np.asarray(found.labels), len(names))}" if names else ""
-        return f"{len(found)} {self.items}{each}"
+        if not names:
+            return f"{len(found)} {self.items}"
+        labels = np.asarray(found.labels)
+        each = np.bincount(labels, minlength=len(names))
+        filled = f"{each.min()} to {each.max()}" if each.min() < each.max() else each.min()
+        return f"{len(found)} {self.items}, labels {labels.min()} to {labels.max()}, {filled} images of each class"
 
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
         """What `check` calls first: each raises UserError where a part of the data is wrong."""
@@ -120,7 +124,8 @@ class Dataset:
     def unofficial(self, folder: Path) -> list[str]:
         """The names of the files whose MD5 sum is not the official one."""
         files = self.files(folder) if self.md5 else {}
-        return [name for name, md5 in self.md5.items() if _sum_of(files[name], _md5) != md5]
+        algorithm = partial(hashlib.md5, usedforsecurity=False)
+        return [name for name, md5 in self.md5.items() if _sum_of(files[name], algorithm) != md5]
 
     def counts(self, folder: Path) -> dict[str, int]:
         """The number of items of each split; UserError where the data cannot be read."""
@@ -178,11 +183,19 @@ def refusals(calls: Iterable[Callable[[], object]]) -> list[str]:
         return [sentence for sentence in dict.fromkeys(threads.map(refusal, calls)) if sentence]
 
 
-def spread(labels: np.ndarray, classes: int) -> str:
-    """The range of `labels` (N,) and how evenly the classes are filled, for people."""
-    each = np.bincount(labels, minlength=classes)
-    few, many = each.min(), each.max()
-    return f"labels {labels.min()} to {labels.max()}, {few if few == many else f'{few} to {many}'} images of each class"
+def near(folder: Path, name: str) -> Path | None:
+    """The file or folder `name` in `folder` or one of the two above it, or in a folder in these, or in ``data/`` of any.
+
+    The nearest one; UserError where two are equally near.
+    """
+    for home in (folder, *folder.absolute().parents[:2]):
+        for pattern in (name, f"data/{name}", f"*/{name}", f"*/data/{name}"):
+            found = sorted(home.glob(pattern))
+            if len(found) > 1:
+                raise UserError(f"'{home}' holds '{name}' more than once: '{found[0]}' and '{found[1]}'; leave only one there.")
+            if found:
+                return found[0]
+    return None
 
 
 def digest_of(files: Mapping[str, Path], contents: bool = True) -> str:
@@ -197,7 +210,3 @@ def digest_of(files: Mapping[str, Path], contents: bool = True) -> str:
 def _sum_of(path: Path, algorithm: Callable[[], Any]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)

@@ -84,14 +84,14 @@ class AstarHar(Dataset):
 
         if split not in SPLITS:
             raise UserError(f"There is no split '{split}' of {self.title}{nearest(split, SPLITS)}.")
-        arrays = self.load_arrays(folder / FILE)
+        arrays, shown = self.load_arrays(folder / FILE), f"in '{FILE}'"
         values = self._values(arrays, split)
-        labels = self._whole(arrays, split, "y", len(values), MOST_CLASSES)
+        labels = self.whole_numbers(self._column(arrays, split, "y"), f"'{split}_y' {shown}", len(values), MOST_CLASSES)
         if split == "test" and len(unknown := np.setdiff1d(labels, self._column(arrays, "train", "y"))):
             raise self.damaged(f"Label {unknown[0]} is in the test split of '{FILE}' and not in the training split")
         worn = None
-        if f"{split}_subject" in arrays:
-            worn = torch.from_numpy(self._whole(arrays, split, "subject", len(values), 1 << 62))
+        if (key := f"{split}_subject") in arrays:
+            worn = torch.from_numpy(self.whole_numbers(arrays[key], f"'{key}' {shown}", len(values), 1 << 62))
         return Windows(torch.from_numpy(values[:, None]), torch.from_numpy(labels), worn)
 
     def class_names(self, folder: Path) -> list[str]:
@@ -113,10 +113,6 @@ class AstarHar(Dataset):
             raise self.damaged(f"Window {window} of the {split} split in '{FILE}' is {values[window, channel, sample]} in channel "
                                f"{channel} at sample {sample}, expected finite numbers")
         return values
-
-    def _whole(self, arrays: Mapping[str, np.ndarray], split: str, what: str, count: int, below: int) -> np.ndarray:
-        """A column of whole numbers, one for each of `count` windows."""
-        return self.whole_numbers(self._column(arrays, split, what), f"'{split}_{what}' in '{FILE}'", count, below)
 
     def _column(self, arrays: Mapping[str, np.ndarray], split: str, what: str) -> np.ndarray:
         for key in (f"{split}_{what}", f"{split}{what}"):

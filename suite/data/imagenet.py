@@ -28,10 +28,8 @@ class ImageNet(Dataset):
     title = "ImageNet-1k (ILSVRC 2012)"
     version = procedural.VERSION
     layout = "a folder with train/<synset>/ and val/<synset>/"
-    where_to_get = (
-        "the official archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, "
-        "sorted into train/<synset>/ and val/<synset>/"
-    )
+    where_to_get = ("the official archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, "
+                    "sorted into train/<synset>/ and val/<synset>/")
     items = "images of different sizes"
     official_counts = ({"train": 1_281_167, "test": 50_000},)
     embedded_classes = procedural.SYNSETS
@@ -80,19 +78,15 @@ class ImageNet(Dataset):
         classes = _folders(where)
         if not classes:
             found = f"{len(picture_files(where))} images but no class folders" if picture_files(where) else "no class folders"
-            raise UserError(
-                f"'{shown}' holds {found}; sort its images into {where.name}/<synset>/ by the ground truth of the "
-                "official development kit ILSVRC2012_devkit_t12.tar.gz."
-            )
+            raise UserError(f"'{shown}' holds {found}; sort its images into {where.name}/<synset>/ by the ground truth of the "
+                            "official development kit ILSVRC2012_devkit_t12.tar.gz.")
         paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
             images = picture_files(where / name)
             if not images:
-                raise UserError(
-                    f"The class folder '{shown}/{name}' holds no image ({', '.join(ENDINGS)}); copy its images again, "
-                    "or delete the folder from train and val."
-                )
+                raise UserError(f"The class folder '{shown}/{name}' holds no image ({', '.join(ENDINGS)}); copy its images again, "
+                                "or delete the folder from train and val.")
             paths += images
             labels += [label] * len(images)
         return folder_images(paths, torch.tensor(labels), self.size, train=split == "train")

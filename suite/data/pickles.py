@@ -10,12 +10,15 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.errors import UserError
+
+AGAIN = "copy or unpack the official file again."
 
 
 class _Refused(Exception):
@@ -102,30 +105,31 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"a '{type(value).__name__}'")
 
 
-def load_pickle(path: Path, shown: str) -> Any:
-    """The content of a pickle of Python 2 or 3: dictionaries, lists, text, numbers and arrays.
+def load_pickle(path: Path, shown: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The dictionary in a pickle of Python 2 or 3, of dictionaries, lists, text, numbers and arrays, with `keys` in it.
 
     A file that ``torch.save`` wrote is read as the pickle within it. `shown` is how messages call the file. Raises UserError
-    for a file that is cut off or no pickle, and for one that names anything but what an array needs; nothing in the file is
-    ever called.
+    for a file that is cut off or holds something else, and for one that names anything but what an array needs; nothing in
+    the file is ever called.
     """
     try:
         # From memory: a damaged length then asks for no more than there is.
-        return _plain(_Unpickler(io.BytesIO(_pickle_in(path)), encoding="bytes").load())
+        found = _plain(_Unpickler(io.BytesIO(_pickle_in(path)), encoding="bytes").load())
     except _Refused as refused:
-        raise UserError(
-            f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
-            "the official file instead."
-        ) from None
+        raise UserError(f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
+                        "the official file instead.") from None
     except FileNotFoundError:
         raise UserError(f"'{shown}' is missing; get the official archive and unpack all of it.") from None
     except OSError as error:
         raise UserError(f"'{shown}' cannot be read ({error.strerror}); check the file and its permissions.") from None
     except Exception as error:  # pickle.Unpickler raises nearly anything on damaged bytes
-        raise UserError(
-            f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {_first_line(error)}); copy or unpack "
-            "the official file again."
-        ) from None
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UserError(f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {reason}); {AGAIN}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"'{shown}' holds a '{type(found).__name__}', expected a dictionary; {AGAIN}")
+    if missing := sorted(set(keys) - found.keys()):
+        raise UserError(f"'{shown}' lacks {' and '.join(map(repr, missing))}; {AGAIN}")
+    return found
 
 
 def _pickle_in(path: Path) -> bytes:
@@ -135,7 +139,3 @@ def _pickle_in(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         return archive.read(name)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,13 +1,13 @@
-"""Pictures in files, decoded when they are asked for."""
+"""Pictures in files, decoded when they are asked for, and samples of one shape in memory."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from suite.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif")
 MEMORY = 1 << 30  # bytes of decoded pictures that a set may keep
@@ -49,11 +49,6 @@ class Pictures:
     files: Sequence[Any]
     cache: PictureCache
 
-    @classmethod
-    def of(cls, files: Sequence[Path]) -> Pictures:
-        """Colour pictures of any size."""
-        return cls(files, PictureCache(pixels_of, len(files)))
-
     def __len__(self) -> int:
         return len(self.files)
 
@@ -64,6 +59,25 @@ class Pictures:
     def parts(self) -> list[Callable[[], object]]:
         """A call for each picture that raises UserError where it is damaged; nothing is kept."""
         return [partial(self.cache.decode, file) for file in self.files]
+
+
+@dataclass
+class Stored:
+    """Samples in memory (:class:`suite.settings.Images`): `values` (N, C, H, W), uint8 for pictures, and `labels` int64 (N,)."""
+
+    values: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
+        """The stored values at `index` (B,); nothing is drawn from `generator`."""
+        return self.values.index_select(0, index)
+
+    def subset(self, index: Tensor) -> Self:
+        """A copy of the samples at `index`, in that order."""
+        return replace(self, values=self.values.index_select(0, index), labels=self.labels.index_select(0, index))
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -63,14 +63,7 @@ def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Pat
 
 def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
-    return Source(
-        kind=dataset.classify(folder),
-        name=dataset.name,
-        folder=folder,
-        counts=dataset.counts(folder),
-        digest=dataset.digest(folder),
-        note=note,
-    )
+    return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
 
 
 def embedded_folder(dataset: Dataset, cache: Path) -> Path:
@@ -86,10 +79,8 @@ def found_in(dataset: Dataset, data: Path) -> Path:
     folder = _search(dataset, data)
     if folder is None:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
-        raise UserError(
-            f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
-            f"get {dataset.where_to_get}, or type --data embedded to use the embedded data."
-        )
+        raise UserError(f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
+                        f"get {dataset.where_to_get}, or type --data embedded to use the embedded data.")
     return folder
 
 
@@ -107,10 +98,8 @@ def write_embedded(dataset: Dataset, folder: Path) -> None:
         making.rename(folder)
     except OSError as error:
         full = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
-        raise UserError(
-            f"The embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
-            "another folder (--to, or SUITE_CACHE for the cache)."
-        ) from None
+        raise UserError(f"The embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
+                        "another folder (--to, or SUITE_CACHE for the cache).") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
 
@@ -147,9 +136,8 @@ def _make_once(dataset: Dataset, home: Path) -> None:
         home.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(home.with_name(f".{home.name}.lock")).acquire()
     except OSError as error:
-        raise UserError(
-            f"The cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another folder."
-        ) from None
+        raise UserError(f"The cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another "
+                        "folder.") from None
     with held:
         for left in home.parent.glob(f".{home.name}.making-*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from suite.data import source
 from suite.data.cifar import Cifar10, Cifar100
-from suite.data.embedded.pickles import pickled
+from suite.data.embedded.writing import pickled
 from suite.data.imagenet import ImageNet
 from suite.data.source import Source
 

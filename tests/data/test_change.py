@@ -14,7 +14,7 @@ from PIL import Image
 from suite.data import source
 from suite.data.change import ChangeData
 from suite.data.embedded import street as rendered
-from suite.data.embedded.png import png
+from suite.data.embedded.writing import png
 from suite.errors import UserError
 
 # Of version 1, over the pixels of both splits. Another digest means other data: raise rendered.VERSION with it.

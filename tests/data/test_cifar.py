@@ -14,7 +14,7 @@ import torch
 from suite.data import source
 from suite.data.cifar import Cifar10, Cifar100
 from suite.data.embedded import procedural
-from suite.data.embedded.pickles import pickled
+from suite.data.embedded.writing import pickled
 from suite.errors import UserError
 
 CIFAR10, CIFAR100 = Cifar10(), Cifar100()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.data.embedded.pickles import pickled
+from suite.data.embedded.writing import pickled
 from suite.data.pickles import load_pickle
 from suite.errors import UserError
 

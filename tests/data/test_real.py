@@ -10,6 +10,7 @@ import torch
 
 from suite.data import source
 from suite.data.cifar import Cifar10, Cifar100
+from suite.data.cifar10n import Cifar10N
 from suite.data.coco import Coco
 from suite.data.dataset import Dataset
 from suite.data.har import AstarHar
@@ -17,7 +18,7 @@ from suite.data.imagenet import ImageNet
 from suite.errors import UserError
 
 STANDING = os.environ.get("SUITE_DATA", "")
-DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar100(), Coco(), ImageNet(64))
+DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), ImageNet(64))
 
 
 def real(dataset: Dataset) -> source.Source:
@@ -41,7 +42,7 @@ def test_cifar10_labels_fit_the_pictures() -> None:
     found = real(Cifar10())
     images = Cifar10().read(found.folder, "train")
     assert len(images) == found.counts["train"]
-    blue_minus_red = (images.pixels[:, 2].float() - images.pixels[:, 0].float()).mean((1, 2))
+    blue_minus_red = (images.values[:, 2].float() - images.values[:, 0].float()).mean((1, 2))
     by_class = [blue_minus_red[images.labels == label].mean().item() for label in range(10)]
     assert {by_class.index(value) for value in sorted(by_class)[-2:]} == {0, 8}  # airplanes and ships: sky and sea
 
