@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from suite.artifacts import Artifact, Figure, Probe, Timed
-    from suite.data.source import Dataset
+    from suite.data.dataset import Dataset
     from suite.run import Run
     from suite.settings import Setting
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from suite import plugins, record
 from suite.contract import Needed, Role, Task, offers, options_of
-from suite.data.source import EMBEDDED, Source, locate, nearby
+from suite.data.source import EMBEDDED, Source, locate_data, locate_needed
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder
@@ -69,7 +69,7 @@ def specs(
     not there.
     """
     judge = _task(task, task_options or {}, scale)
-    source = locate(judge.dataset(), data, cache_folder())
+    source = locate_data(judge.dataset(), data, cache_folder())
     shared = _Conditions(data, device, threads)
     wanted = [_spec(task, judge, method, options, source, scale, seed, shared) for method, options in methods for seed in seeds]
     plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [])
@@ -129,7 +129,7 @@ def _needed(need: Needed, source: Source, scale: str, seed: int, shared: _Condit
     seed = need.seed if need.seed is not None else 0 if need.role == "judge" else seed
     task = _task(need.task, {}, scale)
     if (dataset := task.dataset()).name != source.name:
-        source = nearby(dataset, shared.data, cache_folder())
+        source = locate_needed(dataset, shared.data, cache_folder())
     return _spec(need.task, task, need.method, need.options, source, scale, seed, shared, above)
 
 

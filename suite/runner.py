@@ -125,7 +125,7 @@ class _Execution:
         for name, parent in spec.needs.items():
             if not parent.artifact.exists():
                 raise RuntimeError(f"its {spec.needed_as[name]} {parent.id} did not finish")
-        artifact, steps = None, []
+        artifact, steps = None, list[dict[str, float]]()
         for last, scores in judged(spec, run, self._timed):
             artifact, steps = last, [*steps, _checked(scores, spec)]
         if artifact is None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from suite.contract import Method, Role, Task, options_of
-from suite.data.source import Source, digest_of
+from suite.data.dataset import digest_of
+from suite.data.source import Source
 from suite.options import build
 from suite.paths import run_folder
 

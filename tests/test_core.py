@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from suite import options, plan, plugins, record
 from suite.contract import Method, option
-from suite.data import procedural
+from suite.data.embedded import procedural
 from suite.errors import UserError
 from suite.run import Budget, Run, hashed
 

@@ -13,7 +13,7 @@ from suite.errors import UserError
 def training_options(command: Any) -> Any:
     """The options of every command that trains: where, on how many threads each, and how many runs side by side."""
     for option in (
-        click.option("--jobs", type=click.IntRange(1), help="Runs side by side (default: physical cores); no number depends on it."),
+        click.option("--jobs", type=click.IntRange(1), help="Runs side by side (default: all cores); no number depends on it."),
         click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
                      help="Threads of each training; part of the record, as another number gives another network."),
         click.option("--device", default="cpu", show_default=True, help="Where to train; latency is always the CPU's."),

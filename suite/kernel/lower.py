@@ -29,7 +29,6 @@ from suite.kernel.graph import (
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, arguments, engine, signature
-from suite.modes import evaluating
 from suite.nn import PadShortcut
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")

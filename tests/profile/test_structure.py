@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from suite.profile.pruned import drop_blocks
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -13,7 +14,6 @@ from suite import kernel
 from suite.nn import build
 from suite.paths import cache_folder
 from suite.profile import structure
-from suite.profile.pruned import drop_blocks
 from suite.profile.structure import latency
 
 

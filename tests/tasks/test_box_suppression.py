@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from suite.artifacts import Candidates
 from suite.cli.profile import command as profile
-from suite.data import find, source
+from suite.data import source
+from suite.data.coco import Coco
 from suite.errors import UserError
 from suite.paths import cache_folder
 from suite.plan import specs
@@ -66,8 +67,8 @@ def test_proposals_are_of_one_class(suite_home):
 
 
 def test_candidates_from_a_file(suite_home, tmp_path):
-    dataset = find("coco")
-    truth = dataset.read(source.embedded(dataset, cache_folder()), "test").truth()
+    dataset = Coco()
+    truth = dataset.read(source.embedded_folder(dataset, cache_folder()), "test").truth()
     found = []
     for item in truth["annotations"]:
         if not item["iscrowd"]:

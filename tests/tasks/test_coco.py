@@ -7,7 +7,8 @@ import importlib
 import pytest
 
 from suite.artifacts import Detector, Timed
-from suite.data import find, source
+from suite.data import source
+from suite.data.coco import Coco
 from suite.nn import NarrowResNet
 from suite.nn.detection import Body, retinanet
 from suite.paths import cache_folder
@@ -18,8 +19,8 @@ task = importlib.import_module("suite.tasks._coco")
 
 @pytest.fixture
 def scenes(suite_home):
-    dataset = find("coco")
-    return dataset.read(source.embedded(dataset, cache_folder()), "test")
+    dataset = Coco()
+    return dataset.read(source.embedded_folder(dataset, cache_folder()), "test")
 
 
 @pytest.mark.parametrize("masks", [False, True])

@@ -1,8 +1,7 @@
 """The embedded scenes: several textured objects of any size over each other on clutter, with their visible masks.
 
 A category is a pair of a silhouette and a texture, either of which tells it. Pieces of clutter have other silhouettes and
-textures and no label. Like :mod:`suite.data.procedural`, the bytes are the same on every machine: raw PCG64 numbers,
-and only +, -, *, / and square roots on float32.
+textures and no label. The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from suite.data.procedural import SHAPES, TEXTURES, Draw
-from suite.data.source import Split
+from suite.data.embedded.drawing import SHAPES, TEXTURES, Array, Draw, levels, painted, turned
 
 VERSION = 2  # a change of any byte below gets a new one
 
@@ -25,9 +23,6 @@ CATEGORIES = tuple(f"{texture} {shape}" for shape, texture in OBJECTS)
 CATEGORY_IDS = (1, 2, 4, 7, 8, 11)  # with gaps, like COCO's own
 LEAST_VISIBLE = 0.4  # share of an object that later ones must leave to be seen
 LEAST_PIXELS = 30
-
-Array = np.ndarray
-
 
 class Thing(NamedTuple):
     """One annotation: the row of its category, its visible pixels bool (H, W), and whether it is a crowd."""
@@ -44,7 +39,7 @@ class Scene(NamedTuple):
     things: list[Thing]
 
 
-def scenes(split: Split, count: int | None = None) -> Iterator[Scene]:
+def draw_scenes(split: str, count: int | None = None) -> Iterator[Scene]:
     """The first `count` scenes of a split (all of them by default)."""
     draw = Draw(VERSION, 2017, ("train", "test").index(split))
     for number in range(COUNTS[split] if count is None else count):
@@ -63,7 +58,7 @@ class _Canvas:
         name = names[int(draw.integers(len(names), 1)[0])]
         shift = draw.uniform(0, 1, 2, 1, 1)
         pattern = TEXTURES[name](u * periods + shift[0], v * periods + shift[1])
-        self.pixels = _colours(pattern, draw, (0.15, 0.65), (0.0, 0.25))
+        self.pixels = painted(pattern[None], draw, (0.15, 0.65), (0.0, 0.25))[0]
         self.owner = np.zeros((high, wide), np.int16)  # 0 is the background
         self.sizes = [1]  # pixels of each object inside the picture, covered or not
 
@@ -81,7 +76,8 @@ class _Canvas:
         distance = SHAPES[shape](u, v) * radius
         p, q = _turned(u, v, draw)
         periods, shift = draw.uniform(1.3, 2.1, 1, 1), draw.uniform(0, 1, 2, 1, 1)
-        paint = _colours(TEXTURES[texture](p * periods + shift[0], q * periods + shift[1]), draw, (0.3, 0.9), contrast)
+        pattern = TEXTURES[texture](p * periods + shift[0], q * periods + shift[1])
+        paint = painted(pattern[None], draw, (0.3, 0.9), contrast)[0]
         mask = distance < 0
         window = np.s_[top:bottom, left:right]
         if not self._may(mask, window):
@@ -106,8 +102,7 @@ class _Canvas:
         draw, (_, high, wide) = self.draw, self.pixels.shape
         across, _ = _turned(*_grid(0, high, 0, wide), draw)
         light = draw.uniform(0.75, 1.15, 1, 1) + draw.uniform(0, 0.5, 1, 1) * (across / np.float32(wide) - np.float32(0.5))
-        lit = np.clip(self.pixels * light + np.float32(noise) * draw.noise(3, high, wide), 0, 1)
-        return (lit * np.float32(255) + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0)
+        return levels(self.pixels * light + np.float32(noise) * draw.noise(3, high, wide)).transpose(1, 2, 0)
 
     def _may(self, mask: Array, window: tuple[slice, slice]) -> bool:
         if mask.sum() < LEAST_PIXELS:
@@ -173,15 +168,6 @@ def _grid(top: int, bottom: int, left: int, right: int) -> tuple[Array, Array]:
 
 
 def _turned(x: Array, y: Array, draw: Draw) -> tuple[Array, Array]:
-    """`x` and `y` rotated by a random angle, (H, W); its half's tangent is drawn, as there is no exact sine."""
-    t = draw.uniform(-1, 1, 1, 1)
-    cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
-    back = np.where(draw.integers(2, 1, 1) == 1, np.float32(-1), np.float32(1))
-    return back * (cos * x + sin * y), back * (cos * y - sin * x)
-
-
-def _colours(pattern: Array, draw: Draw, middle: tuple[float, float], contrast: tuple[float, float]) -> Array:
-    """`pattern` (H, W) of -1 to 1 as a mixture of two colours whose mean and difference lie in the ranges, (3, H, W)."""
-    mean = draw.uniform(*middle, 3, 1, 1)
-    sign = np.where(draw.integers(2, 3, 1, 1) == 1, np.float32(1), np.float32(-1))
-    return mean + np.float32(0.5) * sign * draw.uniform(*contrast, 3, 1, 1) * pattern[None]
+    """`x` and `y` rotated by a random angle, (H, W)."""
+    u, v = turned(x, y, draw, 1)
+    return u[0], v[0]

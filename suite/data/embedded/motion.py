@@ -6,7 +6,7 @@ pace, a vigour, an own way the sensor is mounted, a gyroscope's bias. Activities
 in little (climbing up and down, lunges and squats). How often they occur follows A*HAR's 20-class release: the most
 frequent has fourteen times the windows of the rarest.
 
-The bytes must be the same on every machine: as in :mod:`suite.data.procedural`, numbers are PCG64's raw output and
+The bytes must be the same on every machine: as in :mod:`suite.data.embedded.drawing`, numbers are PCG64's raw output and
 signals come from +, -, *, / and square roots of float32 alone, so a sine is two parabolas.
 """
 
@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from suite.data.procedural import Draw
-from suite.data.source import Split
+from suite.data.embedded.drawing import Array, Draw, cosine_sine
 
 VERSION = 1  # a change of any byte below gets a new one
 
@@ -27,9 +26,6 @@ SUBJECTS = {"train": tuple(range(1, 13)), "test": (21, 22, 23, 24)}
 TEST_WINDOWS = 15  # of every activity and subject: a balanced test set, as the paper's
 NOISE = (0.06, 9.0)  # deviation of the sensors' noise in g and in degrees per second
 TAPS = 32  # of the low-pass filter, either side
-
-Array = np.ndarray  # float32
-
 
 class Activity(NamedTuple):
     """One activity. Vectors are along the sensor's x, y, z."""
@@ -85,7 +81,7 @@ class Recorded(NamedTuple):
     subjects: np.ndarray
 
 
-def recordings(split: Split) -> Recorded:
+def recordings(split: str) -> Recorded:
     """The windows of all recordings of a split, subject by subject, in the order of time.
 
     Channels as in A*HAR: gyroscope x y z in degrees per second, low-passed accelerometer x y z in g, what the filter
@@ -147,7 +143,7 @@ def _turned(signals: Array, halves: Array) -> Array:
     """`signals` (3, T) rotated about x, then y, then z by angles whose halves have the tangents `halves` (3,)."""
     rows = list(signals)
     for axis, t in enumerate(halves[:, None]):  # arrays: with scalars, NumPy 1 would go on in float64
-        cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
+        cos, sin = cosine_sine(t)
         one, two = (axis + 1) % 3, (axis + 2) % 3
         rows[one], rows[two] = cos * rows[one] - sin * rows[two], sin * rows[one] + cos * rows[two]
     return np.stack(rows)

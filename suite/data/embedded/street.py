@@ -5,7 +5,7 @@ appear, disappear or are exchanged for others, and most stay. All else changes t
 zooms a little, the light differs in strength, colour and direction, and each picture has its own blur and noise. The
 mask marks where a changed object is seen in either picture.
 
-The bytes are the same on every machine, see `suite.data.procedural`.
+The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from suite.data.procedural import SHAPES, TEXTURES, Array, Draw
+from suite.data.embedded.drawing import SHAPES, TEXTURES, Array, Draw, blurred, levels, plane, rotated, shaped, textured
 
 VERSION = 1  # a change of any byte below gets a new one
 
 SIZE = 64
-COUNT = {"train": 800, "test": 200}
+COUNTS = {"train": 800, "test": 200}
 KINDS = ("appear", "disappear", "exchange")
 GRID = 3
 CHUNK = 50  # scenes drawn at once; part of the format
@@ -28,11 +28,7 @@ STILL, EMPTY = 3, 4  # what may be in a cell besides the kinds of change
 # Shares of cells in 20ths: appear, disappear and exchange (together 5), an object that stays, nothing.
 STILL_SHARE, EMPTY_SHARE = 9, 6
 
-_SHAPES = tuple(SHAPES.values())
-_TEXTURES = tuple(TEXTURES.values())
-
-
-class Scenes(NamedTuple):
+class DrawnPairs(NamedTuple):
     """`first` and `second` uint8 (N, S, S, 3), `mask` uint8 (N, S, S) of 0 and 255 (changed)."""
 
     first: np.ndarray
@@ -62,14 +58,14 @@ class _View(NamedTuple):
     soft: Array  # (N, 1, 1, 1)
 
 
-def scenes(split: str, kinds: tuple[str, ...] = KINDS) -> Iterator[Scenes]:
+def draw_pairs(split: str, kinds: tuple[str, ...] = KINDS) -> Iterator[DrawnPairs]:
     """The pairs of a split in chunks; where something changes, it does so in one of `kinds`."""
-    draw = Draw(VERSION, 2000, *(KINDS.index(kind) for kind in kinds), 10 + sorted(COUNT).index(split))
-    for _ in range(COUNT[split] // CHUNK):
+    draw = Draw(VERSION, 2000, *(KINDS.index(kind) for kind in kinds), 10 + sorted(COUNTS).index(split))
+    for _ in range(COUNTS[split] // CHUNK):
         yield _chunk(CHUNK, kinds, draw)
 
 
-def _chunk(count: int, kinds: tuple[str, ...], draw: Draw) -> Scenes:
+def _chunk(count: int, kinds: tuple[str, ...], draw: Draw) -> DrawnPairs:
     grounds = [_ground(count, draw) for _ in range(2)]
     horizon = draw.uniform(-0.25, 0.25, count, 1, 1)
     views = _view(count, 0.25, draw), _view(count, 1.0, draw)
@@ -92,7 +88,7 @@ def _chunk(count: int, kinds: tuple[str, ...], draw: Draw) -> Scenes:
                 hidden = inside > np.float32(0.5)
                 masks[number] = np.where(hidden, changes[:, None, None], masks[number])
     pictures = [_photographed(canvas, view, draw) for canvas, view in zip(canvases, views, strict=True)]
-    return Scenes(pictures[0], pictures[1], (masks[0] | masks[1]).astype(np.uint8) * np.uint8(255))
+    return DrawnPairs(pictures[0], pictures[1], (masks[0] | masks[1]).astype(np.uint8) * np.uint8(255))
 
 
 def _as(chosen: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -109,7 +105,7 @@ def _states(count: int, kinds: tuple[str, ...], draw: Draw) -> np.ndarray:
 def _thing(count: int, row: int, column: int, draw: Draw) -> _Thing:
     middle = np.array([column, row], np.float32).reshape(1, 2, 1, 1) - np.float32(1)
     return _Thing(
-        draw.integers(len(_SHAPES), count), draw.integers(len(_TEXTURES), count),
+        draw.integers(len(SHAPES), count), draw.integers(len(TEXTURES), count),
         middle * np.float32(0.31) + draw.uniform(-0.03, 0.03, count, 2, 1, 1), draw.uniform(0.075, 0.13, count, 1, 1),
         draw.uniform(-1, 1, count, 1, 1), draw.uniform(0.1, 0.9, count, 2, 3, 1, 1), draw.uniform(0.8, 1.6, count, 1, 1),
     )
@@ -127,51 +123,32 @@ def _view(count: int, strength: float, draw: Draw) -> _View:
 
 
 def _seen(view: _View) -> tuple[Array, Array]:
-    """Scene coordinates (N, S, S) of a view's pixels, about -0.5 to 0.5."""
-    line = (np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) / np.float32(SIZE) - np.float32(0.5)
-    full = np.zeros((1, SIZE, SIZE), np.float32)
-    return view.zoom * (line[None, None, :] + full) + view.shift[:, 0], view.zoom * (line[None, :, None] + full) + view.shift[:, 1]
+    """Scene coordinates (N, 1, S) and (N, S, 1) of a view's pixels, about -0.5 to 0.5."""
+    x, y = plane(SIZE)
+    return view.zoom * x + view.shift[:, 0], view.zoom * y + view.shift[:, 1]
 
 
 def _ground(count: int, draw: Draw) -> tuple[np.ndarray, Array, Array, Array]:
     """Texture number (N,), periods (N, 1, 1), tilt (N, 1, 1) and two similar colours (N, 2, 3, 1, 1)."""
     colour, apart = draw.uniform(0.2, 0.7, count, 1, 3, 1, 1), draw.uniform(-0.12, 0.12, count, 1, 3, 1, 1)
-    return (draw.integers(len(_TEXTURES), count), draw.uniform(3, 7, count, 1, 1), draw.uniform(-0.4, 0.4, count, 1, 1),
+    return (draw.integers(len(TEXTURES), count), draw.uniform(3, 7, count, 1, 1), draw.uniform(-0.4, 0.4, count, 1, 1),
             np.concatenate([colour - apart, colour + apart], 1))
 
 
 def _canvas(x: Array, y: Array, grounds: list[tuple[np.ndarray, Array, Array, Array]], horizon: Array) -> Array:
     """The scene without objects, (N, 3, S, S)."""
-    above, below = (_mixed(_pattern(texture, *_turned(x, y, tilt), periods), colours)
-                    for texture, periods, tilt, colours in grounds)
+    turned = [rotated(x, y, tilt) for _, _, tilt, _ in grounds]
+    above, below = (_mixed(textured(u * periods, v * periods, texture), colours)
+                    for (u, v), (texture, periods, _, colours) in zip(turned, grounds, strict=True))
     return np.where((y < horizon)[:, None], above, below)
 
 
 def _object(x: Array, y: Array, thing: _Thing) -> tuple[Array, Array]:
     """How much of each pixel an object covers, 0..1 (N, S, S), and its colours (N, 3, S, S)."""
-    u, v = _turned(x - thing.at[:, 0], y - thing.at[:, 1], thing.tilt)
+    u, v = rotated(x - thing.at[:, 0], y - thing.at[:, 1], thing.tilt)
     u, v = u / thing.radius, v / thing.radius
-    distance = np.empty_like(u)
-    for number, shape in enumerate(_SHAPES):
-        rows = np.flatnonzero(thing.shape == number)
-        distance[rows] = shape(u[rows], v[rows])
-    inside = np.clip(np.float32(0.5) - distance * thing.radius * np.float32(SIZE), 0, 1)
-    return inside, _mixed(_pattern(thing.texture, u, v, thing.periods), thing.colours)
-
-
-def _turned(x: Array, y: Array, tilt: Array) -> tuple[Array, Array]:
-    """Rotated by the angle whose half has the tangent `tilt`."""
-    cos, sin = (1 - tilt * tilt) / (1 + tilt * tilt), 2 * tilt / (1 + tilt * tilt)
-    return cos * x + sin * y, cos * y - sin * x
-
-
-def _pattern(texture: np.ndarray, x: Array, y: Array, periods: Array) -> Array:
-    x, y = x * periods, y * periods
-    pattern = np.empty_like(x)
-    for number, draw in enumerate(_TEXTURES):
-        rows = np.flatnonzero(texture == number)
-        pattern[rows] = draw(x[rows], y[rows])
-    return pattern
+    inside = np.clip(np.float32(0.5) - shaped(u, v, thing.shape) * thing.radius * np.float32(SIZE), 0, 1)
+    return inside, _mixed(textured(u * thing.periods, v * thing.periods, thing.texture), thing.colours)
 
 
 def _mixed(pattern: Array, colours: Array) -> Array:
@@ -181,11 +158,7 @@ def _mixed(pattern: Array, colours: Array) -> Array:
 
 def _photographed(canvas: Array, view: _View, draw: Draw) -> np.ndarray:
     """uint8 (N, S, S, 3): some blur, the view's light, noise, rounding."""
-    for axis in (2, 3):
-        near = np.roll(canvas, 1, axis) + np.roll(canvas, -1, axis)
-        canvas = canvas + view.soft * (near - 2 * canvas)
-    line = (np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) / np.float32(SIZE) - np.float32(0.5)
-    slope = 1 + view.slope[:, 0] * line[None, None, :] + view.slope[:, 1] * line[None, :, None]
-    lit = canvas * view.light * slope[:, None] + np.float32(0.03) * draw.noise(*canvas.shape)
-    rounded = (np.clip(lit, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return np.ascontiguousarray(rounded.transpose(0, 2, 3, 1))
+    x, y = plane(SIZE)
+    slope = 1 + view.slope[:, 0] * x + view.slope[:, 1] * y
+    lit = blurred(canvas, view.soft) * view.light * slope[:, None] + np.float32(0.03) * draw.noise(*canvas.shape)
+    return np.ascontiguousarray(levels(lit).transpose(0, 2, 3, 1))

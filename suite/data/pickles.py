@@ -1,4 +1,4 @@
-"""Pickles from outside, read without running anything in them, and their Python 2 form written.
+"""Pickles from outside, read without running anything in them.
 
 The CIFAR archives are pickles of Python 2: dictionaries of byte strings, lists of integers and one NumPy array. A
 pickle can call any function by name, so the reader knows just the names that an array needs, and even these stand for
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import pickle
-import struct
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.errors import UserError
+
+AGAIN = "copy or unpack the official file again."
 
 
 class _Refused(Exception):
@@ -88,7 +90,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _plain(value: Any) -> Any:
-    """Byte strings as text and arrays resolved, in the containers that `load` accepts."""
+    """Byte strings as text and arrays resolved, in the containers that `load_pickle` accepts."""
     match value:
         case dict():
             return {_plain(key): _plain(item) for key, item in value.items()}
@@ -103,65 +105,37 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"a '{type(value).__name__}'")
 
 
-def load(path: Path, shown: str) -> Any:
-    """The content of a pickle of Python 2 or 3: dictionaries, lists, text, numbers and arrays.
+def load_pickle(path: Path, shown: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The dictionary in a pickle of Python 2 or 3, of dictionaries, lists, text, numbers and arrays, with `keys` in it.
 
-    `shown` is how messages call the file. Raises UserError for a file that is cut off or no pickle, and for one that
-    names anything but what an array needs; nothing in the file is ever called.
+    A file that ``torch.save`` wrote is read as the pickle within it. `shown` is how messages call the file. Raises UserError
+    for a file that is cut off or holds something else, and for one that names anything but what an array needs; nothing in
+    the file is ever called.
     """
     try:
         # From memory: a damaged length then asks for no more than there is.
-        return _plain(_Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load())
+        found = _plain(_Unpickler(io.BytesIO(_pickle_in(path)), encoding="bytes").load())
     except _Refused as refused:
-        raise UserError(
-            f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
-            "the official file instead."
-        ) from None
+        raise UserError(f"'{shown}' wants to run code ({refused}), which a data file never does; do not open it elsewhere and get "
+                        "the official file instead.") from None
     except FileNotFoundError:
         raise UserError(f"'{shown}' is missing; get the official archive and unpack all of it.") from None
     except OSError as error:
         raise UserError(f"'{shown}' cannot be read ({error.strerror}); check the file and its permissions.") from None
     except Exception as error:  # pickle.Unpickler raises nearly anything on damaged bytes
-        raise UserError(
-            f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {_first_line(error)}); copy or unpack "
-            "the official file again."
-        ) from None
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UserError(f"'{shown}' is not a complete pickle ({path.stat().st_size} bytes: {reason}); {AGAIN}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"'{shown}' holds a '{type(found).__name__}', expected a dictionary; {AGAIN}")
+    if missing := sorted(set(keys) - found.keys()):
+        raise UserError(f"'{shown}' lacks {' and '.join(map(repr, missing))}; {AGAIN}")
+    return found
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
-def dump(content: Mapping[str, Any]) -> bytes:
-    """A dictionary of text, integers, lists and uint8 arrays as Python 2 pickled it (protocol 2, byte strings).
-
-    Written by hand because Python 3 cannot write Python 2's byte strings, and because these bytes must not change with
-    the versions of Python or NumPy.
-    """
-    return b"\x80\x02" + _packed(dict(content)) + b"."
-
-
-def _packed(value: Any) -> bytes:
-    match value:
-        case str():
-            raw = value.encode("ascii")
-            return b"T" + struct.pack("<i", len(raw)) + raw
-        case int():
-            return b"J" + struct.pack("<i", value)
-        case list():
-            return b"](" + b"".join(map(_packed, value)) + b"e"
-        case dict():
-            return b"}(" + b"".join(_packed(key) + _packed(item) for key, item in value.items()) + b"u"
-        case np.ndarray() if value.dtype == np.uint8:
-            return _packed_array(value)
-    raise TypeError(f"cannot pickle a '{type(value).__name__}' for Python 2")
-
-
-def _packed_array(array: np.ndarray) -> bytes:
-    """The opcodes of ``array.__reduce__()``: build an empty array, then set its version, shape, dtype, order, bytes."""
-    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(" + _packed(0) + b"t" + _packed("b") + b"tR"
-    dtype = b"cnumpy\ndtype\n(" + _packed("u1") + _packed(0) + _packed(1) + b"tR("
-    dtype += _packed(3) + _packed("|") + b"NNN" + _packed(-1) + _packed(-1) + _packed(0) + b"tb"
-    shape = b"(" + b"".join(map(_packed, array.shape)) + b"t"
-    raw = array.tobytes()
-    return empty + b"(" + _packed(1) + shape + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
+def _pickle_in(path: Path) -> bytes:
+    """The file's bytes, or those of ``<any folder>/data.pkl`` where it is an archive as torch writes it."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return archive.read(name)
