@@ -20,6 +20,8 @@ from suite.settings import Images, PairAugment, Pairs
 
 Item = TypeVar("Item")
 Epoch = Iterable[Callable[[], Item]]
+#: Exchanges parts of the images of a batch (B, C, H, W) with labels int64 (B,): the inputs, and targets float32 (B, classes).
+Mix = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 #: Turns what ``data.batch`` gives into network inputs, or into (inputs, targets) where targets move with the pixels.
 Augment = ImageAugment | PairAugment
 
@@ -48,16 +50,20 @@ class Stream(NamedTuple):
     size: int
     augment: Augment
     views: int = 1
+    mix: Mix | None = None
 
 
-def batches(data: Images | Pairs, size: int, augment: Augment, generator: Generator, views: int = 1) -> Epoch[Batch]:
+def batches(
+    data: Images | Pairs, size: int, augment: Augment, generator: Generator, views: int = 1, mix: Mix | None = None
+) -> Epoch[Batch]:
     """One epoch in random order, whole batches only (one short batch if `data` is smaller than `size`).
 
-    With several `views` the augmentation is drawn that often for each image and the batch's inputs are a tuple.
+    With several `views` the augmentation is drawn that often for each image and the batch's inputs are a tuple. `mix` (mixup,
+    CutMix) comes after the augmentation.
     """
     order = torch.randperm(len(data), generator=generator)
     rows = [index for index in order.split(size) if len(index) == size or len(order) < size]
-    return [partial(_batch, Stream(data, size, augment, views), index, generator) for index in rows]
+    return [partial(_batch, Stream(data, size, augment, views, mix), index, generator) for index in rows]
 
 
 def streams(parts: list[Stream], generator: Generator) -> Epoch[tuple[Batch, ...]]:
@@ -86,6 +92,8 @@ def _batch(part: Stream, index: Tensor, generator: Generator) -> Batch:
     drawn: list[Any] = [part.augment(part.data.batch(index, True, generator), generator) for _ in range(part.views)]
     if part.views > 1:
         return Batch(tuple(drawn), part.data.labels[index], index)  # type: ignore[union-attr]
+    if part.mix:
+        return Batch(*part.mix(drawn[0], part.data.labels[index], generator), index)  # type: ignore[union-attr]
     inputs, targets = drawn[0] if isinstance(drawn[0], tuple) else (drawn[0], part.data.labels[index])  # type: ignore[union-attr]
     return Batch(inputs, targets, index)
 

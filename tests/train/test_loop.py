@@ -135,6 +135,16 @@ def test_several_views_are_drawn_for_each_image():
     assert not torch.equal(one, two) and float((one - clean).abs().max()) < 1 and float((two - clean).abs().max()) < 1
 
 
+def test_a_mix_comes_behind_the_augmentation_and_gives_the_targets():
+    def mix(pictures, labels, generator):
+        assert pictures.dtype == torch.float32
+        return pictures.flip(0), functional.one_hot(labels, 3).float()
+
+    (plain, *_), (mixed, *_) = ([call() for call in batches(images(), 8, noisy, torch.Generator().manual_seed(0), mix=item)]
+                                for item in (None, mix))
+    assert torch.equal(mixed.inputs, plain.inputs.flip(0)) and torch.equal(mixed.targets.argmax(1), plain.targets)
+
+
 def test_streams_keep_their_ratio_and_no_row_comes_again_before_all_have():
     few, many = images(5), images(24)
     drawn = [call() for call in streams([Stream(few, 2, noisy), Stream(many, 6, noisy)], torch.Generator().manual_seed(0))]
