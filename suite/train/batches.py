@@ -17,11 +17,10 @@ from torch.utils._pytree import tree_map_only
 
 from suite.settings import Augment as ImageAugment
 from suite.settings import Images, PairAugment, Pairs
+from suite.train.mix import Mix
 
 Item = TypeVar("Item")
 Epoch = Iterable[Callable[[], Item]]
-#: Exchanges parts of the images of a batch (B, C, H, W) with labels int64 (B,): the inputs, and targets float32 (B, classes).
-Mix = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 #: Turns what ``data.batch`` gives into network inputs, or into (inputs, targets) where targets move with the pixels.
 Augment = ImageAugment | PairAugment
 

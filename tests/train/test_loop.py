@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from suite.data.images import StoredImages
+from suite.data.pictures import Stored
 from suite.run import Budget, Run
 from suite.train import Recipe, Stream, batches, loop, steps, streams, train
 
@@ -20,9 +20,9 @@ class Killed(Exception):
     pass
 
 
-def images(count: int = ROWS) -> StoredImages:
+def images(count: int = ROWS) -> Stored:
     generator = torch.Generator().manual_seed(1)
-    return StoredImages(torch.randint(0, 256, (count, 3, 4, 4), dtype=torch.uint8, generator=generator), torch.arange(count) % 3)
+    return Stored(torch.randint(0, 256, (count, 3, 4, 4), dtype=torch.uint8, generator=generator), torch.arange(count) % 3)
 
 
 def noisy(pixels, generator):
@@ -131,7 +131,7 @@ def test_batches_are_made_while_the_network_learns(tmp_path):
 def test_several_views_are_drawn_for_each_image():
     (first, *_) = [call() for call in batches(images(), 8, noisy, torch.Generator().manual_seed(0), views=2)]
     one, two = first.inputs
-    clean = images().pixels[first.index].float() / 255
+    clean = images().values[first.index].float() / 255
     assert not torch.equal(one, two) and float((one - clean).abs().max()) < 1 and float((two - clean).abs().max()) < 1
 
 
@@ -155,7 +155,7 @@ def test_streams_keep_their_ratio_and_no_row_comes_again_before_all_have():
         streams([Stream(many, 6, noisy), Stream(few, 6, noisy)], torch.Generator())
 
 
-class Resolutions(StoredImages):
+class Resolutions(Stored):
     """Pairs of a low and a high resolution, as a reader of restoration data gives them."""
 
     def batch(self, index, train, generator):
@@ -164,7 +164,7 @@ class Resolutions(StoredImages):
 
 
 def test_pairs_of_different_sizes_and_targets_of_any_kind_pass_through():
-    data = Resolutions(images().pixels, images().labels)
+    data = Resolutions(images().values, images().labels)
 
     def pairs(drawn, generator):
         low, high = drawn
