@@ -155,8 +155,8 @@ class Task:
         return {}
 
     def reference_options(self, name: str) -> Mapping[str, Any]:
-        """The options of the `reference` method that make the reference which methods call `name`."""
-        return {}
+        """The options of the `reference` method that make the reference which methods call `name`: the first of `defaults`."""
+        return {key: name for key in list(self.defaults)[:1]}
 
     def dataset(self) -> Dataset:
         """The data set this task reads. Called by the plan, before any run, to find and digest the data."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -36,10 +36,6 @@ class ClassificationTask(Task):
         if self.weights and not Path(self.weights).is_file():
             raise UserError(f"There is no state-dict file '{self.weights}'; name one with task.weights=FILE.")
 
-    def reference_options(self, name: str) -> Mapping[str, Any]:
-        """References are called by their architectures."""
-        return {"arch": name}
-
     def side(self) -> int:
         """Height and width of the images as evaluated, in pixels."""
         return 32
@@ -66,7 +62,8 @@ class ClassificationTask(Task):
         images = self.read(run, "test")
         logits = predict(artifact.module, images, Normalise(self.mean, self.deviation), run)
         artifact.spare["predictions"] = logits.argmax(1)
-        return {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
+        scores = {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
+        return {metric.name: scores[metric.name] for metric in self.metrics}
 
     def show(self, artifact: Network, run: Run) -> Iterable[Figure]:
         from matplotlib.figure import Figure as Canvas
