@@ -78,9 +78,7 @@ class _Lowering:
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
 
     def plan(self, inputs: tuple[Any, ...]) -> Plan:
-        places: list[fx.Node] = []
-        output = None
-        outside = []
+        places, outside, output = list[fx.Node](), list[str](), None
         last_use = {node: max((self.order[user] for user in node.users), default=0) for node in self.order}
         for node, index in self.order.items():
             if node in self.slots:  # fused into an earlier step
