@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -102,6 +103,17 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     if unusual or (scale is not None and not factors <= {1, 2, 4, 8, 16}):
         return ""
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
+
+
+def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """Why a node with MACs is outside of a plan; empty for one that has none."""
+    module = modules.get(str(node.target)) if node.op == "call_module" else None
+    if isinstance(module, nn.Conv2d):
+        return "an unusual convolution"
+    if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
+        return f"{type(module).__name__} is not in the kernel yet"
+    return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
+                                              functional.conv2d, functional.scaled_dot_product_attention) else ""
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from suite.kernel.graph import (
     NOTHING,
     are_tokens,
     averages_maps,
+    has_macs,
     is_depthwise,
     operation,
     pair,
@@ -65,11 +66,6 @@ def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool 
     return plan
 
 
-def _default(node: fx.Node, values: dict[Any, Any]) -> Any:
-    """What an input is that nobody gives."""
-    return node.args[0]
-
-
 class _Lowering:
     """Walks the graph once. Every value is a slot of the engine, a torch variable, or both."""
 
@@ -82,9 +78,7 @@ class _Lowering:
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
 
     def plan(self, inputs: tuple[Any, ...]) -> Plan:
-        places: list[fx.Node] = []
-        output = None
-        outside = []
+        places, outside, output = list[fx.Node](), list[str](), None
         last_use = {node: max((self.order[user] for user in node.users), default=0) for node in self.order}
         for node, index in self.order.items():
             if node in self.slots:  # fused into an earlier step
@@ -93,13 +87,13 @@ class _Lowering:
                 if len(places) < len(inputs):
                     places.append(node)
                 else:  # not given: its default
-                    self.emit.call(partial(_default, node), node)
+                    self.emit.call(partial(lambda default, values: default, node.args[0]), node)
                 self.variables.add(node)
             elif node.op == "output":
                 output = self._output(node)
             elif not self._lowered(node):
                 self._torch(node)
-                if reason := self._has_macs(node):
+                if reason := has_macs(node, self.modules):
                     outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
             self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
         self.emit.finish()
@@ -304,13 +298,3 @@ class _Lowering:
 
         self.emit.call(function, node)
         self.variables.add(node)
-
-    def _has_macs(self, node: fx.Node) -> str:
-        """Why a node with MACs is outside; empty for one that has none."""
-        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Conv2d):
-            return "an unusual convolution"
-        if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
-            return f"{type(module).__name__} is not in the kernel yet"
-        return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
-                                                  functional.conv2d, functional.scaled_dot_product_attention) else ""
