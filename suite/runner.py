@@ -164,7 +164,7 @@ class _Execution:
         seconds |= {"overhead": round(total - sum(self.seconds.values()), 2), "total": round(total, 2)}
         known = {item.id: recorded(item) for item in spec.references.values()}
         return {
-            "schema": record.SCHEMA, "id": spec.id, "status": status, "reason": reason,
+            "schema": 1, "id": spec.id, "status": status, "reason": reason,
             "task": {"name": spec.task_name, "version": spec.task.version, "options": options_of(spec.task),
                      "primary": spec.task.metrics[0].name,
                      "metrics": [{**vars(metric), "bounds": list(metric.bounds)} for metric in spec.task.metrics],

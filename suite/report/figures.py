@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from suite.errors import UserError, nearest
 from suite.report import cells, statistics
 from suite.report.columns import columns, label
+from suite.report.notes import start
 from suite.report.rows import Group, Row, timings
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def draw_all(groups: Sequence[Group], wanted: Sequence[str], folder: Path) -> di
 def stem(group: Group) -> str:
     """The beginning of a group's file names, and its anchor in a page: letters, digits and hyphens."""
     facts = group.facts
-    words = [facts["task"], f"v{facts['task_version']}", facts["arch"], facts["source"], facts["source_digest"][:6], facts["scale"]]
+    words = [facts["task"], f"v{facts['task_version']}", facts["arch"], *facts["start"].split("/")[1:], facts["source"],
+             facts["source_digest"][:6], facts["scale"]]
     words += [f"{name}-{item}" for name, item in json.loads(facts["task_options"]).items() if item not in ("", None)]
     return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(map(str, filter(None, words)))).strip("-")
 
@@ -88,7 +90,7 @@ def _save(group: Group, paint: Paint, path: Path) -> list[Path]:
     axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
     paint(axes)
     facts = group.facts
-    words = [facts["task"], facts["arch"], f"{facts['source']} data", facts["scale"]]
+    words = [facts["task"], start(group), f"{facts['source']} data", facts["scale"]]
     axes.set_title(literal(", ".join(word for word in words if word)), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
@@ -241,25 +243,39 @@ def _curve(row: Row, name: str) -> list[tuple[float, float]]:
 
 def _growth(group: Group) -> Iterator[tuple[str, Paint]]:
     """A task's own timings by the number of items, both axes logarithmic, a line per row: where two of them cross is seen here."""
-    machine, names = timings(group)
-    counts = {name: int(count) for name in names if (count := name.rpartition("_")[2]).isdigit()}
-    if len(counts) < 2:
+    machine, found = timings(group)
+    timed = [timing for timing in found if timing[1] is not None]
+    if len(timed) < 2:
         return
+    counts = [items for _, items in timed]
 
     def paint(axes: Axes) -> None:
         for rows, look in _by_method(group):
             for index, row in enumerate(rows):
-                points = [(count, time) for name, count in counts.items() if (time := row.timing(name, machine)) is not None]
+                points = [(timing[1], time) for timing in timed if (time := row.timing(timing, machine)) is not None]
                 if points:
                     axes.plot(*zip(*points, strict=True), linestyle=_DASHES[index % len(_DASHES)],
                               **{**look, "label": literal(label(row))})
-        axes.set(xscale="log", yscale="log", xlabel="items", ylabel="time on one thread (ms)", xticks=list(counts.values()),
-                 xticklabels=list(counts.values()))
+        axes.set(xscale="log", yscale="log", xlabel="items", ylabel="time on one thread (ms)", xticks=counts,
+                 xticklabels=counts)
         axes.minorticks_off()
 
     yield "growth", paint
 
 
+def _steps(group: Group) -> Iterator[tuple[str, Paint]]:
+    """The score after each artifact of methods that yield several, a line per row."""
+    lines = [(row, numbers) for row in group.rows if (numbers := row.steps(group.facts["metric"]))]
+
+    def paint(axes: Axes) -> None:
+        for index, (row, numbers) in enumerate(lines):
+            axes.plot(range(1, len(numbers) + 1), numbers, **_look(index), label=literal(label(row)))
+        axes.set(xlabel="step", ylabel=literal(columns(group, ("quality",))[0].heading))
+
+    if lines:
+        yield "steps", paint
+
+
 FIGURES: dict[str, Callable[[Group], Iterator[tuple[str, Paint]]]] = {
     "macs": _scatters("macs"), "latency": _scatters("latency"), "ratio": _ratio, "sparsity": _sparsity, "curves": _curves,
-    "growth": _growth}
+    "growth": _growth, "steps": _steps}

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.report import verdicts
-from suite.report.columns import columns, legend, title
+from suite.report.columns import columns
 from suite.report.figures import stem
 from suite.report.html import table, text
+from suite.report.notes import legend, title
 from suite.report.plots import plots
 from suite.report.rows import Group
 
@@ -81,7 +82,7 @@ def _section(group: Group, content: Content, back: str, pictures: Sequence[Path]
     keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
     stills = "".join(map(_still, pictures))
     charts = plots(group)
-    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns))
+    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns, columns))
     stills = stills or "<p>They need JavaScript.</p>" if charts else stills
     figures = (f'<details class="plots"><summary>Plots</summary><div class="stills">{stills}</div>'
                f'<script type="application/json">{_json(charts)}</script></details>') if charts or stills else ""
@@ -92,7 +93,7 @@ def _section(group: Group, content: Content, back: str, pictures: Sequence[Path]
 
 def _still(path: Path) -> str:
     """A figure as a picture inside the page; one that has an interactive twin gives way to it."""
-    twin = ' class="twin"' if path.stem.endswith(("-macs", "-latency", "-ratio")) else ""
+    twin = ' class="twin"' if path.stem.endswith(("-macs", "-latency", "-ratio", "-steps")) else ""
     return f'<img{twin} alt="{text(path.stem)}" src="{embedded(path)}">'
 
 

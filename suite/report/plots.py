@@ -22,7 +22,8 @@ class _Point(NamedTuple):
 
 
 def plots(group: Group) -> list[Chart]:
-    """Quality against each cost with the Pareto front, and promised against measured speed-up, where there are two numbers."""
+    """Quality against each cost with the Pareto front, promised against measured speed-up where there are two
+    numbers, and the score by step of methods that yield."""
     made = [_scatter(group, axis) for axis in costs(group).values()] if columns(group, ("quality",)) else []
     found = ratios(group)
     if len(found) > 1:
@@ -31,6 +32,11 @@ def plots(group: Group) -> list[Chart]:
                   for index, method in enumerate(_methods(group))]
         made.append(_chart([*series, _line("as promised", ends, ends)], "what MACs promise: reference MACs / effective MACs",
                            "what the clock says: latency ratio"))
+    lines = [_series(index, label(row), [_Point(f"{label(row)}, step {step}", step, number, 0.0)
+                                         for step, number in enumerate(row.steps(group.facts["metric"]), 1)])
+             for index, row in enumerate(group.rows)]
+    if any(line["x"] for line in lines):
+        made.append(_chart([{**line, "mode": "lines+markers"} for line in lines], "step", columns(group, ("quality",))[0].heading))
     return made
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from suite.errors import UserError
 from suite.record import Record, write_text
 from suite.report import verdicts
-from suite.report.columns import legend
 from suite.report.declare import Report
 from suite.report.flat import flatten
 from suite.report.headline import headline
+from suite.report.notes import legend
 from suite.report.ranks import Ranks, draw, ranks
 from suite.report.rows import Group, groups
 from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
