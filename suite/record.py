@@ -85,7 +85,7 @@ def _upgraded(old: Record) -> Record:
     other = "teacher" if old["method"]["starts"] == "scratch" else "reference"
     return {
         **old, "schema": SCHEMA, "timings": timings, "timed_on": old["machine"] if timed else {},
-        "untimed": notes.pop("untimed", ""),
+        "untimed": notes.pop("untimed", "" if timed or not old["profile"] else "its task gives no network to time"),
         "training": {"device": "cpu", "threads": None, "precision": notes.pop("precision", "")}, "notes": notes,
         "roles": {name: _ROLES.get(name, other) for name in old["parents"]}, "code": {**old["code"], "core": ""},
     }

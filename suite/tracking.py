@@ -221,7 +221,8 @@ class _Store:
         from mlflow.entities import Metric
 
         children = self._find(experiment, "mlflow.parentRunId", parent)
-        names = {name for child in children for name in child.data.metrics if name.startswith(("test/", "cost/", "ledger/", "timing/"))}
+        kinds = ("test/", "cost/", "ledger/", "timing/")
+        names = {name for child in children for name in child.data.metrics if name.startswith(kinds)}
         now, found = int(time.time() * 1000), []
         for name in sorted(names):
             numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]

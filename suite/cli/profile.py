@@ -157,13 +157,12 @@ def _record(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from suite.paths import run_folder
-    from suite.record import timing_name
 
-    profile = found["profile"]
-    for item in found["timings"]:
-        click.echo(f"{timing_name(item['what'], item['items'])} {item['ms']:.3f}{'*' if item['noisy'] else ''} ms, "
-                   "timed by the task in PyTorch on one thread")
-    if found["timings"] and not profile:  # a function without a network
+    profile, timed = found["profile"], found.get("timings", [])
+    for item in timed:
+        items = f" of {item['items']}" if item["items"] else ""
+        click.echo(f"{item['what']}{items} {_ms({**item, 'median_ms': item['ms']})} ms, timed by the task in PyTorch on one thread")
+    if timed and not profile:  # a function without a network
         return
     if not profile:
         raise UserError(f"'{found['id']}' has no profile; make one with: suite profile {found['id']} --update")
@@ -177,7 +176,7 @@ def _record(found: dict[str, Any]) -> None:
             table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
         Console().print(table)
     if not profile["latency"]:
-        raise UserError(f"'{found['id']}' was not timed: {found['untimed'] or 'its task gives no network to time'}.")
+        raise UserError(f"'{found['id']}' was not timed: {found['untimed']}.")
     for threads in ("one", "all"):
         timing = profile["latency"][threads]
         click.echo(f"{timing['threads']} thread(s): torch eager {_ms(timing['torch'])} ms, plan dense {_ms(timing['dense'])} ms, "

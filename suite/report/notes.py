@@ -78,6 +78,8 @@ def _notes(row: Row) -> list[str]:
     notes = [f"Stand-in in {row.method}, where its paper is silent: {text}" for text in row.first("standins")]
     if row.first("outside"):
         notes.append(f"Layers outside the kernel's plan, run in torch: {', '.join(map(str, row.first('outside')))}")
+    if row.first("untimed"):
+        notes.append(f"Not timed: {row.first('untimed')}.")
     if len({flat["method_digest"] for flat in row.seeds}) > 1:
         notes.append(f"Seeds of different versions of {row.method}.")
     if row.first("theoretical"):

@@ -113,10 +113,9 @@ def comma_separated(groups: Sequence[Group]) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     latencies = [(threads, way) for threads in THREADS for way in WAYS]
-    found = {name for group in groups for beginning in ("score.", "ops.", "ledger.") for name in names(group, beginning)}
-    found -= {f"score.{group.facts['metric']}" for group in groups}
-    more = sorted(found)
-    own = sorted({timing for group in groups for timing in timings(group)[1]}, key=str)
+    more = sorted({name for group in groups for beginning in ("score.", "ops.", "ledger.") for name in names(group, beginning)
+                   if name != f"score.{group.facts['metric']}"})
+    own = sorted({timing for group in groups for timing in timings(group)[1]}, key=lambda timing: (timing[0], timing[1] or 0))
     writer.writerow([*GROUP, "start", *FACTS, "method", "options", "role", "seeds", "score", "score_deviation", *NUMBERS,
                      *[f"latency_{way}_{threads}_ms" for threads, way in latencies], "noisy", "machine", "cpu", "kernel",
                      "published", "published_where", "steps", *map(escape_csv, more),
@@ -125,17 +124,18 @@ def comma_separated(groups: Sequence[Group]) -> str:
         place, machine = group.places[0] if group.places else ("", ""), timings(group)[0]
         for row in group.rows:
             times = [row.latency(threads, way, place) for threads, way in latencies]
+            owned = [row.timing(timing, machine) for timing in own]
             known = any(number is not None for number in times)
             texts = [*[group.facts[name] for name in (*GROUP, "start")], *[row.first(name) for name in FACTS], row.method,
                      row.options, row.role]
             numbers = [len(row.seeds), row.mean("score"), row.deviation("score"), *[row.mean(name) for name in NUMBERS], *times]
             noise = str(any(noisy(row, threads) for threads in THREADS)).lower() if known else ""
-            where = (place[0], row.first("timed_cpu"), place[1]) if known else ("", "", "")
+            where = (place[0] or machine, row.first("timed_cpu"), place[1]) if known or any(owned) else ("", "", "")
             writer.writerow([
                 *["" if text is None else escape_csv(text) for text in texts], *map(_number, numbers), noise,
                 *map(escape_csv, where), _number(row.first("published")), escape_csv(row.first("published_where") or ""),
                 " ".join(map(_number, row.steps(group.facts["metric"]))), *[_number(row.mean(name)) for name in more],
-                *[_number(row.timing(timing, machine)) for timing in own]])
+                *map(_number, owned)])
     return output.getvalue()
 
 
