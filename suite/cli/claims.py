@@ -36,14 +36,16 @@ def command(
     if not found:
         raise UserError(f"'{method}' has no claims" + (f" named '{only}'." if only else "; see its file in baselines/."))
     decidable = [claim for claim in found if claims.decidable(claim, scale)]
-    sides = {claim.name: [_specs(claim, side, scale, seeds, data, device, threads) for side in claim.sides] for claim in decidable}
-    parts = [part for items in sides.values() for part in items]
-    merged = plan.merge(parts)
+    merged = plan.merge([part for claim in decidable for part in _plans(claim, scale, seeds, data, device, threads)])
     if dry_run:
         return show_plan(merged, jobs)
-    records = {item["id"]: item for item in run(merged, jobs)}
-    sentence = mirror(list(records.values()), track, cache_folder())
-    verdicts = [claims.judge(claim, [_by_seed(part, records) for part in sides[claim.name]]) for claim in decidable]
+    records = run(merged, jobs)
+    sentence = mirror(records, track, cache_folder())
+    verdicts = []
+    for claim in decidable:
+        sides = [claims.side_runs(claim, side, scale).among(records) for side in claim.sides]
+        asked = range(seeds or claim.seeds)
+        verdicts.append(claims.judge(claim, [{item["seed"]: item for item in side if item["seed"] in asked} for side in sides]))
     _print(verdicts, [claim for claim in found if claim not in decidable], scale)
     click.echo(sentence)
 
@@ -52,23 +54,19 @@ def claim_specs(method: str, scale: str, data: Path | None) -> list[Any]:
     """The plans of all sides of a method's claims that `scale` can decide, with each claim's own number of seeds."""
     from suite import claims, plugins
 
-    return [_specs(claim, side, scale, None, data) for claim in plugins.load("baselines", method).claims
-            if claims.decidable(claim, scale) for side in claim.sides]
+    return [part for claim in plugins.load("baselines", method).claims if claims.decidable(claim, scale)
+            for part in _plans(claim, scale, None, data)]
 
 
-def _specs(
-    claim: Any, side: Any, scale: str, seeds: int | None, data: Path | None, device: str = "cpu", threads: int = 1
-) -> Any:
-    from suite import plan
+def _plans(
+    claim: Any, scale: str, seeds: int | None, data: Path | None, device: str = "cpu", threads: int = 1
+) -> list[Any]:
+    """The plan of each side of a claim."""
+    from suite import claims, plan
 
-    chosen = [(side.method, {**claim.options, **side.options})]
-    return plan.specs(claim.task, chosen, range(seeds or claim.seeds), scale, data, claim.task_options,
-                      device=device, threads=threads)
-
-
-def _by_seed(part: Any, records: dict[str, Any]) -> dict[int, Any]:
-    found = {spec.seed: records.get(spec.id) for spec in part.wanted}
-    return {seed: item for seed, item in found.items() if item and item["status"] == "done"}
+    sides = [claims.side_runs(claim, side, scale) for side in claim.sides]
+    return [plan.specs(side.task, [(side.method, side.options)], range(seeds or claim.seeds), scale, data, side.task_options,
+                       device=device, threads=threads) for side in sides]
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:

@@ -175,17 +175,26 @@ def _curve(row: Row, name: str) -> list[Point]:
 
 def _growth(group: Group) -> Iterator[Chart]:
     """A task's own timings by the number of items, a line per row: where two of them cross is seen here."""
-    machine, names = timings(group)
-    counts = {name: int(count) for name in names if (count := name.rpartition("_")[2]).isdigit()}
-    if len(counts) < 2:
+    machine, found = timings(group)
+    timed = [(what, items) for what, items in found if items is not None]
+    if len(timed) < 2:
         return
     series = []
     for index, _, rows in _methods(group):
         for place, row in enumerate(rows):
-            points = [Point(count, time) for name, count in counts.items() if (time := row.timing(name, machine)) is not None]
+            points = [Point(items, time) for what, items in timed if (time := row.timing((what, items), machine)) is not None]
             series.append(Series(label(row), points, index, place))
-    yield Chart("growth", "items", "time on one thread (ms)", series, ticks=list(counts.values()))
+    yield Chart("growth", "items", "time on one thread (ms)", series, ticks=[items for _, items in timed])
+
+
+def _steps(group: Group) -> Iterator[Chart]:
+    """The score after each artifact of methods that yield several, a line per row."""
+    heading = columns(group, ("quality",))[0].heading
+    lines = [Series(label(row), [Point(step, score) for step, score in enumerate(row.steps(group.facts["metric"]), 1)], index, 0)
+             for index, row in enumerate(group.rows)]
+    yield Chart("steps", "step", heading, lines)
 
 
 CHARTS: dict[str, Callable[[Group], Iterable[Chart]]] = {
-    "macs": _macs, "latency": _latency, "ratio": _ratio, "sparsity": _sparsity, "curves": _curves, "growth": _growth}
+    "macs": _macs, "latency": _latency, "ratio": _ratio, "sparsity": _sparsity, "curves": _curves, "growth": _growth,
+    "steps": _steps}

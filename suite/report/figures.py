@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from suite.report import cells
 from suite.report.charts import COLOURS, Chart, charts
+from suite.report.notes import start
 from suite.report.rows import Group
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def draw_all(groups: Sequence[Group], wanted: Sequence[str], folder: Path) -> li
 def stem(group: Group) -> str:
     """The beginning of a group's file names, and its anchor in a page: letters, digits and hyphens."""
     facts = group.facts
-    words = [facts["task"], f"v{facts['task_version']}", facts["arch"], facts["source"], facts["source_digest"][:6], facts["scale"]]
+    words = [facts["task"], f"v{facts['task_version']}", facts["arch"], *facts["start"].split("/")[1:], facts["source"],
+             facts["source_digest"][:6], facts["scale"]]
     words += [f"{name}-{item}" for name, item in json.loads(facts["task_options"]).items() if item not in ("", None)]
     return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(map(str, filter(None, words)))).strip("-")
 
@@ -41,7 +43,7 @@ def _save(group: Group, chart: Chart, path: Path) -> list[Path]:
     axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
     paint(chart, axes)
     facts = group.facts
-    words = [facts["task"], facts["arch"], f"{facts['source']} data", facts["scale"]]
+    words = [facts["task"], start(group), f"{facts['source']} data", facts["scale"]]
     axes.set_title(literal(", ".join(word for word in words if word)), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)

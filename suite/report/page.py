@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from suite.report import verdicts
-from suite.report.columns import columns, legend, title
+from suite.report.columns import columns
 from suite.report.content import Content
 from suite.report.figures import stem
 from suite.report.html import table, text
+from suite.report.notes import legend, title
 from suite.report.plots import plots
 from suite.report.rows import Group
 
@@ -76,7 +77,7 @@ def _section(group: Group, content: Content, back: str) -> str:
     report, facts = content.report, group.facts
     keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
     charts = plots(group, report.figures)
-    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns))
+    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns, columns))
     files = "; as pictures they lie in the folder figures beside this page" if report.figures else ""
     figures = (f'<details class="plots"><summary>Plots</summary><p>They need JavaScript{files}.</p>'
                f'<script type="application/json">{_json(charts)}</script></details>') if charts else ""

@@ -9,7 +9,7 @@ from suite.report.charts import COLOURS, Chart, Guide, Series, charts
 from suite.report.html import text
 from suite.report.rows import Group
 
-ALWAYS = ("macs", "latency", "ratio")  # whatever a report declares
+ALWAYS = ("macs", "latency", "ratio", "steps")  # whatever a report declares
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MANY = 16  # points of a line that are marked, at most

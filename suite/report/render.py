@@ -9,8 +9,8 @@ from pathlib import Path
 
 from suite.record import write_text
 from suite.report import figures, page, verdicts
-from suite.report.columns import legend
 from suite.report.content import Content
+from suite.report.notes import legend
 from suite.report.ranks import draw
 from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
 
