@@ -83,7 +83,7 @@ class Run:
     judges: dict[str, Path] = field(default_factory=dict)  # artifacts that the task needs, by name; ``fit`` gets a run without
     device: torch.device | str = "cpu"
     report: Report | None = None
-    timing: Path | None = None  # a file that is there while another run of the same plan is timed
+    timing: Path | None = None  # a folder in which every process of the plan that is timing something has a file
     step: int = 0  # which yielded artifact is being judged
     notes: dict[str, Any] = field(default_factory=dict)
     ledger: dict[str, float] = field(default_factory=dict)
@@ -138,22 +138,21 @@ class Run:
 
         Measured once for each structure; the other runs of the plan stand still meanwhile.
         """
-        from suite.paths import timing_lock
-        from suite.profile import network_latency
+        from suite.profile import structure
 
-        if self.timing:
-            self.timing.write_text(str(os.getpid()))
+        marker = self.timing / str(os.getpid()) if self.timing else None
+        if marker:
+            marker.touch()
         try:
-            timings, _ = network_latency(network, (inputs,), timing_lock())
-            return timings["one"]["sparse"]["median_ms"]
+            return structure.latency(network, inputs)
         finally:
-            if self.timing:
-                self.timing.unlink(missing_ok=True)
+            if marker:
+                marker.unlink()
 
     def progress(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
         """The items again, reported to whoever shows progress; none is given while another run of the plan is timed."""
         for done, item in enumerate(items):
-            while self.timing and _held_by_another(self.timing):
+            while self.timing and any(map(_at_work, os.listdir(self.timing))):
                 time.sleep(0.05)
             if self.report:
                 self.report(what, done, total)
@@ -185,11 +184,10 @@ class Run:
 _BOOKS = ("notes", "ledger", "curves", "training")
 
 
-def _held_by_another(marker: Path) -> bool:
-    """Whether `marker` names a living process that is not this one."""
+def _at_work(process: str) -> bool:
+    """Whether `process` is a living one that is not this one."""
     try:
-        process = int(marker.read_text() or 0)
-        os.kill(process, 0)
-    except (OSError, ValueError):  # released, being written, or its process is gone
+        os.kill(int(process), 0)
+    except OSError:
         return False
-    return process != os.getpid()
+    return int(process) != os.getpid()

@@ -88,7 +88,7 @@ def test_what_claims_plan_is_what_their_verdicts_read(suite_home, monkeypatch):
     committed = [item for item in read_all(Path(__file__).parents[1] / "results") if item["method"]["name"] in ("one_by_n", "magnitude")
                  and item["task"]["source"]["kind"] == "embedded"]
     data = committed[0]["task"]["source"]
-    monkeypatch.setattr(plan, "locate", lambda *_: Source(data["kind"], data["name"], Path("nowhere"), data["digest"], data["counts"]))
+    monkeypatch.setattr(plan, "locate_data", lambda *_: Source(data["kind"], data["name"], Path("nowhere"), data["digest"], data["counts"]))
     item = next(item for item in plugins.load("baselines", "one_by_n").claims if item.name == "1b at 75%")
     for side_ in item.sides:
         runs = side_runs(item, side_, "short")

@@ -56,7 +56,7 @@ def test_claims_judge_the_seeds_that_they_asked_for(monkeypatch):
     committed = [item for item in records_.read_all(Path(__file__).parents[1] / "results") if item["task"]["source"]["kind"] == "embedded"]
     other = [{**item, "seed": 7, "scores": {"top1": 1.0}} for item in committed if item["method"]["name"] == "one_by_n" and item["seed"] == 0]
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("suite.plan.specs", lambda *_: Plan([], [], []))
+    monkeypatch.setattr("suite.plan.specs", lambda *_, **__: Plan([], [], []))
     monkeypatch.setattr("suite.runner.run_plan", lambda *_, **__: [*committed, *other])
     monkeypatch.setattr("suite.tracking.mirror", lambda *_: "mirrored")
     text = said(claims.command, "one_by_n", "--only", "1b at 75%")

@@ -65,7 +65,7 @@ def _side_by_side(
     left: list[Spec], execute: Execute, jobs: int, start: Callable[[Spec], None], end: Callable[[Spec, Any], None], shown: Shown
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="suite-plan-") as folder:
-        workers = [_Worker(execute, Path(folder) / "timing") for _ in range(jobs)]
+        workers = [_Worker(execute, Path(folder)) for _ in range(jobs)]
         try:
             while left or any(worker.spec for worker in workers):
                 waiting = {spec.id for spec in left} | {worker.spec.id for worker in workers if worker.spec}

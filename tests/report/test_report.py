@@ -123,12 +123,12 @@ def test_costs_that_are_no_macs_ledgers_and_steps_have_columns_where_some_row_ha
     adder, plain = csv.DictReader(io.StringIO(tables.comma_separated([group])))
     assert adder["steps"] == "70.5 58.5 54.5" and float(adder["ledger.queries"]) == 1500 and float(adder["ops.xnor"]) == 5000
     assert float(adder["score.top5"]) == 98 and plain["ledger.queries"] == plain["steps"] == "" and adder["bytes_packed"] == "34000"
-    (_, paint), = figures.FIGURES["steps"](group)
+    (chart,) = charts(group, ["steps"])
     axes = Figure().add_subplot()
-    paint(axes)
+    figures.paint(chart, axes)
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 70.5], [2, 58.5], [3, 54.5]]]
-    chart = plots.plots(group)[-1]
-    assert chart["layout"]["xaxis"]["title"]["text"] == "step" and chart["data"][0]["y"] == [70.5, 58.5, 54.5]
+    plot = plots(group, [])[-1]
+    assert plot["layout"]["xaxis"]["title"]["text"] == "step" and plot["data"][0]["y"] == (70.5, 58.5, 54.5)
 
 
 def test_numbers_that_do_not_compare_say_so():
