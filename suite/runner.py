@@ -155,7 +155,7 @@ class _Execution:
         known = {item.id: recorded(item) for item in spec.needs.values()}
         started_from = spec.method.starts == "reference" and len(spec.references) == 1
         return {
-            "schema": 1, "id": spec.id, "status": status, "reason": reason,
+            "schema": record.SCHEMA, "id": spec.id, "status": status, "reason": reason,
             "task": {"name": spec.task_name, "version": spec.task.version, "options": options_of(spec.task),
                      "primary": spec.task.metrics[0].name,
                      "metrics": [{**vars(metric), "bounds": list(metric.bounds)} for metric in spec.task.metrics],
