@@ -10,8 +10,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache and results folder for the whole session, so that references are trained once."""
-    return tmp_path_factory.mktemp("suite")
+    """One cache and results folder for the whole session, all its processes, so that references are trained once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "suite"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -40,6 +40,11 @@ def test_method_keeps_the_contract_on_the_first_task_it_fits(method, suite_home)
         assert record["profile"]["kernel"]["macs_share"] == 1.0
 
 
+@pytest.mark.parametrize("method", ["plain", "mean_teacher", "c3po", "retinanet"])  # one of each way into the loop
+def test_a_fit_that_is_stopped_and_resumed_ends_the_same(method, suite_home):
+    contract.check_resumes(contract.fit_once(next(task for task in TASKS if contract.fits(task, method)), method)[0])
+
+
 @pytest.mark.parametrize("task, method", [("cifar100", "plain"), ("imagenet", "plain"), ("imagenet", "one_by_n")])
 def test_other_tasks_run_at_smoke_scale(task, method, suite_home):
     spec, record = contract.fit_once(task, method)

@@ -21,8 +21,8 @@ def no_standing_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(workspace: Path) -> Path:
+    return workspace / "cache"
 
 
 @pytest.fixture(scope="session", params=(Cifar10(), Cifar100(), ImageNet(32)), ids=lambda dataset: dataset.name)
