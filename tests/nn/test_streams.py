@@ -89,7 +89,7 @@ def test_keeping_equals_masking(network_of: NetworkOf, images_of: ImagesOf, arch
         masked, cut = copy.deepcopy(network_of(arch)), copy.deepcopy(network_of(arch))
         index = list(range(stream.channels))[1::2]
         zero_readers(masked, stream, index)
-        keep(cut, stream, index)
+        keep(cut, {stream: index})
         assert (cut(images) - masked(images)).abs().max() < 1e-5
         assert sum(p.numel() for p in cut.parameters()) < sum(p.numel() for p in masked.parameters())
         after = next(new for new in streams(cut, images.float()) if new.writers == stream.writers)
@@ -150,7 +150,7 @@ def test_refusals(network_of: NetworkOf) -> None:
     with pytest.raises(ValueError, match="no permutation"):
         permute(network, inner, [0] * 16)
     with pytest.raises(ValueError, match="no channel left"):
-        keep(network, inner, [])
+        keep(network, {inner: []})
     nn.utils.parametrize.register_parametrization(network.layer1[0].conv1, "weight", nn.Identity())  # type: ignore[index, union-attr, arg-type]
     with pytest.raises(ValueError, match="parametrised"):
-        keep(network, inner, [0])
+        keep(network, {inner: [0]})
