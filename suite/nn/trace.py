@@ -78,6 +78,11 @@ class Walk(fx.Interpreter):
                     names |= {owner, name}
         return names
 
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(self.module.get_submodule(target), nn.modules.batchnorm._BatchNorm) and args:
+            return torch.empty_like(args[0])  # four fifths of the time of a walk otherwise
+        return super().call_module(target, args, kwargs)
+
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         self.visit(n, result)
