@@ -22,6 +22,7 @@ from suite.contract import Method, Needed, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.pyramid import Pyramid
+from suite.nn.weights import load_weights, read_weights
 from suite.run import Run
 from suite.settings import ChangePairs
 from suite.train import Batch, Recipe, train
@@ -150,11 +151,7 @@ def weighted_loss(logits: Tensor, targets: Tensor, changed: float) -> Tensor:
 
 def from_file(arch: str, path: str) -> nn.Module:
     """The classifier `arch` with the user's weights, of as many classes as they have. UserError for a file that does not fit."""
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        network = build(arch, [values.shape[0] for values in state.values() if values.dim() == 2][-1], 64)
-        network.load_state_dict(state)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"weights='{path}' is no state-dict of '{arch}' ({reason}); give the arch it belongs to.") from error
+    rows = [len(values) for values in read_weights(path).values() if values.dim() == 2]
+    network = build(arch, rows[-1] if rows else 1, 64)
+    load_weights(network, path)
     return network

@@ -15,6 +15,7 @@ from suite.contract import Method, Needed, Skip, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.detection import ARCHS, Body, rcnn
+from suite.nn.weights import load_weights
 from suite.run import Run
 from suite.settings import Detection
 from suite.train import Recipe, train_detector
@@ -105,22 +106,14 @@ def load_detector(network: nn.Module, path: str, ids: list[int]) -> None:
     The file may number its classes by category id with gaps, as torchvision's do: then their rows are picked. UserError for
     a file that is no state-dict or fits another network.
     """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        wanted = network.state_dict()
-        state = {name: picked(item, wanted[name], [0, *ids]) if name in wanted else item for name, item in state.items()}
-        missing, unknown = network.load_state_dict(state, strict=False)
-        missing = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen normalisation has none
-        if missing or unknown:
-            raise ValueError(f"'{(missing or unknown)[0]}' is {'missing' if missing else 'unknown'}")
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"'{path}' is no state-dict of this detector ({reason}); give the arch and width it belongs to.") from error
+    wanted = network.state_dict()
+    load_weights(network, path, lambda state: {
+        name: picked(item, wanted[name], [0, *ids]) if name in wanted else item for name, item in state.items()})
 
 
 def picked(stored: Tensor, wanted: Tensor, rows: list[int]) -> Tensor:
     """`stored`, or of a layer with one output for each class (of several anchors or coordinates) the classes `rows`."""
-    if stored.shape == wanted.shape or stored.ndim == 0 or stored.shape[1:] != wanted.shape[1:]:
+    if stored.shape == wanted.shape or not stored.ndim or not wanted.ndim or stored.shape[1:] != wanted.shape[1:]:
         return stored
     each = wanted.shape[0] // len(rows)  # outputs of one class
     classes = stored.shape[0] // each if each else 0

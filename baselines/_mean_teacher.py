@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -22,10 +23,9 @@ from suite.artifacts import Network
 from suite.contract import Method, Paper, option
 from suite.metrics import confusion, macro_f1
 from suite.nn.activity import ActivityCNN
-from suite.run import Run, load, save
+from suite.run import Run
 from suite.settings import SemiSupervised
-from suite.train import precision, predict
-from suite.train.loop import CHECKPOINT_SECONDS
+from suite.train import Clock, Recipe, autocast, predict, steps
 
 CHECKS = 5  # times that a run looks at the validation windows; nothing is selected
 
@@ -88,30 +88,24 @@ class TeacherMethod(Method):
 def train_pair(method: TeacherMethod, student: nn.Module, teacher: nn.Module, setting: SemiSupervised, run: Run) -> None:
     """Train `student` in place on all the budget there is, and `teacher` after it; charges the student's samples.
 
-    All randomness of a step is derived from the run's seed and its number, so a killed run goes on to the same weights.
+    All randomness of a step is derived from the run's seed and its number.
     """
-    steps = run.budget.left // method.batch
     most = method.consistency * method.share(setting)
-    kind = precision(run.device)
-    run.note(precision=str(kind).removeprefix("torch."), labelled=len(setting.labelled), unlabelled=len(setting.unlabelled))
+    run.note(labelled=len(setting.labelled), unlabelled=len(setting.unlabelled))
     for network in (student, teacher):
         network.to(device=run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(student.parameters(), lr=method.rate)
-    path, start = run.folder / "pair.checkpoint.pt", 0
-    if path.exists():
-        stored = load(path)
-        for part, state in zip((student, teacher, optimizer), stored["parts"], strict=True):
-            part.load_state_dict(state)
-        run.restore(stored["state"])
-        start, steps = stored["step"], stored["steps"]
-    saved = time.monotonic()
-    for step in run.progress(range(start, steps), f"train ({steps * method.batch:,} samples)", total=steps - start):
-        drawn = method.draw(setting, run.generator("draw", step))
+    optimizer = Recipe(rate=method.rate, weight_decay=0.0, adam=True).optimizer(student)
+
+    def epoch_of(generator: Generator) -> Iterator[Callable[[], Drawn]]:
+        return (partial(method.draw, setting, run.generator("draw", step)) for step in count())  # one epoch, without end
+
+    def update(drawn: Drawn, clock: Clock) -> None:
         clean, targets = setting.normalise(drawn.inputs).to(run.device), drawn.targets.to(run.device)
-        torch.manual_seed(run.seed("noise and dropout", step))
-        rising, falling = rise(step, method.rampup * steps), fall(step, steps, method.rampdown * steps)
+        torch.manual_seed(run.seed("noise and dropout", clock.step))
+        rising = rise(clock.step, method.rampup * clock.steps)
+        falling = fall(clock.step, clock.steps, method.rampdown * clock.steps)
         optimizer.param_groups[0].update(lr=method.rate * rising * falling, betas=(0.5 + 0.4 * falling, 0.999))
-        with torch.autocast(torch.device(run.device).type, dtype=kind, enabled=kind != torch.float32):
+        with autocast(run):
             logits = student(disturbed(clean, method.noise)).float()
             with torch.no_grad():  # the same windows under noise and dropout of its own
                 wanted = teacher(disturbed(clean, method.noise)).float()
@@ -120,15 +114,13 @@ def train_pair(method: TeacherMethod, student: nn.Module, teacher: nn.Module, se
         (supervised + rising * most * agreement).backward()
         optimizer.step()
         follow(teacher, student, method.decay)
-        run.budget.charge(method.batch)
-        if (step + 1) * CHECKS // steps > step * CHECKS // steps:
+        if (clock.step + 1) * CHECKS // clock.steps > clock.step * CHECKS // clock.steps:
             score = validated(teacher, setting, run)
-            run.log(step + 1, supervised=supervised.item(), agreement=agreement.item(), val_macro_f1=score)
+            run.log(clock.step + 1, supervised=supervised.item(), agreement=agreement.item(), val_macro_f1=score)
             run.note(val_macro_f1=score)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            parts = [part.state_dict() for part in (student, teacher, optimizer)]
-            save({"parts": parts, "step": step + 1, "steps": steps, "state": run.state()}, path)
-            saved = time.monotonic()
+
+    keep = {"student": student, "teacher": teacher, "optimizer": optimizer}
+    steps(run, "pair", keep, epoch_of, update, size=method.batch)
 
 
 def losses(logits: Tensor, wanted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from suite.artifacts import Network
 from suite.contract import Method, option
 from suite.metrics import accuracy
 from suite.nn import Prunable, prunable
+from suite.nn.selection import lowest
 from suite.run import Run
 from suite.settings import Classification
 from suite.train import Recipe, predict, train
@@ -82,14 +83,6 @@ class PruningMethod(Method):
         for layer in layers:
             parametrize.remove_parametrizations(network.get_submodule(layer.name), layer.parameter)
         return Network(network)
-
-
-def lowest(scores: Tensor, share: float) -> Tensor:
-    """A 0/1 mask of `scores`' shape without its floor(share * size) lowest entries; among equals the first goes first."""
-    mask = torch.ones(scores.numel(), device=scores.device)
-    # An exact decimal such as 0.29 * 100 must not lose one to binary rounding, hence the last digit of slack.
-    mask[scores.flatten().argsort(stable=True)[: int(share * scores.numel() + 1e-9)]] = 0
-    return mask.view(scores.shape)
 
 
 def filters(scores: Tensor, weight: Tensor, share: float) -> Tensor:

@@ -92,7 +92,7 @@ class DeFeatMethod(DetectorMethod):
             raise UserError("'head=true' was given with detector=retinanet, which has no second stage; add detector=faster_rcnn.")
 
     def needs(self) -> Mapping[str, Needed]:
-        teacher = {"teacher": Needed("coco_detection", self.detector, {"arch": self.teacher})}
+        teacher = {"teacher": Needed("coco_detection", self.detector, {"arch": self.teacher}, role="teacher")}
         return {**super().needs(), **({} if self.weights or self.regions == "none" else teacher)}
 
     def network(self, backbone: nn.Module, classes: int, size: int) -> nn.Module:

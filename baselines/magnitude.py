@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suite.baselines._pruning import PruningMethod, lowest
+from suite.baselines._pruning import PruningMethod
 from torch import Tensor
 
 from suite.contract import Paper, Published
+from suite.nn.selection import lowest
 from suite.run import Run
 
 

@@ -1,20 +1,20 @@
 """1xN block sparsity: blocks of N consecutive output kernels that read one input channel are kept or removed as a whole.
 
 Lin, Zhang, Li, Chen, Chao, Wang, Li, Wu, Tian, Ji: "1xN Pattern for Pruning Convolutional Neural Networks", IEEE TPAMI
-2023. Sections 1.1 to 1.7 below are those of the method's description: blocks, L1 score, a floor(p * G * Ci) selection per
-layer, filters rearranged by L1 norm first, fine-tuning under the fixed mask.
+2023. Sections 1.1 to 1.7 below are those of the method's description: blocks, L1 score (1.2), a floor(p * G * Ci) selection
+per layer (1.3), both in `suite.nn.selection`; filters rearranged by L1 norm first, fine-tuning under the fixed mask.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suite.baselines._pruning import PruningMethod, lowest
+from suite.baselines._pruning import PruningMethod
 from torch import Tensor, nn
-from torch.nn import functional
 
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.nn import Prunable, permute
+from suite.nn.selection import block_mask
 from suite.run import Run
 
 
@@ -50,26 +50,6 @@ class OneByNMethod(PruningMethod):
 
     def mask(self, weight: Tensor, run: Run, name: str) -> Tensor:
         return block_mask(weight, self.n, self.sparsity)
-
-
-def block_scores(weight: Tensor, n: int) -> Tensor:
-    """1.2: S[g, i] = sum of the L1 norms of the n kernels of block (g, i); (ceil(Co / n), Ci) for weight (Co, Ci, ...).
-
-    The last group's score is multiplied by n/r where it has only r < n kernels (1.7 d).
-    """
-    kernels = weight.flatten(2).abs().sum(2) if weight.dim() > 2 else weight.abs()
-    ragged = -len(kernels) % n
-    scores = functional.pad(kernels, (0, 0, 0, ragged)).view(-1, n, kernels.shape[1]).sum(1)
-    if ragged:
-        scores[-1] *= n / (n - ragged)
-    return scores
-
-
-def block_mask(weight: Tensor, n: int, sparsity: float) -> Tensor:
-    """1.3: a 0/1 mask of `weight`'s shape without the floor(sparsity * G * Ci) blocks of lowest score."""
-    blocks = lowest(block_scores(weight, n), sparsity)
-    rows = blocks.repeat_interleave(n, 0)[: len(weight)]
-    return rows.view(*rows.shape, *[1] * (weight.dim() - 2)).expand_as(weight).clone()
 
 
 def _claims() -> tuple[Claim, ...]:

@@ -9,8 +9,8 @@ import torch
 
 from suite.artifacts import Network
 from suite.contract import Method, Paper, option
-from suite.errors import UserError
 from suite.nn import build
+from suite.nn.weights import load_weights
 from suite.run import Run
 from suite.settings import Classification
 from suite.train import Recipe, train
@@ -49,12 +49,3 @@ class Plain(Method):
         recipe = Recipe(rate=rate, batch=self.batch, weight_decay=self.weight_decay)
         train(network, setting.train, run, augment=setting.augment, recipe=recipe)
         return Network(network)
-
-
-def load_weights(network: torch.nn.Module, path: str) -> None:
-    """Put the state-dict file `path` into `network`. UserError for a file that is none or fits another network."""
-    try:
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"'{path}' is no state-dict of this network ({reason}); give the arch it belongs to.") from error

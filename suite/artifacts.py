@@ -87,9 +87,25 @@ class Figure(NamedTuple):
     figure: _Figure
 
 
+class Timed(NamedTuple):
+    """A task's own timing, on one thread: `what` took `ms` (a median), at so many `items` where it is timed at several."""
+
+    what: str  # a name, such as "postprocess"; with items "latency" at 100, "latency" at 300
+    ms: float
+    items: int | None = None
+    noisy: bool = False
+
+
 @dataclass(frozen=True)
 class Probe:
-    """What to count and to time: `network` on each of `inputs` (a batch of one each), averaged."""
+    """What to count and to time: `network` on each of `inputs`, all figures being means over them.
 
-    network: nn.Module | Callable[[Tensor], Any]
-    inputs: tuple[Tensor, ...]
+    An input is a tensor, or a tuple of positional arguments, be they tensors or anything else; batches of one, of equal or
+    different shapes. What the network puts out may be anything that is made of tensors: dictionaries, tuples, named tuples.
+    A network that back-propagates at inference (its forward calls autograd) says so by `gradients`: it is counted and timed
+    with its backward passes. A function in place of a network is called as it is, and has no parameters.
+    """
+
+    network: nn.Module | Callable[..., Any]
+    inputs: tuple[Tensor | tuple[Any, ...], ...]
+    gradients: bool = False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
-from suite.contract import Claim
-from suite.record import Record, value
-from suite.report.statistics import Interval, interval, mean, paired
+from suite import plugins
+from suite.contract import Claim, Side, options_of
+from suite.options import build
+from suite.record import Record, timing_name, value
+from suite.statistics import Interval, interval, mean, paired
 
 Finding = Literal["holds", "refuted", "inconclusive", "not decidable"]
 SCALES = ("smoke", "short", "long", "full")
@@ -26,15 +29,47 @@ class Verdict:
     intervals: tuple[Interval, ...]
 
 
+@dataclass(frozen=True)
+class SideRuns:
+    """The runs that one side of a claim rests on at a scale: what to plan, and which records they are."""
+
+    task: str
+    task_options: Mapping[str, Any]
+    method: str
+    options: Mapping[str, Any]  # chosen for the side; the others are the method's own at that scale
+    scale: str
+    wanted: tuple[Any, ...]  # task version, all task options and all method options, as a record has them
+
+    def among(self, records: Iterable[Record]) -> list[Record]:
+        """Those of the finished `records` that are of exactly this configuration, whatever their data."""
+        return [item for item in records if (item["status"], item["task"]["name"], item["method"]["name"], item["scale"]) ==
+                ("done", self.task, self.method, self.scale)
+                and (item["task"]["version"], item["task"]["options"], item["method"]["options"]) == self.wanted]
+
+
+def side_runs(claim: Claim, side: Side, scale: str, load: Callable[..., Any] = plugins.load) -> SideRuns:
+    """The runs of a side, for whoever makes them and whoever reads them. UserError where a plug-in or an option is unknown."""
+    chosen = {**claim.options, **side.options}
+    task = build(load("tasks", claim.task), claim.task, claim.task_options, scale, {})
+    method = build(load("baselines", side.method), side.method, chosen, scale, task.defaults)
+    wanted = (task.version, *(json.loads(json.dumps(options_of(plugin))) for plugin in (task, method)))  # tuples are lists there
+    return SideRuns(claim.task, claim.task_options, side.method, chosen, scale, wanted)
+
+
 def decidable(claim: Claim, scale: str) -> bool:
     """Whether a scale reaches the least one that can decide the claim."""
     return SCALES.index(scale) >= SCALES.index(claim.least_scale)
 
 
 def read_value(record: Record, path: str) -> float | None:
-    """A claim's value in a record: a score, ``note.<name>``, or a dotted path."""
-    place = f"notes.{path.removeprefix('note.')}" if path.startswith("note.") else path if "." in path else f"scores.{path}"
-    found = value(record, place)
+    """A claim's value in a record: a score, ``note.<name>``, ``timing.<what>[.<items>]`` in ms, or a dotted path
+    (``ledger.<name>``, ``profile.ops.<kind>``); None where there is no number.
+    """
+    kind, _, name = path.partition(".")
+    if kind == "timing":
+        found = next((item["ms"] for item in record["timings"] if timing_name(item["what"], item["items"]) == name), None)
+    else:
+        found = value(record, f"notes.{name}" if kind == "note" else path if name else f"scores.{path}")
     return float(found) if isinstance(found, int | float) else None
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from suite.artifacts import Artifact, Figure, Probe
-    from suite.data.source import Dataset
+    from suite.artifacts import Artifact, Figure, Probe, Timed
+    from suite.data.dataset import Dataset
     from suite.run import Run
     from suite.settings import Setting
 
@@ -63,23 +63,31 @@ class Side(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-class Needed(NamedTuple):
-    """A recorded run that another one rests on, made first at the same scale and seed: ``run.reference(name)`` gives its artifact.
+Role = Literal["reference", "teacher", "backbone", "judge", "victim"]
 
-    It reads the data of the run that needs it where its task is on the same data set, else the embedded data.
+
+class Needed(NamedTuple):
+    """A recorded run that another one rests on and that is made first: a network to start from, to learn from, to judge by.
+
+    Its `role` decides where tables compare with it. `seed` and `scale` are those of the run that needs it unless given; judges
+    have seed 0. It reads the data of that run where both tasks read the same data set, else data found as any command's are.
     """
 
     task: str
     method: str
     options: Mapping[str, Any] = {}
+    role: Role = "backbone"
+    seed: int | None = None
+    scale: str = ""
 
 
 @dataclass(frozen=True)
 class Claim:
     """One falsifiable sentence of a paper as a check over seeds.
 
-    `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``) or a
-    dotted path into the record's profile (``"profile.latency.one.speedup"``).
+    `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``),
+    ``"timing.<what>"`` or ``"timing.<what>.<items>"`` (the ms of one of the task's ``timings``) or a dotted path into the
+    record's profile (``"profile.latency.one.speedup"``).
 
     kind ``above``: ours minus the rival's (or minus `bound`) exceeds `margin`.
     kind ``within``: ours and the rival's differ by less than `margin`.
@@ -140,9 +148,15 @@ class Task:
     defaults: ClassVar[Mapping[str, Any]] = {}  # proposals for method options of the same name, e.g. {"arch": "resnet20"}
     scales: ClassVar[Mapping[str, Scale]]
 
+    trained_on: ClassVar[bool] = True  # whether a reference trained on with the same budget is a rival that makes sense
+
     def needs(self) -> Mapping[str, Needed]:
-        """Runs of other tasks that this one rests on, by the name ``run.reference`` knows them by."""
+        """Recorded runs that the task itself rests on, by the name ``run.judge`` knows them by; ``fit`` cannot reach them."""
         return {}
+
+    def reference_options(self, name: str) -> Mapping[str, Any]:
+        """The options of the `reference` method that make the reference which methods call `name`: the first of `defaults`."""
+        return {key: name for key in list(self.defaults)[:1]}
 
     def dataset(self) -> Dataset:
         """The data set this task reads. Called by the plan, before any run, to find and digest the data."""
@@ -171,12 +185,12 @@ class Task:
         """The callable and the real inputs on which cost is counted and latency is measured; None where neither applies."""
         return None
 
-    def timings(self, artifact: Artifact, run: Run) -> Mapping[str, float | str]:
-        """Notes of what else is timed, on one thread: ``<what>_ms`` or, at so many items, ``<what>_ms_<count>``.
+    def timings(self, artifact: Artifact, run: Run) -> Sequence[Timed]:
+        """What else is timed, on one thread: post-processing, a function without a network, latency at several sizes.
 
         Called after ``evaluate``, and again where a record is timed again.
         """
-        return {}
+        return ()
 
 
 class Method:
@@ -202,11 +216,14 @@ class Method:
     starts: Literal["scratch", "reference"] = "scratch"
 
     def references(self) -> tuple[str, ...]:
-        """The architectures that ``fit`` will ask ``run.reference`` for; the plan runs these first."""
-        return (self.arch,) if self.starts == "reference" else ()  # type: ignore[attr-defined]
+        """The references of the task that ``fit`` will ask ``run.reference`` for, by the task's names: architectures, mostly.
+
+        The plan runs them first. A method that starts from its only one has it as a reference, others as teachers.
+        """
+        return (getattr(self, "arch", "reference"),) if self.starts == "reference" else ()
 
     def needs(self) -> Mapping[str, Needed]:
-        """Runs of other tasks that ``fit`` will ask ``run.reference`` for, by name: a pre-trained backbone, for example."""
+        """Other recorded runs that ``fit`` will ask ``run.reference`` for, by name: a pre-trained backbone, for example."""
         return {}
 
     def fit(self, setting: Any, run: Run) -> Artifact | Iterator[Artifact]:

@@ -6,8 +6,9 @@ import hashlib
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +66,10 @@ def load(path: Path) -> Any:
     return torch.load(path, weights_only=False, map_location="cpu")
 
 
+#: Told what is done, how many of it are, and of how many, if that is known.
+Report = Callable[[str, int, "int | None"], None]
+
+
 @dataclass
 class Run:
     """The context of one run. The runner makes it; ``fit``, ``setting`` and ``evaluate`` receive it."""
@@ -74,13 +79,20 @@ class Run:
     budget: Budget
     folder: Path  # phases, checkpoints and the artifact of this run
     data: Path  # the folder of the data set
-    parents: dict[str, Path] = field(default_factory=dict)  # reference artifacts by architecture
+    parents: dict[str, Path] = field(default_factory=dict)  # artifacts that the method needs, by name
+    judges: dict[str, Path] = field(default_factory=dict)  # artifacts that the task needs, by name; ``fit`` gets a run without
     device: torch.device | str = "cpu"
-    show_progress: bool = False
+    report: Report | None = None
+    timing: Path | None = None  # a folder in which every process of the plan that is timing something has a file
     step: int = 0  # which yielded artifact is being judged
     notes: dict[str, Any] = field(default_factory=dict)
     ledger: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[list[float | None]]] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # the precision of the forward passes
+
+    def for_method(self) -> Run:
+        """The run that ``fit`` gets: the same books, and nothing of what the task needs."""
+        return replace(self, judges={})
 
     def seed(self, *parts: object) -> int:
         """A seed that depends on the run's seed and the named parts alone: ``run.seed("split")`` is every method's split."""
@@ -101,39 +113,61 @@ class Run:
         """Record findings that claims and readers use, such as ``retained_l1=0.61``."""
         self.notes.update(values)
 
+    def count(self, **amounts: float) -> None:
+        """Add to the ledger what was asked or sent: ``run.count(queries=100)``, bytes, operations."""
+        for name, amount in amounts.items():
+            self.ledger[name] = self.ledger.get(name, 0.0) + amount
+
     def reference(self, name: str) -> Artifact:
-        """The artifact of a recorded run that this one rests on: an architecture of the method's ``references()``, trained by
-        the task's reference method, or a name of its ``needs()``; same seed, a budget of its own."""
+        """The artifact of a recorded run that this one rests on: a network of the method's ``references()``, trained by the
+        task's reference method, or a name of its ``needs()``. LookupError for anything else, such as what the task needs."""
         if name not in self.parents:
-            raise KeyError(f"fit asks for '{name}', but the method's references() and needs() name {sorted(self.parents)}")
+            raise LookupError(f"fit asks for '{name}'; a method may have what its own references() and needs() name "
+                              f"({', '.join(self.parents) or 'nothing'}), and never what its task needs")
         return load(self.parents[name])
 
-    def latency(self, network: nn.Module, inputs: torch.Tensor) -> float:
-        """Median ms of `network` on `inputs` (1, C, H, W) in the shared kernel, one thread: for methods that select by it."""
-        from suite.paths import timing_lock
-        from suite.profile import network_latency
+    def judge(self, name: str) -> Artifact:
+        """The artifact of a recorded run that the task needs, for ``setting`` and ``evaluate``. LookupError in ``fit``."""
+        if name not in self.judges:
+            raise LookupError(f"'{name}' is nothing that this run's task needs ({', '.join(self.judges) or 'nothing'}); only a "
+                              "task's setting() and evaluate() may ask for it")
+        return load(self.judges[name])
 
-        timings, _ = network_latency(network, (inputs,), timing_lock())
-        return timings["one"]["sparse"]["median_ms"]
+    def latency(self, network: nn.Module, inputs: torch.Tensor) -> float:
+        """Median ms of `network` on `inputs` (1, C, H, W) in the shared kernel, one thread: for methods that select by it.
+
+        Measured once for each structure; the other runs of the plan stand still meanwhile.
+        """
+        from suite.profile import structure
+
+        marker = self.timing / str(os.getpid()) if self.timing else None
+        if marker:
+            marker.touch()
+        try:
+            return structure.latency(network, inputs)
+        finally:
+            if marker:
+                marker.unlink()
 
     def progress(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        """The items again, with a progress bar on a terminal."""
-        if not self.show_progress:
-            yield from items
-            return
-        from rich.console import Console
-        from rich.progress import track
-
-        yield from track(items, description=what, total=total, console=Console(stderr=True), transient=True)
+        """The items again, reported to whoever shows progress; none is given while another run of the plan is timed."""
+        for done, item in enumerate(items):
+            while self.timing and any(map(_at_work, os.listdir(self.timing))):
+                time.sleep(0.05)
+            if self.report:
+                self.report(what, done, total)
+            yield item
 
     def state(self) -> dict[str, Any]:
         """Everything a checkpoint must hold besides weights, so that a resumed run ends with the same record."""
-        return {"budget": vars(self.budget).copy(), "notes": self.notes, "ledger": self.ledger, "curves": self.curves}
+        return {"budget": vars(self.budget).copy(), **{name: getattr(self, name) for name in _BOOKS}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Back to a checkpoint's `state`."""
+        """Back to a checkpoint's `state`; in place, as the run that ``fit`` has keeps the same books."""
         vars(self.budget).update(state["budget"])
-        self.notes, self.ledger, self.curves = state["notes"], state["ledger"], state["curves"]
+        for name in _BOOKS:
+            getattr(self, name).clear()
+            getattr(self, name).update(state[name])
 
     def once(self, name: str, function: Callable[[], T]) -> T:
         """The result of a phase, computed once per run: a resumed run reads it, and the phase's bookings, from its folder."""
@@ -145,3 +179,15 @@ class Run:
         value = function()
         save({"value": value, "state": self.state()}, path)
         return value
+
+
+_BOOKS = ("notes", "ledger", "curves", "training")
+
+
+def _at_work(process: str) -> bool:
+    """Whether `process` is a living one that is not this one."""
+    try:
+        os.kill(int(process), 0)
+    except OSError:
+        return False
+    return int(process) != os.getpid()

@@ -7,76 +7,95 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from torch import nn
 
-from suite import record
+from suite import core, record
 from suite.contract import Skip, options_of
 from suite.errors import UserError
+from suite.launch import Shown, launch
 from suite.paths import cache_folder, results_folder, run_folder, timing_lock, writable
-from suite.plan import Plan, Spec, outcome, recorded, staleness
+from suite.plan import Plan, outcome, recorded, staleness, waits_for_timing
 from suite.record import Record
-from suite.run import Budget, Run, load, save
+from suite.run import Budget, Report, Run, load, save
+from suite.spec import Spec
+
+if TYPE_CHECKING:
+    from suite.profile import Measured
 
 Say = Callable[[str], None]
 
 
 def run_plan(
-    plan: Plan, *, say: Say = lambda sentence: None, device: str = "cpu", show_progress: bool = False
+    plan: Plan, *, say: Say = lambda sentence: None, jobs: int = 1, show_progress: bool = False
 ) -> list[Record]:
-    """Execute what is missing; the records of everything the plan shows, in its order. A failed run stops no other."""
+    """Execute what is missing, `jobs` at a time; the records of everything the plan shows, in its order.
+
+    A run that fails stops no other. All timings follow the last training, alone on the machine. UserError, when all that can
+    run has run, for a run that its user has to mend.
+    """
     if plan.missing:
         writable(results_folder(), "results")
         writable(cache_folder(), "cache")
-    for number, spec in enumerate(plan.missing, 1):
-        say(f"[{number}/{len(plan.missing)}] {spec.id}  {describe(spec)}")
-        made = execute(spec, say=say, device=device, show_progress=show_progress)
-        if made["status"] != "done":
-            say(f"    {made['status']}: {made['reason']}")
+    mistakes = launch(plan.missing, execute, say=say, jobs=jobs, show_progress=show_progress)
+    with Shown(show_progress) as shown:
+        for spec in plan.missing:
+            found = recorded(spec)
+            if found and waits_for_timing(spec, found):
+                say(f"timing {spec.id}")
+                profile_again(found, spec, shown.of(spec.id))
+    if mistakes:
+        raise mistakes[0]
     paths = [results_folder() / f"{spec.id}.json" for spec in plan.shown]
     return [record.read(path) for path in paths if path.is_file()]
 
 
-def describe(spec: Spec) -> str:
-    """A spec's options in one line."""
-    return " ".join(f"{key}={item}" for key, item in options_of(spec.method).items()) + f" seed={spec.seed}"
+def execute(spec: Spec, *, report: Report | None = None, timing: Path | None = None) -> Record:
+    """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again."""
+    import torch
 
-
-def execute(spec: Spec, *, say: Say, device: str = "cpu", show_progress: bool = False) -> Record:
-    """Run one spec under its lock. If another command has just finished it, that record is returned and nothing runs."""
     folder = run_folder(spec.id)
     folder.mkdir(parents=True, exist_ok=True)
-    before = time.time()
+    before, threads = time.time(), torch.get_num_threads()
     with FileLock(folder / "run.lock"):
         path = results_folder() / f"{spec.id}.json"
         found = recorded(spec)
-        if found and spec.artifact.exists() and path.stat().st_mtime > before and not staleness(spec, found):
+        fresh = found and spec.artifact.exists() and not staleness(spec, found)
+        if found and fresh and (path.stat().st_mtime > before or waits_for_timing(spec, found)):
             return found
         if (folder / "digest").exists() and (folder / "digest").read_text() != spec.digest:
             for phase in folder.glob("*.pt"):  # made by another version of the method
                 phase.unlink()
         record.write_text(folder / "digest", spec.digest)
-        return _Execution(spec, folder, say, device, show_progress).record()
+        try:
+            torch.set_num_threads(spec.threads)
+            return _Execution(spec, folder, report, timing).record()
+        finally:
+            torch.set_num_threads(threads)
+
+
+def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
+    """The run of a spec: what its task and its method may ask for."""
+    judges = {name: parent.artifact for name, parent in spec.judges.items()}
+    return Run(spec.seed, spec.scale, Budget(budget), spec.artifact.parent, spec.source.folder, spec.parents, judges,
+               device=spec.device, **more)
 
 
 class _Execution:
     """One spec being run, with its clock."""
 
-    def __init__(self, spec: Spec, folder: Path, say: Say, device: str, show_progress: bool) -> None:
-        scale = spec.task.scales[spec.scale]
-        budget = Budget(scale.extra if spec.method.starts == "reference" else scale.scratch)
-        parents = {arch: parent.artifact for arch, parent in spec.references.items()}
-        self.spec, self.say = spec, say
-        self.run = Run(spec.seed, spec.scale, budget, folder, spec.source.folder, parents, device, show_progress)
+    def __init__(self, spec: Spec, folder: Path, report: Report | None, timing: Path | None) -> None:
+        self.spec = spec
+        self.run = context(spec, spec.allowed, report=report, timing=timing)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None}
+        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None, "timings": [], "untimed": ""}
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -103,49 +122,20 @@ class _Execution:
 
     def _work(self) -> None:
         spec, run = self.spec, self.run
-        import torch
-
-        for parent in spec.references.values():
+        for name, parent in spec.needs.items():
             if not parent.artifact.exists():
-                raise RuntimeError(f"its reference {parent.id} did not finish")
-        torch.manual_seed(run.seed("fit"))
-        with self._timed("fit"):
-            setting = spec.task.setting(run)
-        last, steps = None, []
-        for run.step, artifact in enumerate(self._artifacts(setting)):
-            with self._timed("evaluate"):
-                scores = spec.task.evaluate(artifact, run)
-            steps.append(_checked(scores, spec))
-            last = artifact
-        if last is None:
+                raise RuntimeError(f"its {spec.needed_as[name]} {parent.id} did not finish")
+        artifact, steps = None, list[dict[str, float]]()
+        for last, scores in judged(spec, run, self._timed):
+            artifact, steps = last, [*steps, _checked(scores, spec)]
+        if artifact is None:
             raise ValueError("fit gave no artifact")
-        save(last, spec.artifact)
+        save(artifact, spec.artifact)
         self.result |= {"scores": spec.task.summarise(steps), "steps": steps if len(steps) > 1 else []}
         with self._timed("evaluate"):
-            draw(spec, last, run)
+            draw(spec, artifact, run)
         with self._timed("profile"):
-            self.result["profile"] = profile(spec, last, run, self.say)
-
-    def _artifacts(self, setting: Any) -> Iterator[Any]:
-        """The artifacts of ``fit``, timed; a single one is a phase of its own, so a failure after it costs no training."""
-        def fit() -> Any:
-            return self.spec.method.fit(setting, self.run)
-
-        with self._timed("fit"):
-            path = self.run.folder / "fit.phase.pt"
-            made = None if path.exists() else fit()
-            single = not isinstance(made, GeneratorType)
-            if single:
-                made = self.run.once("fit", lambda: made)
-        if single:
-            yield made
-            return
-        while True:
-            with self._timed("fit"):
-                artifact = next(made, None)  # type: ignore[arg-type]
-            if artifact is None:
-                return
-            yield artifact
+            self.result |= counted(spec, artifact, run)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -162,9 +152,10 @@ class _Execution:
         total = time.perf_counter() - clock
         seconds = {phase: round(self.seconds.get(phase, 0.0), 2) for phase in ("fit", "evaluate", "profile")}
         seconds |= {"overhead": round(total - sum(self.seconds.values()), 2), "total": round(total, 2)}
-        known = {item.id: recorded(item) for item in spec.references.values()}
+        known = {item.id: recorded(item) for item in spec.needs.values()}
+        started_from = spec.method.starts == "reference" and len(spec.references) == 1
         return {
-            "schema": record.SCHEMA, "id": spec.id, "status": status, "reason": reason,
+            "schema": 1, "id": spec.id, "status": status, "reason": reason,
             "task": {"name": spec.task_name, "version": spec.task.version, "options": options_of(spec.task),
                      "primary": spec.task.metrics[0].name,
                      "metrics": [{**vars(metric), "bounds": list(metric.bounds)} for metric in spec.task.metrics],
@@ -174,15 +165,56 @@ class _Execution:
                        "starts": spec.method.starts, "standins": list(spec.method.standins), "tags": list(spec.method.tags),
                        "paper": vars(spec.method.paper), "summary": _summary(spec.method)},
             "seed": spec.seed, "scale": spec.scale, "budget": vars(run.budget).copy(),
-            "notes": run.notes, "ledger": run.ledger, "curves": run.curves, **self.result,
+            "training": {"device": spec.device, "threads": spec.threads, "precision": run.training.get("precision", "")},
+            "notes": run.notes, "ledger": run.ledger, "curves": run.curves, "timed_on": {}, **self.result,
             "published": [{**vars(item), "options": dict(item.options)} for item in spec.method.published
                           if item.task == spec.task_name],
             "time": {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": seconds},
-            "machine": machine(), "code": {**commit(Path.cwd()), "packages": packages()},
-            "parents": spec.parents, "trained_on": spec.trained_on.id if spec.trained_on else "",
+            "machine": machine(), "code": {**commit(), "packages": packages(), "core": core.digest_of(spec)},
+            "parents": {"reference" if started_from and name in spec.references else name: parent.id
+                        for name, parent in spec.needs.items()},
+            "roles": {"reference" if started_from and name in spec.references else name: role
+                      for name, role in spec.needed_as.items()},
+            "trained_on": spec.trained_on.id if spec.trained_on else "",
             "parent_digests": {name: outcome(found) for name, found in known.items() if found},
             "command": spec.command,
         }
+
+
+Timed = Callable[[str], AbstractContextManager[None]]
+
+
+def judged(spec: Spec, run: Run, timed: Timed = lambda phase: nullcontext()) -> Iterator[tuple[Any, dict[str, float]]]:
+    """The artifacts of ``fit`` with their scores. Each is a phase of its own, so that a failure after it costs no training."""
+    import torch
+
+    def fit() -> Any:
+        return spec.method.fit(setting, run.for_method())
+
+    def judge(artifact: Any) -> dict[str, float]:
+        with timed("evaluate"):
+            return spec.task.evaluate(artifact, run)
+
+    def both(artifact: Any) -> tuple[Any, dict[str, float]]:
+        return artifact, judge(artifact)
+
+    torch.manual_seed(run.seed("fit"))
+    with timed("fit"):
+        setting = spec.task.setting(run)
+        made = None if (run.folder / "fit.phase.pt").exists() else fit()
+        if not isinstance(made, GeneratorType):
+            made = run.once("fit", lambda: made)
+    if not isinstance(made, GeneratorType):
+        yield made, judge(made)
+        return
+    while True:
+        torch.manual_seed(run.seed("fit", run.step))  # whatever judging the one before has drawn
+        with timed("fit"):
+            artifact = next(made, None)
+        if artifact is None:
+            return
+        yield run.once(f"step-{run.step}", partial(both, artifact))
+        run.step += 1
 
 
 def _summary(method: Any) -> str:
@@ -207,48 +239,41 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
         figure.savefig(run.folder / "figures" / f"{name}.png", dpi=120)
 
 
-def profile(spec: Spec, artifact: Any, run: Run, say: Say) -> dict[str, Any] | None:
-    """Cost and latency of an artifact as the record keeps them, None where the task has no probe; what else is timed is noted."""
-    from suite.profile import count, network_latency
-
-    run.note(**spec.task.timings(artifact, run))
-    probe = spec.task.probe(artifact, run)
-    if probe is None:
-        return None
-    cost = count(probe.network, probe.inputs[0])
-    result = {
-        "params": cost.params, "params_nonzero": cost.params_nonzero, "bytes_dense": cost.bytes_dense, "macs": cost.macs,
-        "macs_effective": cost.macs_effective, "uncounted": list(cost.uncounted), "input": list(probe.inputs[0].shape[1:]),
-    }
-    say("    timing")
-    untimed = {**result, "bytes_packed": None, "latency": None, "kernel": None}
-    if not isinstance(probe.network, nn.Module):
-        return untimed
-    try:
-        latency, kernel = network_latency(probe.network, probe.inputs, timing_lock())
-    except RuntimeError as error:  # the plan's output differs from torch: a wrong kernel is not timed, and the run not lost
-        say(f"    {error}")
-        run.note(untimed=str(error))
-        return untimed
-    layers = kernel.pop("layers", [])
-    record.write_text(run.folder / "layers.json", json.dumps(layers, indent=1))
-    return {**result, "bytes_packed": kernel.pop("bytes", None), "latency": latency, "kernel": kernel}
-
-
-def draw_again(found: Record, spec: Spec) -> None:
+def draw_again(spec: Spec) -> None:
     """Draw the pictures of a recorded artifact anew, without training."""
-    run = Run(found["seed"], found["scale"], Budget(0), spec.artifact.parent, spec.source.folder)
-    draw(spec, load(spec.artifact), run)
+    draw(spec, load(spec.artifact), context(spec))
 
 
-def profile_again(found: Record, spec_folder: Path, spec: Spec, say: Say) -> Record:
-    """Count and time a recorded artifact anew, without training, and update its record."""
-    from suite.profile import machine
+def counted(spec: Spec, artifact: Any, run: Run) -> dict[str, Any]:
+    """The cost of an artifact as the record keeps it before it is timed."""
+    from suite.profile import Measured, costs
 
-    parents = {name: parent.artifact for name, parent in spec.references.items()}
-    run = Run(found["seed"], found["scale"], Budget(0), spec_folder, spec.source.folder, parents)
-    made = profile(spec, load(spec.artifact), run, say)
-    notes = {name: item for name, item in found["notes"].items() if name != "untimed"} | run.notes
-    found = {**found, "profile": made, "notes": notes, "machine": machine()}
+    probe = spec.task.probe(artifact, run)
+    cost = {**costs(probe), **_profiled(Measured())} if probe else None
+    return {"profile": cost, "untimed": record.WAITING}
+
+
+def _profiled(measured: Measured) -> dict[str, Any]:
+    return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
+
+
+def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
+    """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`."""
+    from suite.profile import machine, timing
+
+    run, artifact, start = context(spec, report=report), load(spec.artifact), time.perf_counter()
+    made = counted(spec, artifact, run) | {"timings": [], "timed_on": machine(), "untimed": ""}
+    try:
+        made["timings"] = [item._asdict() for item in spec.task.timings(artifact, run)]
+        if probe := spec.task.probe(artifact, run):
+            measured = timing(probe, timing_lock())
+            record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
+            made["profile"] |= _profiled(measured)
+            made["untimed"] = measured.untimed
+    except Exception as error:  # a trained run is kept, timed or not
+        record.write_text(run.folder / "error.txt", traceback.format_exc())
+        made["untimed"] = f"{type(error).__name__}: {error}"
+    seconds = {**found["time"]["seconds"], "profile": round(time.perf_counter() - start, 2)}
+    found = {**found, **made, "notes": {**found["notes"], **run.notes}, "time": {**found["time"], "seconds": seconds}}
     record.write(found)
     return found

@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import statistics
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from suite import record as records_
+from suite import tracked
 from suite.paths import results_folder, run_folder
-from suite.report.statistics import interval
-from suite.report.tables import escape_markdown
+from suite.statistics import interval
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 Record = records_.Record
 SECONDS = 5.0  # that a server is given to answer
 _KNOWN = "mlflow-mirrored.json"
-_LATENCY = "cost/latency_ms"  # of the packed plan on one thread
 _STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -155,8 +152,8 @@ class _Store:
         wanted = {"mlflow.experimentKind": "custom_model_development",  # not the pages for language models
                   "mlflow.experiment.primaryMetric.name": f"test/{task['primary']}",
                   "mlflow.experiment.primaryMetric.greaterIsBetter": str(higher),
-                  "mlflow.sharedViewState.suite": _view(task, found.creation_time or 0),
-                  "mlflow.note.content": _about(found.experiment_id)}
+                  "mlflow.sharedViewState.suite": tracked.view(task, found.creation_time or 0),
+                  "mlflow.note.content": tracked.about(found.experiment_id)}
         for name, text in wanted.items():
             if found.tags.get(name) != text:
                 self.client.set_experiment_tag(found.experiment_id, name, text)
@@ -169,9 +166,9 @@ class _Store:
         found = self._find(experiment, "suite.group", group)
         if found:
             return found[0].info.run_id
-        start, end = _times(item)
-        run = self.client.create_run(experiment, start_time=start, run_name=f"{_name(item)} all seeds",
-                                     tags={"suite.group": group, **_notes(item)})
+        start, end = tracked.times(item)
+        run = self.client.create_run(experiment, start_time=start, run_name=f"{tracked.name(item)} all seeds",
+                                     tags={"suite.group": group, **tracked.notes(item)})
         self._params(run.info.run_id, item, seed=False)
         self._lineage(run.info.run_id, item)
         self.client.set_terminated(run.info.run_id, end_time=end)
@@ -182,7 +179,7 @@ class _Store:
 
         options = {**item["method"]["options"], **{f"task.{key}": text for key, text in item["task"]["options"].items()},
                    "method": item["method"]["name"], "scale": item["scale"], "source": item["task"]["source"]["kind"]}
-        options |= {"seed": item["seed"]} if seed else {}
+        options |= {"seed": item["seed"], **{f"training.{key}": text for key, text in item["training"].items()}} if seed else {}
         self.client.log_batch(run_id, params=[Param(key, str(text)) for key, text in options.items()])
 
     def _lineage(self, run_id: str, item: Record) -> None:
@@ -201,15 +198,14 @@ class _Store:
             if old.data.tags.get("suite.digest") == digest:
                 return
             self.client.delete_run(old.info.run_id)
-        start, end = _times(item)
+        start, end = tracked.times(item)
         tags = {"suite.id": item["id"], "suite.status": item["status"], "mlflow.parentRunId": parent,
-                "suite.machine": item["machine"]["id"], "suite.command": item["command"], **_notes(item)}
+                "suite.machine": item["machine"]["id"], "suite.timed_on": item["timed_on"].get("id", ""),
+                "suite.command": item["command"], **tracked.notes(item)}
         run_id = self.client.create_run(experiment, start_time=start, tags=tags,
-                                        run_name=f"{_name(item)} seed {item['seed']}").info.run_id
+                                        run_name=f"{tracked.name(item)} seed {item['seed']}").info.run_id
         self._params(run_id, item)
-        points = [Metric(name, number, end, 0) for name, number in _metrics(item).items()]
-        points += [Metric(re.sub(r"[^\w./ -]", "_", name), number, end, int(step)) for name, curve in item["curves"].items()
-                   for step, number in curve if number is not None]
+        points = [Metric(name, number, end, step) for name, step, number in tracked.points(item)]
         for first in range(0, len(points), 1000):  # the client's limit per batch
             self.client.log_batch(run_id, metrics=points[first : first + 1000])
         self._lineage(run_id, item)
@@ -225,64 +221,13 @@ class _Store:
         from mlflow.entities import Metric
 
         children = self._find(experiment, "mlflow.parentRunId", parent)
-        names = {name for child in children for name in child.data.metrics if name.startswith(("test/", "cost/"))}
+        kinds = ("test/", "cost/", "ledger/", "timing/")
+        names = {name for child in children for name in child.data.metrics if name.startswith(kinds)}
         now, found = int(time.time() * 1000), []
         for name in sorted(names):
             numbers = [child.data.metrics[name] for child in children if name in child.data.metrics]
             found.append(Metric(name, statistics.fmean(numbers), now, 0))
-            if name.startswith(("test/", _LATENCY)) and (between := interval(numbers)):
+            if name.startswith(("test/", tracked.LATENCY)) and (between := interval(numbers)):
                 more = {"deviation": statistics.stdev(numbers), "low": between.low, "high": between.high}
                 found += [Metric(f"{name}/{what}", number, now, 0) for what, number in more.items()]
         self.client.log_batch(parent, metrics=found)
-
-
-def _name(item: Record) -> str:
-    """Such as ``one_by_n n=4 sparsity=0.5 short embedded``."""
-    words = [word for word in item["command"].split() if "=" in word]
-    return " ".join([item["method"]["name"], *words, item["scale"], item["task"]["source"]["kind"]])
-
-
-def _notes(item: Record) -> dict[str, str]:
-    """The description that MLflow shows on top of a run's page (Markdown), and what its columns for source and code show."""
-    paper = item["method"]["paper"]
-    address = re.sub(r"[^\w:/.?=&%#+~-]", "", paper["url"])
-    title = f"[{escape_markdown(paper['title'])}]({address})" if address.startswith("http") else escape_markdown(paper["title"])
-    reason = f"\n\n{escape_markdown(item['status'] + ': ' + item['reason'])}" if item["reason"] else ""
-    return {"mlflow.note.content": f"{escape_markdown(item['method']['summary'])}\n\n{title}{reason}",
-            "mlflow.source.name": item["command"], "mlflow.source.type": "LOCAL",
-            "mlflow.source.git.commit": item["code"]["commit"]}
-
-
-def _metrics(item: Record) -> dict[str, float]:
-    """Final scores, notes and cost under the names that MLflow shows."""
-    found = {f"test/{name}": number for name, number in item["scores"].items()}
-    found |= {f"note/{name}": number for name, number in item["notes"].items() if isinstance(number, int | float)}
-    profile = item["profile"] or {}
-    found |= {f"cost/{name}": profile[name] for name in ("macs", "macs_effective", "params", "params_nonzero", "bytes_packed")
-              if profile.get(name) is not None}
-    for threads, timing in (profile.get("latency") or {}).items():
-        found |= {f"cost/latency_{way}_{threads}_ms": timing[way]["median_ms"] for way in ("torch", "dense", "sparse")}
-    if "cost/latency_sparse_one_ms" in found:
-        found[_LATENCY] = found.pop("cost/latency_sparse_one_ms")
-    return found
-
-
-def _times(item: Record) -> tuple[int, int]:
-    """When a run began and ended, in ms since 1970."""
-    start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
-    return start, start + int(item["time"]["seconds"]["total"] * 1000)
-
-
-def _view(task: dict[str, Any], time: int) -> str:
-    """A saved view of MLflow's list of runs: what a run is, its score and its cost, instead of source, model and data set."""
-    metrics = (f"test/{task['primary']}", "cost/macs_effective", "cost/params_nonzero", _LATENCY)
-    columns = [*(f"params.`{name}`" for name in ("method", "arch", "source", "scale", "seed")),
-               *(f"metrics.`{name}`" for name in metrics)]
-    return json.dumps({"name": "suite", "createdAt": time, "updatedAt": time, "state": json.dumps({"selectedColumns": columns})})
-
-
-def _about(experiment: str) -> str:
-    """What MLflow shows above the runs of an experiment (Markdown)."""
-    address = f"#/experiments/{experiment}/runs?viewStateShareKey=suite&workflowType=machine_learning"
-    return (f"[Open with score and cost as columns]({address}) (or choose suite under Views). A run per record, below a parent run "
-            "per configuration with the mean over seeds and its 95 % interval. Compare only runs of one `source` and `scale`.")

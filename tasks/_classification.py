@@ -62,7 +62,8 @@ class ClassificationTask(Task):
         images = self.read(run, "test")
         logits = predict(artifact.module, images, Normalise(self.mean, self.deviation), run)
         artifact.spare["predictions"] = logits.argmax(1)
-        return {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
+        scores = {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
+        return {metric.name: scores[metric.name] for metric in self.metrics}
 
     def show(self, artifact: Network, run: Run) -> Iterable[Figure]:
         from matplotlib.figure import Figure as Canvas

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor
+from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor, Timed
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
@@ -100,12 +100,12 @@ class CocoTask(CocoJudge):
         inputs = prepared(artifact, self.test(run), 4)
         return Probe(artifact.body, tuple(inputs))
 
-    def timings(self, artifact: Detector | Detections, run: Run) -> dict[str, float | str]:
+    def timings(self, artifact: Detector | Detections, run: Run) -> Sequence[Timed]:
         """The whole detector on the first test image, and what of it is not in the plan (anchors, decoding, regions, suppression,
         masks): the whole less the body with that image's regions, 0 where the noise is larger.
         """
         if isinstance(artifact, Detections) or artifact.body is None:
-            return {}
+            return ()
         scenes = self.test(run)
         (batch,) = prepared(artifact, scenes, 1)
         image = scenes.image(0).float() / 255
@@ -114,8 +114,8 @@ class CocoTask(CocoJudge):
             body = body.seen(module, image)
         timings = call_latency({"whole": lambda: module([image]), "body": lambda: body(batch)}, timing_lock())
         whole, part = timings["whole"], timings["body"]
-        return {"whole_ms": whole["median_ms"], "postprocess_ms": max(0.0, whole["median_ms"] - part["median_ms"]),
-                "postprocess_verdict": "noisy" if whole["noisy"] or part["noisy"] else "steady"}
+        return (Timed("whole", whole["median_ms"], noisy=whole["noisy"]),
+                Timed("postprocess", max(0.0, whole["median_ms"] - part["median_ms"]), noisy=whole["noisy"] or part["noisy"]))
 
 
 def prepared(detector: Detector, scenes: CocoScenes, count: int) -> list[Tensor]:

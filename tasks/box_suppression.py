@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from suite.tasks._coco import SCORES, CocoJudge
 
-from suite.artifacts import Candidates, Suppressor
+from suite.artifacts import Candidates, Suppressor, Timed
 from suite.contract import Metric, Needed, Scale, option
 from suite.data.coco import CocoScenes
 from suite.data.results import entries_of, read_results
@@ -86,34 +86,32 @@ class BoxSuppressionTask(CocoJudge):
         """The candidates of each image: from the file, or computed once for a detector and kept beside its weights."""
         if self.file:
             return list(_from_file(self.file, scenes))
-        detector = run.parents["detector"]
+        detector = run.judges["detector"]
         if not detector.exists():
             raise UserError("The detector that the candidates come from is not in the cache; train it again: run its command, "
                             f"which 'suite show {detector.parent.name}' gives, with --again.")
         which = hashed(hashlib.sha256(detector.read_bytes()).hexdigest(), scenes.ids, self.floor)
         path = detector.with_name(f"candidates-{which:x}.pt")
         if not path.exists():
-            module = run.reference("detector").module.eval()
+            module = run.judge("detector").module.eval()
             rows = run.progress(range(len(scenes)), "candidates", total=len(scenes))
             save([candidates(module, [scenes.image(row).float() / 255], self.floor)[0] for row in rows], path)
         return load(path)
 
-    def timings(self, artifact: Suppressor, run: Run) -> dict[str, float]:
-        """Median ms at each of `counts` boxes, and the exponent with which it grows, a fit of log ms to log boxes."""
+    def timings(self, artifact: Suppressor, run: Run) -> Sequence[Timed]:
+        """``latency`` at each of `counts` boxes; noted is the exponent with which it grows, a fit of log ms to log boxes."""
         found = self.frozen(self.test(run), run)
         if not any(len(item.scores) for item in found):
-            return {}
+            return ()
         piles = {count: pile(found, count, run.generator("pile")) for count in self.counts}
         contenders = {str(count): partial(artifact.keep, item) for count, item in piles.items()}
         timings = call_latency(contenders, timing_lock())
-        milliseconds = [timings[str(count)]["median_ms"] for count in self.counts]
-        notes = {f"latency_ms_{count}": value for count, value in zip(self.counts, milliseconds, strict=True)}
-        x, y = ([math.log(value) for value in values] for values in (self.counts, milliseconds))
+        made = [Timed("latency", timings[str(count)]["median_ms"], count, timings[str(count)]["noisy"]) for count in self.counts]
+        x, y = [math.log(count) for count in self.counts], [math.log(item.ms) for item in made]
         if len(set(x)) > 1:
             middle = sum(x) / len(x)
-            notes["latency_exponent"] = (sum((a - middle) * b for a, b in zip(x, y, strict=True))
-                                         / sum((a - middle) ** 2 for a in x))
-        return notes
+            run.note(latency_exponent=sum((a - middle) * b for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x))
+        return made
 
 
 def checked(rows: torch.Tensor, item: Candidates) -> torch.Tensor:

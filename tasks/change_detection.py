@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from suite.artifacts import ChangeSegmenter, Figure, Probe
 from suite.contract import Metric, Scale, Task, option
 from suite.data.change import CHANGES, LAYOUTS, ChangeData
+from suite.data.embedded.street import KINDS
 from suite.data.pairs import PairImages
-from suite.data.street import KINDS
 from suite.metrics.change import confusion, over_all, per_image
 from suite.run import Run
 from suite.settings import ChangePairs

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
-from records import record
+from records import profile, record, timed
 from scipy import stats
 
-from suite.claims import decidable, judge, read_value
+from suite.claims import decidable, judge, read_value, side_runs
 from suite.contract import Claim, Side
 
 
@@ -71,13 +72,37 @@ def test_values_are_scores_notes_and_paths():
     assert read_value(found, "profile.latency.one.speedup") == 1.0 and read_value(found, "note.nothing") is None
 
 
+def test_values_are_timings_and_ledger_entries_too():
+    found = record("a", timings=[timed("latency", 2.0, 300), timed("post.process", 1.5)], ledger={"queries": 120.0},
+                   profile={**profile(), "ops": {"xnor": 7}})
+    assert read_value(found, "timing.latency.300") == 2.0 and read_value(found, "timing.post.process") == 1.5
+    assert read_value(found, "timing.latency") is None and read_value(found, "timing.latency.30") is None
+    assert read_value(found, "ledger.queries") == 120.0 and read_value(found, "profile.ops.xnor") == 7.0
+
+
+def test_what_claims_plan_is_what_their_verdicts_read(suite_home, monkeypatch):
+    from suite import plan, plugins
+    from suite.data.source import Source
+    from suite.record import read_all
+
+    committed = [item for item in read_all(Path(__file__).parents[1] / "results") if item["method"]["name"] in ("one_by_n", "magnitude")
+                 and item["task"]["source"]["kind"] == "embedded"]
+    data = committed[0]["task"]["source"]
+    monkeypatch.setattr(plan, "locate_data", lambda *_: Source(data["kind"], data["name"], Path("nowhere"), data["digest"], data["counts"]))
+    item = next(item for item in plugins.load("baselines", "one_by_n").claims if item.name == "1b at 75%")
+    for side_ in item.sides:
+        runs = side_runs(item, side_, "short")
+        planned = plan.specs(runs.task, [(runs.method, runs.options)], [1], "short", None, runs.task_options)
+        assert {spec.id for spec in planned.wanted} == {known["id"] for known in runs.among(committed) if known["seed"] == 1}
+    changed = [{**known, "status": "failed"} for known in committed]
+    assert runs.among(committed) and not runs.among(changed) and not side_runs(item, side_, "smoke").among(committed)
+
+
 def test_a_scale_decides_the_claims_of_lesser_ones():
     assert decidable(claim(), "long") and decidable(claim(), "short") and not decidable(claim(), "smoke")
 
 
 def test_a_report_judges_one_version_of_each_method_and_says_which():
-    from pathlib import Path
-
     from suite.record import read_all
     from suite.report.verdicts import verdicts
 

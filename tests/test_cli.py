@@ -99,8 +99,8 @@ def test_the_network_of_a_record_runs_against_peers(monkeypatch):
     from click.testing import CliRunner
 
     from suite import record
+    from suite.bench import peers
     from suite.cli.profile import command
-    from suite.profile import peers
 
     suite("run", "cifar10", "plain", *SMOKE, check=0)
     (found, *_) = [item for item in record.read_all() if item["method"]["name"] == "plain"]
@@ -162,64 +162,19 @@ def test_two_commands_at_once_run_everything_once(tmp_path):
 
 
 STRANGER = {
-    "tasks/halves.py": '''"""Which half of the classes an image belongs to."""
-from dataclasses import dataclass, replace
-from suite.artifacts import Network, Probe
-from suite.contract import Metric, Scale, Task, option
-from suite.data.cifar import Cifar10
-from suite.metrics import accuracy
-from suite.settings import Classification
-from suite.train import CropFlip, Normalise, predict
-
-
-@dataclass
-class HalvesTask(Task):
-    """Two classes."""
-
-    title = "Halves of CIFAR-10"
-    metrics = (Metric("accuracy"),)
-    data = "cifar10"
-    accepts = ("Network",)
-    reference = "plain"
-    defaults = {"arch": "resnet8"}
-    scales = {"smoke": Scale(scratch=256, extra=128), "short": Scale(scratch=10000, extra=5000)}
-    border: int = option(5, "first class of the upper half", bounds=(1, 9))
-
-    def dataset(self):
-        return Cifar10()
-
-    def images(self, run, split):
-        images = self.dataset().read(run.data, split)
-        return replace(images, labels=(images.labels >= self.border).long())
-
-    def setting(self, run) -> Classification:
-        images = self.images(run, "train")
-        import torch
-        cut = torch.arange(len(images))
-        normalise = Normalise((0.5,) * 3, (0.25,) * 3)
-        return Classification(images.subset(cut[500:]), images.subset(cut[:500]), 2, (3, 32, 32), CropFlip(normalise), normalise,
-                              ("resnet8",))
-
-    def evaluate(self, artifact, run):
-        images = self.images(run, "test")
-        return {"accuracy": accuracy(predict(artifact.module, images, Normalise((0.5,) * 3, (0.25,) * 3), run), images.labels)}
-
-    def probe(self, artifact, run):
-        import torch
-        return Probe(artifact.module, (torch.zeros(1, 3, 32, 32),))
-''',
-    "baselines/trim.py": None,  # the example of baselines/README.md, to the letter
+    "tasks/halves.py": None,  # the examples of tasks/README.md and baselines/README.md, to the letter
+    "baselines/trim.py": None,
     "baselines/broken.py": '"""Needs what nobody has."""\nimport a_package_that_is_not_there\n',
 }
 
 
 @pytest.fixture
 def stranger(tmp_path):
-    example = re.search(r"```python\n(.*?)```", (ROOT / "baselines" / "README.md").read_text(), re.S).group(1)
     for name, text in STRANGER.items():
         path = tmp_path / "stranger" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(example if text is None else text)
+        shown = ROOT / name.partition("/")[0] / "README.md"
+        path.write_text(text or re.search(r"```python\n(.*?)```", shown.read_text(), re.S).group(1))
     return tmp_path / "stranger"
 
 
@@ -229,8 +184,8 @@ def test_a_strangers_plugins_run_through_the_same_commands(stranger, tmp_path):
     assert "halves" in listed and "trim" in listed and "broken" in listed
     refused = suite("run", "cifar10", "broken", env=env, check=2).stderr
     assert "cannot be imported (ModuleNotFoundError" in refused
-    shown = suite("run", "halves", "trim", "threshold=0.05", *SMOKE, env=env, check=0).stdout
-    assert "trim" in shown and "accuracy" in shown
+    shown = suite("run", "halves", "trim", "threshold=0.05", "task.border=3", *SMOKE, env=env, check=0).stdout
+    assert "trim" in shown and "top1" in shown and "top5" not in shown
     assert {item.split("/")[1] for item in records(tmp_path / "results")} == {"plain", "trim"}
 
 

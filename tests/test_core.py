@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from suite import options, plan, plugins, record
 from suite.contract import Method, option
-from suite.data import procedural
+from suite.data.embedded import procedural
 from suite.errors import UserError
 from suite.run import Budget, Run, hashed
 
@@ -133,7 +133,7 @@ def test_of_a_file_that_an_option_names_the_contents_count_and_not_the_name(fres
 
 
 def test_records_are_written_whole_and_found_by_a_beginning(tmp_path):
-    one = {"schema": 1, "id": "task/method/abcdef012345-s0", "b": 1, "a": [1, 2]}
+    one = {"schema": record.SCHEMA, "id": "task/method/abcdef012345-s0", "b": 1, "a": [1, 2]}
     path = record.write(one, tmp_path)
     assert record.read(path) == one and json.loads(path.read_text()) == one
     assert list(path.parent.iterdir()) == [path]

@@ -26,8 +26,8 @@ def command(networks: tuple[str, ...], to: Path, calls: int, seconds: float, sim
         os.environ["SUITE_SIMD"] = simd
     if simd == "avx2":  # read by oneDNN (torch, OpenVINO) and by torch's own loops, when they are loaded
         os.environ |= {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    from suite.profile.bench import bench, choose
-    from suite.report.kernel import render
+    from suite.bench.benchmark import bench, choose
+    from suite.bench.page import render
 
     chosen = choose(networks)
     path = to / (f"results-{simd}.json" if simd else "results.json")

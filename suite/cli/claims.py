@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from suite.cli.run import run, show_plan, training_options
 from suite.errors import UserError
 
 
@@ -16,19 +17,18 @@ from suite.errors import UserError
 @click.option("--seeds", type=click.IntRange(2), help="Seeds for every claim (default: each claim's own number).")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
 @click.option("--only", help="Only claims whose name contains this text, for example 0.9 or 1a.")
+@training_options
 @click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
 def command(
-    method: str, scale: str, seeds: int | None, data: Path | None, only: str | None, track: str | None, dry_run: bool
+    method: str, scale: str, seeds: int | None, data: Path | None, only: str | None, device: str, threads: int, jobs: int | None,
+    track: str | None, dry_run: bool,
 ) -> None:
     """Run both sides of every claim of METHOD on the same seeds and print a verdict with its numbers.
 
     Runs that are recorded are shared with `suite run` and not repeated. A refuted claim is a result, not a failure.
     """
-    import sys
-
-    from suite import claims, plan, plugins, runner
-    from suite.cli.run import show_plan
+    from suite import claims, plan, plugins
     from suite.paths import cache_folder
     from suite.tracking import mirror
 
@@ -36,15 +36,16 @@ def command(
     if not found:
         raise UserError(f"'{method}' has no claims" + (f" named '{only}'." if only else "; see its file in baselines/."))
     decidable = [claim for claim in found if claims.decidable(claim, scale)]
-    sides = {claim.name: [_specs(claim, side, scale, seeds, data) for side in claim.sides] for claim in decidable}
-    parts = [part for items in sides.values() for part in items]
-    merged = plan.merge(parts)
+    merged = plan.merge([part for claim in decidable for part in _plans(claim, scale, seeds, data, device, threads)])
     if dry_run:
-        return show_plan(merged)
-    records = {item["id"]: item for item in runner.run_plan(
-        merged, say=lambda sentence: click.echo(sentence, err=True), show_progress=sys.stderr.isatty())}
-    sentence = mirror(list(records.values()), track, cache_folder())
-    verdicts = [claims.judge(claim, [_by_seed(part, records) for part in sides[claim.name]]) for claim in decidable]
+        return show_plan(merged, jobs)
+    records = run(merged, jobs)
+    sentence = mirror(records, track, cache_folder())
+    verdicts = []
+    for claim in decidable:
+        sides = [claims.side_runs(claim, side, scale).among(records) for side in claim.sides]
+        asked = range(seeds or claim.seeds)
+        verdicts.append(claims.judge(claim, [{item["seed"]: item for item in side if item["seed"] in asked} for side in sides]))
     _print(verdicts, [claim for claim in found if claim not in decidable], scale)
     click.echo(sentence)
 
@@ -53,20 +54,19 @@ def claim_specs(method: str, scale: str, data: Path | None) -> list[Any]:
     """The plans of all sides of a method's claims that `scale` can decide, with each claim's own number of seeds."""
     from suite import claims, plugins
 
-    return [_specs(claim, side, scale, None, data) for claim in plugins.load("baselines", method).claims
-            if claims.decidable(claim, scale) for side in claim.sides]
+    return [part for claim in plugins.load("baselines", method).claims if claims.decidable(claim, scale)
+            for part in _plans(claim, scale, None, data)]
 
 
-def _specs(claim: Any, side: Any, scale: str, seeds: int | None, data: Path | None) -> Any:
-    from suite import plan
+def _plans(
+    claim: Any, scale: str, seeds: int | None, data: Path | None, device: str = "cpu", threads: int = 1
+) -> list[Any]:
+    """The plan of each side of a claim."""
+    from suite import claims, plan
 
-    chosen = [(side.method, {**claim.options, **side.options})]
-    return plan.specs(claim.task, chosen, range(seeds or claim.seeds), scale, data, claim.task_options)
-
-
-def _by_seed(part: Any, records: dict[str, Any]) -> dict[int, Any]:
-    found = {spec.seed: records.get(spec.id) for spec in part.wanted}
-    return {seed: item for seed, item in found.items() if item and item["status"] == "done"}
+    sides = [claims.side_runs(claim, side, scale) for side in claim.sides]
+    return [plan.specs(side.task, [(side.method, side.options)], range(seeds or claim.seeds), scale, data, side.task_options,
+                       device=device, threads=threads) for side in sides]
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:

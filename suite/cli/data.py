@@ -13,7 +13,7 @@ from suite.errors import UserError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from suite.data.source import Dataset
+    from suite.data.dataset import Dataset
 
 
 @click.group()
@@ -36,9 +36,9 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
 
     dataset = _dataset(task, options)
     with _busy(f"Reading {dataset.title}"):
-        folder, note = source.find(dataset, data, paths.cache_folder())
+        folder, note = source.locate_folder(dataset, data, paths.cache_folder())
         problems = dataset.check(folder)
-        found = None if problems else source.of(dataset, folder)
+        found = None if problems else source.source_of(dataset, folder)
     if note:
         click.echo(note)
     if not found:
@@ -66,9 +66,9 @@ def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
     dataset = _dataset(task, options)
     with _busy(f"Drawing the embedded data of {dataset.title}"):
         if to is None:
-            folder = source.embedded(dataset, paths.cache_folder())
+            folder = source.embedded_folder(dataset, paths.cache_folder())
         else:
-            source.make(dataset, to)
+            source.write_embedded(dataset, to)
             folder = source.found_in(dataset, to)
     counts = ", ".join(f"{count} {split}" for split, count in dataset.counts(folder).items())
     click.echo(f"{dataset.title}, embedded, version {dataset.version}: {counts} in '{folder}'")

@@ -53,8 +53,8 @@ def _networks(arch: str, shares: list[float], width: int, size: int | None, clas
     """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
 
+    from suite.bench.pruned import pruned
     from suite.nn import build
-    from suite.profile.pruned import pruned
 
     size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
     torch.manual_seed(0)
@@ -66,9 +66,10 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from suite.cost import count
     from suite.paths import timing_lock
-    from suite.profile import count, network_latency
-    from suite.report.statistics import break_even
+    from suite.profile import network_latency
+    from suite.statistics import break_even
 
     table = Table(title=f"{title} (random weights: latency only)")
     for name in ("sparsity", "MACs", "torch 1T", "dense 1T", "sparse 1T", "speed-up 1T", "torch all", "dense all", "sparse all",
@@ -94,12 +95,13 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     from rich.console import Console
 
     from suite import kernel
+    from suite.bench.layers import layer_times, openvino_layers
+    from suite.bench.peers import OPENVINO, PEERS, Model
+    from suite.bench.race import race
+    from suite.bench.terminal import layer_table, race_table
     from suite.paths import timing_lock
     from suite.profile.latency import alone
-    from suite.profile.layers import layer_times, openvino_layers
     from suite.profile.machine import physical_cores
-    from suite.profile.peers import OPENVINO, PEERS, Model, race
-    from suite.report.race import layer_table, race_table
 
     first = next(iter(networks.values()))
     model, races = Model(first, example), []
@@ -117,15 +119,15 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
 
 def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     """The network of a record as its task times it, and its first input."""
-    from torch import nn
+    from torch import Tensor, nn
 
-    from suite.run import Budget, Run, load
+    from suite.run import load
+    from suite.runner import context
 
     spec = _spec(found, data)
-    run = Run(found["seed"], found["scale"], Budget(0), spec.artifact.parent, spec.source.folder)
-    probe = spec.task.probe(load(spec.artifact), run)
-    if probe is None or not isinstance(probe.network, nn.Module):
-        raise UserError(f"'{found['id']}' has no network that could be timed; --peers needs one.")
+    probe = spec.task.probe(load(spec.artifact), context(spec))
+    if probe is None or not isinstance(probe.network, nn.Module) or not isinstance(probe.inputs[0], Tensor):
+        raise UserError(f"'{found['id']}' has no network of one input that could be timed; --peers needs one.")
     return probe.network, probe.inputs[0]
 
 
@@ -147,7 +149,7 @@ def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
     from suite import runner
 
     spec = _spec(found, data)
-    return runner.profile_again(found, spec.artifact.parent, spec, lambda sentence: None)
+    return runner.profile_again(found, spec)
 
 
 def _record(found: dict[str, Any]) -> None:
@@ -157,11 +159,11 @@ def _record(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     from suite.paths import run_folder
-    from suite.report.rows import TIMING, natural
 
-    profile, timed = found["profile"], [name for name in found["notes"] if TIMING.fullmatch(f"note.{name}")]
-    for name in sorted(timed, key=lambda name: natural(name.replace("_", " "))):
-        click.echo(f"{name} {found['notes'][name]:.3f}, timed by the task in PyTorch on one thread")
+    profile, timed = found["profile"], found.get("timings", [])
+    for item in timed:
+        items = f" of {item['items']}" if item["items"] else ""
+        click.echo(f"{item['what']}{items} {_ms({**item, 'median_ms': item['ms']})} ms, timed by the task in PyTorch on one thread")
     if timed and not profile:  # a function without a network
         return
     if not profile:
@@ -176,12 +178,13 @@ def _record(found: dict[str, Any]) -> None:
             table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
         Console().print(table)
     if not profile["latency"]:
-        raise UserError(f"'{found['id']}' was not timed: {found['notes'].get('untimed', 'its task gives no network to time')}.")
+        raise UserError(f"'{found['id']}' was not timed: {found['untimed']}.")
     for threads in ("one", "all"):
         timing = profile["latency"][threads]
         click.echo(f"{timing['threads']} thread(s): torch eager {_ms(timing['torch'])} ms, plan dense {_ms(timing['dense'])} ms, "
                    f"plan sparse {_ms(timing['sparse'])} ms, {timing['speedup']:.2f}x over dense")
-    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective; {profile['bytes_packed']:,} bytes packed")
+    packed = f"; {profile['bytes_packed']:,} bytes packed" if profile["bytes_packed"] else ""
+    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective{packed}")
     kernel = profile["kernel"]
     rest = f"; in torch: {', '.join(kernel['outside'])}" if kernel["outside"] else ""
     click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs{rest}")

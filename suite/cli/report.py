@@ -19,10 +19,12 @@ from suite.errors import UserError
               help="Write nothing; fail where committed Markdown, LaTeX or CSV is not what the records say.")
 @click.option("--run-missing", is_flag=True, help="First run what the declaration needs and the records lack.")
 @click.option("--dry-run", is_flag=True, help="With --run-missing: print the plan with a time estimate, and run nothing.")
+@click.option("--jobs", type=click.IntRange(1), help="Missing runs side by side (default: the physical cores).")
 @click.option("--data", type=click.Path(path_type=Path),
               help="The data set of missing runs, or a folder at most two levels above it.")
 def command(
-    names: tuple[str, ...], reports: Path, to: Path | None, check: bool, run_missing: bool, dry_run: bool, data: Path | None
+    names: tuple[str, ...], reports: Path, to: Path | None, check: bool, run_missing: bool, dry_run: bool, jobs: int | None,
+    data: Path | None,
 ) -> None:
     """Render the reports NAME (default: all): Markdown, LaTeX (booktabs), CSV, figures as SVG and PDF, and index.html.
 
@@ -40,18 +42,16 @@ def command(
     if not chosen:
         raise UserError(f"There is no declaration in '{reports}'; go to a checkout's folder or name one with --reports.")
     if run_missing:
-        _run(list(chosen.values()), data, dry_run)
+        _run(list(chosen.values()), data, dry_run, jobs)
     if not dry_run:
         (_check if check else _write)(chosen, reports, to or reports, required=bool(names))
 
 
-def _run(reports: list[Any], data: Path | None, dry_run: bool) -> None:
+def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None) -> None:
     """Make the runs that the declarations need, those of claims included, as `suite run` and `suite claims` would."""
-    import sys
-
-    from suite import plan, runner
+    from suite import plan
     from suite.cli.claims import claim_specs
-    from suite.cli.run import make_plan, show_plan
+    from suite.cli.run import make_plan, run, show_plan
     from suite.paths import cache_folder
     from suite.tracking import mirror
 
@@ -60,9 +60,8 @@ def _run(reports: list[Any], data: Path | None, dry_run: bool) -> None:
     parts += [part for report in reports for name, scale in report.test.items() for part in claim_specs(name, scale, data)]
     merged = plan.merge(parts)
     if dry_run:
-        return show_plan(merged)
-    made = runner.run_plan(merged, say=lambda sentence: click.echo(sentence, err=True), show_progress=sys.stderr.isatty())
-    click.echo(mirror(made, None, cache_folder()), err=True)
+        return show_plan(merged, jobs)
+    click.echo(mirror(run(merged, jobs), None, cache_folder()), err=True)
 
 
 def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
@@ -70,17 +69,19 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     import os
 
     from suite import record
+    from suite.bench import page
     from suite.paths import results_folder
-    from suite.report import kernel, render
+    from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     for name, report in chosen.items():
         try:
             if report.bench:
-                made = kernel.render(reports / name, folder / name)
+                made = page.render(reports / name, folder / name)
             else:
                 back = os.path.relpath(results_folder(), folder / name)
-                made = render.write(render.gather(report, records), folder / name, back)
+                made = render.write(gather(report, records), folder / name, back)
         except UserError as error:
             if required:
                 raise
@@ -93,13 +94,15 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
 def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
     """Compare what the records say today with what is committed."""
     from suite import record
-    from suite.report import kernel, render
+    from suite.bench import page
+    from suite.report import render
+    from suite.report.content import gather
 
     records = record.read_all()
     found: list[Path] = []
     for name, report in chosen.items():
         try:
-            texts = {"README.md": kernel.text(reports / name)} if report.bench else render.texts(render.gather(report, records))
+            texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(gather(report, records))
         except UserError:
             if required:
                 raise

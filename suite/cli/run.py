@@ -10,6 +10,18 @@ import click
 from suite.errors import UserError
 
 
+def training_options(command: Any) -> Any:
+    """The options of every command that trains: where, on how many threads each, and how many runs side by side."""
+    for option in (
+        click.option("--jobs", type=click.IntRange(1), help="Runs side by side (default: all cores); no number depends on it."),
+        click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
+                     help="Threads of each training; part of the record, as another number gives another network."),
+        click.option("--device", default="cpu", show_default=True, help="Where to train; latency is always the CPU's."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("task")
 @click.argument("methods")
@@ -18,13 +30,13 @@ from suite.errors import UserError
 @click.option("--seed", type=int, help="One seed (default 0).")
 @click.option("--seeds", type=click.IntRange(1), help="That many seeds: 0, 1, ...")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
-@click.option("--device", default="cpu", show_default=True, help="Where to train; latency is always the CPU's.")
+@training_options
 @click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
 @click.option("--again", is_flag=True, help="Run even what is recorded.")
 def command(
     task: str, methods: str, options: tuple[str, ...], scale: str, seed: int | None, seeds: int | None, data: Path | None,
-    device: str, track: str | None, dry_run: bool, again: bool,
+    device: str, threads: int, jobs: int | None, track: str | None, dry_run: bool, again: bool,
 ) -> None:
     """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
 
@@ -35,27 +47,34 @@ def command(
     """
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds exclude each other; --seeds 3 means the seeds 0, 1 and 2.")
-    from suite import runner
-
     numbers = list(range(seeds)) if seeds else [seed or 0]
-    plan = make_plan(task, methods.split(","), options, numbers, scale, data, again)
+    plan = make_plan(task, methods.split(","), options, numbers, scale, data, again, device=device, threads=threads)
     for sentence in plan.stale:
         click.echo(f"stale, will be run again: {sentence}", err=True)
     if dry_run:
-        return show_plan(plan)
-    import sys
-
-    def say(sentence: str) -> None:
-        click.echo(sentence, err=True)
-
-    records = runner.run_plan(plan, say=say, device=device, show_progress=sys.stderr.isatty())
+        return show_plan(plan, jobs)
+    records = run(plan, jobs)
     finish(records, track)
     if any(item["status"] == "failed" for item in records):
         raise SystemExit(1)
 
 
+def run(plan: Any, jobs: int | None) -> list[dict[str, Any]]:
+    """Execute a plan, `jobs` runs at a time (default: as many as there are physical cores), telling the user on standard error."""
+    import sys
+
+    from suite.profile.machine import physical_cores
+    from suite.runner import run_plan
+
+    def say(sentence: str) -> None:
+        click.echo(sentence, err=True)
+
+    return run_plan(plan, say=say, jobs=jobs or physical_cores(), show_progress=sys.stderr.isatty())
+
+
 def make_plan(
-    task: str, methods: list[str], words: tuple[str, ...], seeds: list[int], scale: str, data: Path | None, again: bool = False
+    task: str, methods: list[str], words: tuple[str, ...], seeds: list[int], scale: str, data: Path | None, again: bool = False,
+    **training: Any,
 ) -> Any:
     """The plan of a command line: names and options checked, the grid unfolded, the data found."""
     from suite import options, plan, plugins
@@ -67,7 +86,7 @@ def make_plan(
         own = [word for word in parsed if word.owner in ("", name)]
         own = [word for word in own if word.owner or not any(item.owner and item.key == word.key for item in own)]
         wanted += [(name, chosen) for chosen in options.grid(plugins.load("baselines", name), name, own)]
-    plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again) for chosen in for_task]
+    plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again, **training) for chosen in for_task]
     if note := next((spec.source.note for item in plans for spec in item.wanted), ""):
         click.echo(note, err=True)
     return plan.merge(plans)
@@ -86,17 +105,18 @@ def finish(records: list[dict[str, Any]], track: str | None) -> None:
     click.echo(sentence)
 
 
-def show_plan(plan: Any) -> None:
-    """Print what a plan would run, with a time estimate from the records."""
+def show_plan(plan: Any, jobs: int | None = None) -> None:
+    """Print what a plan would run, with an estimate from the records of the time that `jobs` runs side by side take."""
     from suite import record
     from suite.plan import estimate
-    from suite.runner import describe
+    from suite.profile.machine import physical_cores
 
     guess = estimate(plan, record.read_all())
     for spec in plan.missing:
         seconds = guess[spec.id]
-        click.echo(f"{spec.id}  {describe(spec)}  {'?' if seconds is None else f'{seconds:.0f} s'}")
+        click.echo(f"{spec.id}  {spec.options}  {'?' if seconds is None else f'{seconds:.0f} s'}")
     known = [seconds for seconds in guess.values() if seconds is not None]
-    unknown = len(guess) - len(known)
-    click.echo(f"{len(plan.missing)} runs to make, {len(plan.shown) - len(plan.missing)} recorded; about {sum(known) / 60:.0f} min"
+    unknown, side_by_side = len(guess) - len(known), min(jobs or physical_cores(), max(1, len(guess)))
+    minutes = sum(known) / 60 / side_by_side
+    click.echo(f"{len(plan.missing)} runs to make, {len(plan.shown) - len(plan.missing)} recorded; about {minutes:.0f} min"
                + (f" and {unknown} runs without an estimate (none like them is recorded)" if unknown else ""))

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-COST = ("params", "params_nonzero", "macs", "macs_effective", "bytes_packed")
+from suite.record import timing_name
+
+COST = ("params", "params_nonzero", "macs", "macs_effective", "bytes_dense", "bytes_packed")
 
 
 @click.command()
@@ -44,7 +46,7 @@ def _pictures(found: dict[str, Any], data: Path | None) -> list[Path]:
         spec = plan.spec_of(found, data)
         if not spec.artifact.exists():
             raise UserError(f"The artifact of '{spec.id}' is not in the cache; make it again with: {found['command']} --again")
-        runner.draw_again(found, spec)
+        runner.draw_again(spec)
     return sorted(folder.glob("*.png"))
 
 
@@ -53,21 +55,33 @@ def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sections = {
         f"{found['id']}: {found['status']} {found['reason']}": {"command": found["command"]},
         "scores": found["scores"],
+        "scores by step": {step: ", ".join(f"{key} {item:.4g}" for key, item in scores.items())
+                           for step, scores in enumerate(found["steps"], 1)},
         "notes": found["notes"],
+        "ledger": found["ledger"],
         f"method {method['name']}: {method['summary']}": {**method["options"], "paper": method["paper"]["url"]},
         "stand-ins": dict(enumerate(method["standins"], 1)),
         f"task {task['name']}, version {task['version']}": {**task["options"], **{
             key: task["source"][key] for key in ("kind", "digest", "counts")}},
         "budget, samples": {"scale": found["scale"], "seed": found["seed"], **found["budget"]},
-        "cost": {key: profile[key] for key in COST if key in profile},
+        "training": found["training"],
+        "cost": {**{key: profile[key] for key in COST if key in profile},
+                 **{f"operations: {key}": item for key, item in profile.get("ops", {}).items()}},
+        "not timed": {"reason": found["untimed"]} if found["untimed"] else {},
+        "timed by the task, ms": {timing_name(item["what"], item["items"]): f"{item['ms']:.3f}{' noisy' if item['noisy'] else ''}"
+                                  for item in found["timings"]},
     }
-    for threads in profile.get("latency", {}).values():
+    for threads in (profile.get("latency") or {}).values():
         sections[f"median latency with {threads['threads']} thread(s), ms [95 % interval]"] = {
             way: f"{item['median_ms']:.3f} [{item['low_ms']:.3f}, {item['high_ms']:.3f}]{' noisy' if item['noisy'] else ''}"
             for way, item in threads.items() if isinstance(item, dict)}
-    sections["kernel"] = profile.get("kernel", {})
-    sections["machine"] = found["machine"]
-    sections["code"] = {"commit": found["code"]["commit"], "changed since": found["code"]["dirty"], **found["code"]["packages"]}
-    sections["made from"] = {**found["parents"], **({"beside": found["trained_on"]} if found["trained_on"] else {})}
+    sections["kernel"] = profile.get("kernel") or {}
+    sections["timed on"] = found["timed_on"]
+    sections["trained on"] = found["machine"]
+    sections["code"] = {"commit": found["code"]["commit"], "changed since": found["code"]["dirty"],
+                        "core": found["code"]["core"] or "unknown", **found["code"]["packages"]}
+    parents = {f"{name}, {found['roles'][name]}" if name != found["roles"][name] else name: item
+               for name, item in found["parents"].items()}
+    sections["made from"] = {**parents, **({"beside": found["trained_on"]} if found["trained_on"] else {})}
     sections["seconds"] = found["time"]["seconds"]
     return {heading: lines for heading, lines in sections.items() if lines}

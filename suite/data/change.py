@@ -14,33 +14,19 @@ Superpixel Segmentation", BMVC 2015 (PCD: TSUNAMI and GSV); and the repository o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from suite.data import street
-from suite.data.png import png
-from suite.data.source import Dataset, Kind, digest_of
+from suite.data.dataset import MARK, Dataset
+from suite.data.embedded import street
+from suite.data.embedded.writing import png
+from suite.data.pairs import Greys, Pair, PairImages, pair_images
+from suite.data.pictures import picture_files
 from suite.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from suite.data.pairs import PairImages
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif")
-MANY = 20_000  # more files are digested by names and sizes
-MARK = "embedded.txt"  # lies beside the embedded data and says what it is
 LAYOUTS = ("street", "levir", "pcd")
 CHANGES = ("layout", "white", "black", "classes")
-
-
-class Pair(NamedTuple):
-    """The files of a pair, the earlier picture first, and what to call it."""
-
-    name: str
-    first: Path
-    second: Path
-    mask: Path
 
 
 class Roles(NamedTuple):
@@ -81,7 +67,7 @@ class ChangeData(Dataset):
         self.style, self.ignore, self.fold, self.kinds = layout, tuple(ignore), fold, kinds
         self.usual = "black" if layout == "pcd" else "white"
         self.change = self.usual if change == "layout" else change
-        self.layout = self.layouts[layout]
+        self.layout, self.official_counts = self.layouts[layout], self.official[layout]
         self.name = "-".join([f"change_{layout}", *(kinds if kinds != street.KINDS else ())])
 
     def matches(self, folder: Path) -> bool:
@@ -98,12 +84,12 @@ class ChangeData(Dataset):
         """Write the embedded pairs as PNG files, masks with the layout's usual greys."""
         roles = self.roles[self.style]
         (folder / MARK).write_text(f"embedded pairs, version {self.version}: {', '.join(self.kinds)}\n", encoding="utf-8")
-        for split in street.COUNT:
+        for split in street.COUNTS:
             where = folder / split if self.style == "street" else folder
             for role in roles:
                 (where / role).mkdir(parents=True, exist_ok=True)
             names: list[str] = []
-            for chunk in street.scenes(split, self.kinds):
+            for chunk in street.draw_pairs(split, self.kinds):
                 for first, second, mask in zip(*chunk, strict=True):
                     names.append(f"{self._numbered(split, len(names))}.png")
                     drawn = (first, second, mask if self.usual == "white" else 255 - mask)
@@ -120,60 +106,32 @@ class ChangeData(Dataset):
             return f"{10 * tens + rest + (0 if split == 'test' else 2):05d}"
         return f"{number:05d}_00_0" if self.style == "street" else f"{split}_{number:05d}"
 
-    def check(self, folder: Path) -> list[str]:
-        """Missing files, sizes that differ within a pair, greys that a mask must not have, unreadable pictures."""
-        problems = []
-        for split in ("train", "test"):
-            try:
-                images = self.read(folder, split)
-            except UserError as error:
-                problems.append(str(error))
-            else:
-                problems += images.problems()
-        return problems
+    def summary(self, found: PairImages, names: Sequence[str]) -> str:
+        return f"{len(found)} pairs, {found.sizes()}, {found.changed():.1%} of the pixels changed"
 
-    def describe(self, folder: Path) -> dict[str, str]:
-        lines = {}
-        for split in self.splits(folder):
-            images = self.read(folder, split)
-            lines[split] = f"{len(images)} pairs, {images.sizes()}, {images.changed():.1%} of the pixels changed"
-        return lines
-
-    def classify(self, folder: Path) -> Kind:
-        """Embedded by its mark, official by the numbers of pairs (LEVIR-CD) or sequences (VL-CMU-CD), a subset otherwise.
-
-        The authors publish no checksums; of PCD no count is known for certain.
-        """
-        if _embedded(folder):
-            return "embedded"
-        if self.style == "street":
-            found = {split: len({pair.name.partition("_")[0] for pair in self.pairs(folder, split)}) for split in ("train", "test")}
-        else:
-            found = self.counts(folder)
-        return "official" if found in self.official[self.style] else "subset"
+    def is_official(self, folder: Path) -> bool:
+        """By the numbers of pairs (LEVIR-CD) or sequences (VL-CMU-CD); of PCD no count is known for certain."""
+        if self.style != "street":
+            return super().is_official(folder)
+        sequences = {split: {pair.name.partition("_")[0] for pair in self.pairs(folder, split)} for split in ("train", "test")}
+        return {split: len(names) for split, names in sequences.items()} in self.official_counts
 
     def counts(self, folder: Path) -> dict[str, int]:
         return {split: len(self.pairs(folder, split)) for split in self.splits(folder)}
 
-    def digest(self, folder: Path) -> str:
-        """Over the files' contents; over names and sizes where there are more than `MANY`."""
-        files: dict[str, Path] = {}
-        for split in self.splits(folder):
-            for pair in self.pairs(folder, split):
-                files |= {f"{split}/{path.relative_to(folder).as_posix()}": path for path in pair[1:]}
-        return digest_of(files, contents=len(files) <= MANY)
+    def files(self, folder: Path) -> dict[str, Path]:
+        return {f"{split}/{path.relative_to(folder).as_posix()}": path
+                for split in self.splits(folder) for pair in self.pairs(folder, split) for path in pair[1:]}
 
     def read(self, folder: Path, split: str) -> PairImages:
         """The pairs of a split, sorted by name (in the order of a list)."""
-        from suite.data.pairs import Greys, PairImages
-
-        if _embedded(folder) and self.change != self.usual:
+        if self.is_embedded(folder) and self.change != self.usual:
             raise UserError(f"The embedded '{self.name}' masks have {self.usual} as change, not '{self.change}'; leave task.change "
                             "out, or name your own data with --data.")
-        if not _embedded(folder) and self.kinds != street.KINDS:
+        if not self.is_embedded(folder) and self.kinds != street.KINDS:
             raise UserError(f"Only the embedded scenes can be limited to {' and '.join(self.kinds)}; leave task.kinds out for "
                             f"'{folder.name}'.")
-        return PairImages(self.pairs(folder, split), Greys(self.change, self.ignore))
+        return pair_images(self.pairs(folder, split), Greys(self.change, self.ignore))
 
     def splits(self, folder: Path) -> list[str]:
         """The names of the splits there are, train and test first (named even where they are missing)."""
@@ -228,17 +186,11 @@ class ChangeData(Dataset):
         return [Pair(stem, *(files[stem] for files in folders)) for stem in sorted(folders[0])]
 
 
-def _embedded(folder: Path) -> bool:
-    return (folder / MARK).is_file()
-
-
 def _pictures(folder: Path, shown: str) -> dict[str, Path]:
     """The pictures in a folder by stem; UserError where it does not exist."""
     if not folder.is_dir():
         raise UserError(f"The folder '{shown}' is missing; copy the data again.")
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name[0] != "." and entry.name.lower().endswith(ENDINGS)]
-    return {Path(name).stem: folder / name for name in names}
+    return {path.stem: path for path in picture_files(folder)}
 
 
 def _number(pair: Pair) -> int:

@@ -7,37 +7,35 @@ data set's page: ``annotations/instances_<split>2017.json`` beside the folders `
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suite.data import masks, scenes
+from suite.data import masks
 from suite.data.annotations import problem_of
-from suite.data.png import png
-from suite.data.source import Dataset, Kind, Split, digest_of
+from suite.data.dataset import Dataset
+from suite.data.embedded import outlines, scenes
+from suite.data.embedded.writing import png
+from suite.data.pictures import PictureCache, Pictures, pixels_of, shown
 from suite.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDERS: Mapping[Split, str] = {"train": "train2017", "test": "val2017"}  # the official test sets have no annotations
-MANY = 20_000  # more pictures are digested by names and sizes
-DESCRIPTION = "embedded scenes, version"
+FOLDERS = {"train": "train2017", "test": "val2017"}  # the official test sets have no annotations
 
 
 @dataclass
-class CocoScenes:
-    """Pictures with their annotations (:class:`suite.settings.Scenes`); decoded when asked for, `kept` where they are few."""
+class CocoScenes(Pictures):
+    """Pictures with their annotations (:class:`suite.settings.Scenes`)."""
 
-    folder: Path
-    images: list[dict[str, Any]]
+    images: list[dict[str, Any]]  # of each of `files`
     annotations: dict[int, list[dict[str, Any]]]  # by image id
     classes: list[dict[str, Any]]  # COCO's categories, by id
-    keep: bool
-    kept: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def categories(self) -> list[str]:
@@ -46,28 +44,6 @@ class CocoScenes:
     @property
     def ids(self) -> list[int]:
         return [item["id"] for item in self.images]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def image(self, row: int) -> Tensor:
-        import torch
-
-        from suite.data.folders import decoded
-
-        entry = self.images[row]
-        if entry["id"] in self.kept:
-            return self.kept[entry["id"]]
-        picture = decoded(self.folder / entry["file_name"])
-        if (picture.width, picture.height) != (entry["width"], entry["height"]):
-            raise UserError(
-                f"'{self.folder.name}/{entry['file_name']}' is {picture.width} x {picture.height} pixels and its annotations say "
-                f"{entry['width']} x {entry['height']}; copy picture and annotations again from one archive."
-            )
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
-        if self.keep:
-            self.kept[entry["id"]] = pixels
-        return pixels
 
     def target(self, row: int, with_masks: bool = False) -> dict[str, Tensor]:
         import torch
@@ -88,8 +64,8 @@ class CocoScenes:
         return target
 
     def subset(self, index: Tensor) -> CocoScenes:
-        images = [self.images[row] for row in index.tolist()]
-        return CocoScenes(self.folder, images, self.annotations, self.classes, self.keep, self.kept)
+        rows = index.tolist()
+        return replace(self, files=[self.files[row] for row in rows], images=[self.images[row] for row in rows])
 
     def truth(self) -> dict[str, Any]:
         chosen = [item for image in self.ids for item in self.annotations.get(image, [])]
@@ -105,13 +81,11 @@ class Coco(Dataset):
     version = scenes.VERSION
     layout = "a folder with annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
     where_to_get = "the official archives train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org"
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 118_287, "test": 5_000}
+    official_counts = ({"train": 118_287, "test": 5_000},)
+    landmarks = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
+    embedded_classes = scenes.CATEGORIES
 
     parsed: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
-
-    def matches(self, folder: Path) -> bool:
-        """By one of its two annotation files."""
-        return any(_file(folder, split).is_file() for split in FOLDERS)
 
     def make(self, folder: Path) -> None:
         """Write the scenes as PNG files without compression, and their annotations: every byte is the same everywhere."""
@@ -120,73 +94,27 @@ class Coco(Dataset):
             (folder / name).mkdir()
             images: list[dict[str, Any]] = []
             annotations: list[dict[str, Any]] = []
-            for number, scene in enumerate(scenes.scenes(split), 1 if split == "train" else 100_001):
+            for number, scene in enumerate(scenes.draw_scenes(split), 1 if split == "train" else 100_001):
                 path = folder / name / f"{number:012d}.png"
                 path.write_bytes(png(scene.pixels))
                 high, wide, _ = scene.pixels.shape
                 images.append({"id": number, "file_name": path.name, "height": high, "width": wide})
                 annotations += [_annotation(thing, number, len(annotations) + row) for row, thing in enumerate(scene.things, 1)]
-            categories = [
-                {"id": identity, "name": title, "supercategory": title.split()[-1]}
-                for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)
-            ]
-            content = {
-                "info": {"description": f"{DESCRIPTION} {self.version}"}, "images": images, "annotations": annotations,
-                "categories": categories,
-            }  # fmt: skip
+            categories = [{"id": identity, "name": title, "supercategory": title.split()[-1]}
+                          for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)]
+            content = {"info": {"description": f"embedded scenes, version {self.version}"},
+                       "images": images, "annotations": annotations, "categories": categories}
             _file(folder, split).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
 
-    def check(self, folder: Path) -> list[str]:
-        """The first problem of each split's annotations; where there is none, every picture that cannot be read."""
-        problems = []
-        for split in FOLDERS:
-            try:
-                found = self.read(folder, split)
-                found.keep = False
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            for row in range(len(found)):
-                try:
-                    found.image(row)
-                except UserError as error:
-                    problems.append(str(error))
-        return problems
+    def class_names(self, folder: Path) -> list[str]:
+        return [item["name"] for item in self._content(folder, "train")["categories"]]
 
-    def describe(self, folder: Path) -> dict[str, str]:
-        """Counts of pictures and annotations by split, and the categories' names."""
-        lines: dict[str, str] = {}
-        for split in FOLDERS:
-            content = self._content(folder, split)
-            crowds = sum(item["iscrowd"] for item in content["annotations"])
-            empty = len({item["id"] for item in content["images"]} - {item["image_id"] for item in content["annotations"]})
-            lines[split] = (
-                f"{len(content['images'])} images, {empty} of them without objects, "
-                f"{len(content['annotations']) - crowds} objects, {crowds} crowds"
-            )
-        names = [item["name"] for item in self._content(folder, "train")["categories"]]
-        lines["classes"] = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        return lines
+    def summary(self, found: CocoScenes, names: Sequence[str]) -> str:
+        crowds = [item["iscrowd"] for items in found.annotations.values() for item in items]
+        empty = len(set(found.ids) - found.annotations.keys())
+        return f"{len(found)} images, {empty} of them without objects, {len(crowds) - sum(crowds)} objects, {sum(crowds)} crowds"
 
-    def classify(self, folder: Path) -> Kind:
-        """Embedded by the description, official by the numbers of images, a subset otherwise."""
-        info = self._content(folder, "train").get("info")
-        if isinstance(info, dict) and str(info.get("description", "")).startswith(DESCRIPTION):
-            return "embedded"
-        return "official" if self.counts(folder) == self.official_counts else "subset"
-
-    def counts(self, folder: Path) -> dict[str, int]:
-        return {split: len(self._content(folder, split)["images"]) for split in FOLDERS}
-
-    def digest(self, folder: Path) -> str:
-        """Over the files' contents; over names and sizes where there are more than `MANY` pictures."""
-        files = {f"annotations/{_file(folder, split).name}": _file(folder, split) for split in FOLDERS}
-        for split, name in FOLDERS.items():
-            files |= {f"{name}/{item['file_name']}": folder / name / item["file_name"]
-                      for item in self._content(folder, split)["images"]}
-        return digest_of(files, contents=len(files) <= MANY)
-
-    def read(self, folder: Path, split: Split) -> CocoScenes:  # type: ignore[override]
+    def read(self, folder: Path, split: str) -> CocoScenes:
         """The pictures of a split by id with their annotations; ``"test"`` is the official validation set.
 
         Raises UserError for annotations that are damaged or contradict themselves, the other split or the pictures on disk.
@@ -194,65 +122,66 @@ class Coco(Dataset):
         content = self._content(folder, split)
         named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
         if named[0] != named[1]:
-            raise UserError(
-                f"The categories of '{_shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
-                f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list of categories."
-            )
+            raise UserError(f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
+                            f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list.")
         annotations: dict[int, list[dict[str, Any]]] = {}
         for item in content["annotations"]:
             annotations.setdefault(item["image_id"], []).append(item)
         images = sorted(content["images"], key=lambda item: item["id"])
         classes = sorted(content["categories"], key=lambda item: item["id"])
-        pixels = sum(item["height"] * item["width"] for item in images)
-        return CocoScenes(folder / FOLDERS[split], images, annotations, classes, keep=3 * pixels < 1 << 30)
+        files = [folder / FOLDERS[split] / item["file_name"] for item in images]
+        sizes = {path: (item["height"], item["width"]) for path, item in zip(files, images, strict=True)}
+        return CocoScenes(files, PictureCache(partial(_decoded, sizes=sizes), len(files)), images, annotations, classes)
 
-    def _content(self, folder: Path, split: Split) -> dict[str, Any]:
+    def _content(self, folder: Path, split: str) -> dict[str, Any]:
         path = _file(folder, split)
         if path not in self.parsed:
             self.parsed[path] = self._checked(folder, split)
         return self.parsed[path]
 
-    def _checked(self, folder: Path, split: Split) -> dict[str, Any]:
+    def _checked(self, folder: Path, split: str) -> dict[str, Any]:
         path = _file(folder, split)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"'{_shown(path)}' is missing; get {self.where_to_get}.") from None
+            raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"'{_shown(path)}' is no readable JSON ({error}); get {self.where_to_get}.") from None
+            raise UserError(f"'{shown(path)}' is no readable JSON ({error}); get {self.where_to_get}.") from None
         lists = ("images", "annotations", "categories")
         if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
-            raise UserError(f"'{_shown(path)}' lacks one of the lists {', '.join(lists)}; get {self.where_to_get}.")
+            raise UserError(f"'{shown(path)}' lacks one of the lists {', '.join(lists)}; get {self.where_to_get}.")
         for item in content["annotations"]:
             item.setdefault("iscrowd", 0)
-        if len(content["images"]) == self.official_counts[split]:  # a few of the official boxes have no height
+        if len(content["images"]) == self.official_counts[0][split]:  # a few of the official boxes have no height
             content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
         try:
             problem = problem_of(content, folder / FOLDERS[split])
         except (KeyError, TypeError, ValueError) as error:
             problem = f"an image, annotation or category is not of COCO's form ({type(error).__name__}: {error})"
         if problem:
-            raise UserError(f"In '{_shown(path)}' {problem}; mend that entry or get {self.where_to_get}.")
+            raise UserError(f"In '{shown(path)}' {problem}; mend that entry or get {self.where_to_get}.")
         return content
+
+
+def _decoded(path: Path, sizes: Mapping[Path, tuple[int, int]]) -> Tensor:
+    """uint8 (3, H, W); UserError where that is not the size that the annotations say."""
+    pixels, (high, wide) = pixels_of(path), sizes[path]
+    if pixels.shape[1:] != (high, wide):
+        raise UserError(f"'{path.parent.name}/{path.name}' is {pixels.shape[2]} x {pixels.shape[1]} pixels and its annotations say "
+                        f"{wide} x {high}; copy picture and annotations again from one archive.")
+    return pixels
 
 
 def _annotation(thing: scenes.Thing, image: int, identity: int) -> dict[str, Any]:
     """COCO's entry of an embedded object: polygons, or run lengths for crowds and masks with holes."""
     rows, columns = (np.flatnonzero(thing.mask.any(axis)).tolist() for axis in (1, 0))
     return {
-        "id": identity,
-        "image_id": image,
-        "category_id": scenes.CATEGORY_IDS[thing.category],
-        "iscrowd": int(thing.crowd),
+        "id": identity, "image_id": image, "category_id": scenes.CATEGORY_IDS[thing.category], "iscrowd": int(thing.crowd),
         "area": float(thing.mask.sum()),
         "bbox": [float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)],
-        "segmentation": (None if thing.crowd else masks.polygons(thing.mask)) or masks.runs(thing.mask),
+        "segmentation": (None if thing.crowd else outlines.polygons(thing.mask)) or outlines.runs(thing.mask),
     }
 
 
-def _file(folder: Path, split: Split) -> Path:
+def _file(folder: Path, split: str) -> Path:
     return folder / "annotations" / f"instances_{FOLDERS[split]}.json"
-
-
-def _shown(path: Path) -> str:
-    return "/".join(path.parts[-3:])

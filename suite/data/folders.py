@@ -1,20 +1,22 @@
-"""Images in files, decoded when they are asked for."""
+"""Images for classification in files, cut to one size when they are asked for."""
 
 from __future__ import annotations
 
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from suite.errors import UserError
+from suite.data.dataset import MANY
+from suite.data.pictures import MEMORY, PictureCache, Pictures, decoded
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -22,29 +24,18 @@ if TYPE_CHECKING:
 BILINEAR = Image.Resampling.BILINEAR
 TRAIN_SHORT = 1.3  # short side of what is kept in memory for training, in output sides: room for a crop
 TEST_SHORT = 256 / 224  # short side that the centre crop is taken from, in output sides
-MEMORY = 1 << 30  # bytes of decoded images that may be kept
 
 
 @dataclass
-class FolderImages:
-    """Images of any size in files (:class:`suite.settings.Images`), given out as `size` x `size` pixels.
+class FolderImages(Pictures):
+    """Images of any size in files (:class:`suite.settings.Images`) with `labels` int64 (N,), given out as `size` x `size` pixels.
 
     For training a random resized crop (area 8 to 100 %, ratio 3/4 to 4/3; Szegedy et al. 2015) is drawn, for evaluation
     the centre is cut out of the image scaled to a short side of ``size * 256 / 224``.
-
-    A set that fits in `MEMORY` is decoded once and kept with a short side of at most `short` pixels; `subset` shares
-    what is kept.
     """
 
-    files: Sequence[Path]
-    labels: Tensor  # (N,) int64
+    labels: Tensor
     size: int
-    short: int
-    keep: bool
-    kept: dict[Path, Image.Image] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
         """uint8 (B, 3, size, size); each image has its own random numbers, so the order of decoding does not matter."""
@@ -58,11 +49,15 @@ class FolderImages:
 
     def subset(self, index: Tensor) -> FolderImages:
         """The images at `index`, in that order."""
-        files = [self.files[row] for row in index.tolist()]
-        return FolderImages(files, self.labels[index], self.size, self.short, self.keep, self.kept)
+        return replace(self, files=[self.files[row] for row in index.tolist()], labels=self.labels[index])
+
+    def parts(self) -> list[Callable[[], object]]:
+        """Of more than `MANY` images one of each class."""
+        parts = super().parts()
+        return parts if len(parts) <= MANY else [parts[row] for row in np.unique(self.labels, return_index=True)[1]]
 
     def _cut(self, path: Path, seed: int | None) -> np.ndarray:
-        image = self._image(path)
+        image = self.cache[path]
         if seed is None:
             image = shrunk(image, round(self.size * TEST_SHORT), enlarge=True)
             left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
@@ -70,32 +65,16 @@ class FolderImages:
         box = random_box(image.width, image.height, random.Random(seed))
         return np.asarray(image.resize((self.size, self.size), BILINEAR, box=box))
 
-    def _image(self, path: Path) -> Image.Image:
-        if path in self.kept:
-            return self.kept[path]
-        image = decoded(path)
-        if self.keep:
-            image = self.kept[path] = shrunk(image, self.short)
-        return image
-
 
 def folder_images(files: Sequence[Path], labels: Tensor, size: int, train: bool) -> FolderImages:
-    """`files` with `labels` (N,) at `size` pixels; kept in memory where that takes less than `MEMORY`."""
+    """`files` with `labels` (N,) at `size` pixels; where all fit in `MEMORY` they are kept, as large as a crop needs."""
     short = round(size * (TRAIN_SHORT if train else TEST_SHORT))
-    return FolderImages(files, labels, size, short, keep=len(files) * short * short * 4 < MEMORY)  # 3 bytes, ratio 4:3
+    fits = len(files) * short * short * 4 < MEMORY  # 3 bytes, ratio 4:3
+    return FolderImages(files, PictureCache(partial(_small, short=short) if fits else decoded, len(files)), labels, size)
 
 
-def decoded(path: Path) -> Image.Image:
-    """The RGB image in a file; UserError, naming its last three parts, where it is damaged."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no image format is recognised" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise UserError(
-            f"'{'/'.join(path.parts[-3:])}' is not a readable image ({reason}); copy it again from the official "
-            "archive, or delete it."
-        ) from None
+def _small(path: Path, short: int) -> Image.Image:
+    return shrunk(decoded(path), short)
 
 
 def shrunk(image: Image.Image, short: int, enlarge: bool = False) -> Image.Image:

@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from suite.data import procedural
-from suite.data.source import Dataset, Kind, Split, digest_of, spread
+from suite.data.dataset import Dataset
+from suite.data.embedded import procedural
+from suite.data.pictures import ENDINGS, picture_files
 from suite.errors import UserError
 
 if TYPE_CHECKING:
     from suite.data.folders import FolderImages
 
 SYNSET = re.compile(r"n\d{8}")
-ENDINGS = (".jpeg", ".jpg", ".png")
-MANY = 20_000  # more images are digested by names and sizes, and checked by one image of each class
-FOLDERS: Mapping[Split, str] = {"train": "train", "test": "val"}  # the official test set has no labels
-
-
-class _Files(NamedTuple):
-    classes: list[str]
-    paths: list[Path]
-    labels: list[int]
+FOLDERS = {"train": "train", "test": "val"}  # the official test set has no labels
 
 
 class ImageNet(Dataset):
@@ -39,11 +28,11 @@ class ImageNet(Dataset):
     title = "ImageNet-1k (ILSVRC 2012)"
     version = procedural.VERSION
     layout = "a folder with train/<synset>/ and val/<synset>/"
-    where_to_get = (
-        "the official archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, "
-        "sorted into train/<synset>/ and val/<synset>/"
-    )
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 1_281_167, "test": 50_000}
+    where_to_get = ("the official archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org, "
+                    "sorted into train/<synset>/ and val/<synset>/")
+    items = "images of different sizes"
+    official_counts = ({"train": 1_281_167, "test": 50_000},)
+    embedded_classes = procedural.SYNSETS
 
     def __init__(self, size: int = 224) -> None:
         """`size` is the height and width of what `read` gives, in pixels."""
@@ -69,103 +58,47 @@ class ImageNet(Dataset):
                 path = folder / name / procedural.SYNSETS[label] / f"{name}_{number:05d}.JPEG"
                 Image.fromarray(pixels).save(path, quality=92)
 
-    def check(self, folder: Path) -> list[str]:
-        """Missing or unsorted folders, empty classes, unreadable images (beyond `MANY` one image of each class)."""
-        from suite.data.folders import decoded
+    def class_names(self, folder: Path) -> list[str]:
+        return _folders(folder / "train")
 
-        def problem(path: Path) -> str:
-            try:
-                decoded(path)
-            except UserError as error:
-                return str(error)
-            return ""
+    def read(self, folder: Path, split: str) -> FolderImages:
+        """The images of a split, by class and name; ``"test"`` is the official validation set.
 
-        problems: list[str] = []
-        paths: list[Path] = []
-        for split in FOLDERS:
-            try:
-                files = self._files(folder, split)
-            except UserError as error:
-                problems.append(str(error))
-            else:
-                firsts = np.unique(files.labels, return_index=True)[1]
-                paths += files.paths if len(files.paths) <= MANY else [files.paths[row] for row in firsts]
-        if not problems:
-            problems += self._differences(folder)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return problems + [sentence for sentence in threads.map(problem, paths) if sentence]
-
-    def describe(self, folder: Path) -> dict[str, str]:
-        """A line for each split, and the first classes."""
-        lines: dict[str, str] = {}
-        for split in FOLDERS:
-            files = self._files(folder, split)
-            each = spread(np.asarray(files.labels), len(files.classes))
-            lines[split] = f"{len(files.paths)} images of different sizes, {each}"
-        names = files.classes
-        lines["classes"] = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-        return lines
-
-    def classify(self, folder: Path) -> Kind:
-        """Embedded by the classes' names, official by the numbers of images, a subset otherwise."""
-        if tuple(_folders(folder / "train")) == procedural.SYNSETS:
-            return "embedded"
-        return "official" if self.counts(folder) == self.official_counts else "subset"
-
-    def counts(self, folder: Path) -> dict[str, int]:
-        return {split: len(self._files(folder, split).paths) for split in FOLDERS}
-
-    def digest(self, folder: Path) -> str:
-        """Over the files' contents; over names and sizes where there are more than `MANY`."""
-        paths = [path for split in FOLDERS for path in self._files(folder, split).paths]
-        return digest_of({path.relative_to(folder).as_posix(): path for path in paths}, contents=len(paths) <= MANY)
-
-    def read(self, folder: Path, split: Split) -> FolderImages:
-        """The images of a split, by class and name; ``"test"`` is the official validation set."""
+        UserError for a missing, unsorted or empty folder, and for classes that only one split has.
+        """
         import torch
 
         from suite.data.folders import folder_images
 
-        if differences := self._differences(folder):
-            raise UserError(differences[0])
-        files = self._files(folder, split)
-        return folder_images(files.paths, torch.tensor(files.labels), self.size, train=split == "train")
-
-    def _files(self, folder: Path, split: Split) -> _Files:
-        """The images of a split; UserError for a missing, unsorted or empty folder."""
+        self._compare(folder)
         where = folder / FOLDERS[split]
         shown = f"{folder.name}/{where.name}"
         if not where.is_dir():
             raise UserError(f"The folder '{shown}' is missing; get {self.where_to_get}.")
         classes = _folders(where)
         if not classes:
-            found = f"{len(_images(where))} images but no class folders" if _images(where) else "no class folders"
-            raise UserError(
-                f"'{shown}' holds {found}; sort its images into {where.name}/<synset>/ by the ground truth of the "
-                "official development kit ILSVRC2012_devkit_t12.tar.gz."
-            )
-        paths, labels = [], []
+            found = f"{len(picture_files(where))} images but no class folders" if picture_files(where) else "no class folders"
+            raise UserError(f"'{shown}' holds {found}; sort its images into {where.name}/<synset>/ by the ground truth of the "
+                            "official development kit ILSVRC2012_devkit_t12.tar.gz.")
+        paths: list[Path] = []
+        labels: list[int] = []
         for label, name in enumerate(classes):
-            images = _images(where / name)
+            images = picture_files(where / name)
             if not images:
-                raise UserError(
-                    f"The class folder '{shown}/{name}' holds no image ({', '.join(ENDINGS)}); copy its images again, "
-                    "or delete the folder from train and val."
-                )
+                raise UserError(f"The class folder '{shown}/{name}' holds no image ({', '.join(ENDINGS)}); copy its images again, "
+                                "or delete the folder from train and val.")
             paths += images
             labels += [label] * len(images)
-        return _Files(classes, paths, labels)
+        return folder_images(paths, torch.tensor(labels), self.size, train=split == "train")
 
-    def _differences(self, folder: Path) -> list[str]:
+    def _compare(self, folder: Path) -> None:
+        """UserError where train and val have different classes."""
         train, val = set(_folders(folder / "train")), set(_folders(folder / "val"))
-        if train == val or not train or not val:
-            return []
-        only = min(train ^ val)
-        have, lack = ("train", "val") if only in train else ("val", "train")
-        return [
-            f"'{folder.name}' has {len(train)} classes in train and {len(val)} in val that are not the same: '{only}' "
-            f"is in {have} but not in {lack}; copy or delete class folders until they agree."
-        ]
+        if train and val and (different := train ^ val):
+            only = min(different)
+            have, lack = ("train", "val") if only in train else ("val", "train")
+            raise UserError(f"'{folder.name}' has {len(train)} classes in train and {len(val)} in val that are not the same: "
+                            f"'{only}' is in {have} but not in {lack}; copy or delete class folders until they agree.")
 
 
 def _folders(folder: Path) -> list[str]:
@@ -174,10 +107,3 @@ def _folders(folder: Path) -> list[str]:
         return []
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
-
-
-def _images(folder: Path) -> list[Path]:
-    """The sorted image files in `folder`."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDINGS))
-    return [folder / name for name in names if name[0] != "."]

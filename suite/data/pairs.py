@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from suite.data.pictures import PictureCache, Pictures, pixels_of, shown
 from suite.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from suite.data.change import Pair
-
-MEMORY = 1 << 30  # bytes of decoded pairs that may be kept
 SAME, CHANGED, NOT_COUNTED = 0, 1, 255
+
+
+class Pair(NamedTuple):
+    """The files of a pair, the earlier picture first, and what to call it."""
+
+    name: str
+    first: Path
+    second: Path
+    mask: Path
 
 
 class Greys(NamedTuple):
@@ -32,39 +39,40 @@ class Greys(NamedTuple):
     change: str
     ignore: tuple[int, ...] = ()
 
-    def read(self, grey: np.ndarray, shown: str) -> np.ndarray:
-        """uint8 (H, W) of `SAME`, `CHANGED` and `NOT_COUNTED`. UserError for a grey that has no meaning."""
+    def read(self, grey: np.ndarray, name: str) -> np.ndarray:
+        """uint8 of the shape of `grey`, of `SAME`, `CHANGED` and `NOT_COUNTED`. UserError for a grey that has no meaning."""
         changed = (grey == 255) if self.change == "white" else (grey == 0) if self.change == "black" else (grey % 255 != 0)
         ignored = np.isin(grey, self.ignore)
         other = ~ignored & (grey % 255 != 0)
         if self.change != "classes" and other.any():
             found, times = grey[other][0], int((grey == grey[other][0]).sum())
-            raise UserError(f"The mask '{shown}' has the grey {found} in {times} pixels, expected 0 and 255 alone; leave such "
+            raise UserError(f"The mask '{name}' has the grey {found} in {times} pixels, expected 0 and 255 alone; leave such "
                             f"pixels out with task.ignore={found}, or count every grey between as change: task.change=classes.")
         return np.where(ignored, NOT_COUNTED, changed).astype(np.uint8)
 
 
 @dataclass
-class PairImages:
-    """Pairs (:class:`suite.settings.Pairs`). A set that fits in `MEMORY` is decoded once and kept; views share what is kept.
+class PairImages(Pictures):
+    """Pairs (:class:`suite.settings.Pairs`); `files` are of type `Pair`.
 
     `crop` is the side of the squares that training draws, 0 for whole pictures; every pair then counts `times`, so that an
     epoch sees about all of its area.
     """
 
-    pairs: Sequence[Pair]
-    greys: Greys
     crop: int = 0
     times: int = 1
-    kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return self.files
 
     def __len__(self) -> int:
-        return len(self.pairs) * self.times
+        return len(self.files) * self.times
 
     def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
         import torch
 
-        chosen = [self.decoded(self.pairs[row % len(self.pairs)]) for row in index.tolist()]
+        chosen = [self.image(row % len(self.files)) for row in index.tolist()]
         if train and self.crop:
             chosen = [_cut(pixels, self.crop, generator) for pixels in chosen]
         sizes = sorted({f"{pixels.shape[2]}x{pixels.shape[1]}" for pixels in chosen})
@@ -75,73 +83,46 @@ class PairImages:
 
     def subset(self, index: Tensor) -> PairImages:
         """The pairs at `index`, in that order, each once."""
-        return PairImages([self.pairs[row] for row in index.tolist()], self.greys, kept=self.kept)
+        return replace(self, files=[self.files[row] for row in index.tolist()], crop=0, times=1)
 
     def crops(self, side: int) -> PairImages:
         """For training: random squares of `side` pixels; whole pictures where it is 0."""
-        height, width = self.decoded(self.pairs[0]).shape[1:]
+        height, width = self.image(0).shape[1:]
         times = max(1, round(height * width / side**2)) if side else 1
-        return PairImages(self.pairs, self.greys, side, times, self.kept)
+        return replace(self, crop=side, times=times)
 
     def changed(self) -> float:
         """The share of changed pixels among those that count, 0..1."""
         changed = counted = 0
-        for pair in self.pairs:
-            mask = self.decoded(pair)[6]
+        for row in range(len(self.files)):
+            mask = self.image(row)[6]
             changed += int((mask == CHANGED).sum())
             counted += int((mask != NOT_COUNTED).sum())
         return changed / max(1, counted)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the files of each pair, a sentence each."""
-        found = []
-        for pair in self.pairs:
-            try:
-                self.decoded(pair)
-            except UserError as error:
-                found.append(str(error))
-        return found
-
     def sizes(self) -> str:
         """The sizes of the pictures, for people."""
-        sizes = sorted({tuple(self.decoded(pair).shape[1:]) for pair in self.pairs})
-        shown = [f"{width}x{height}" for height, width in sizes]
-        return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
-
-    def decoded(self, pair: Pair) -> Tensor:
-        """uint8 (7, H, W). UserError where a file is unreadable, the sizes differ, or the mask has an unknown grey."""
-        import torch
-
-        key = str(pair.mask)
-        if key in self.kept:
-            return self.kept[key]
-        first, second = (_pixels(path, "RGB") for path in (pair.first, pair.second))
-        grey = _pixels(pair.mask, "L")
-        for path, pixels in ((pair.second, second), (pair.mask, grey)):
-            if pixels.shape[:2] != first.shape[:2]:
-                sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (pixels, first)]
-                raise UserError(f"'{_shown(path)}' has {sizes[0]} pixels and '{_shown(pair.first)}' has {sizes[1]}; the pictures "
-                                "and the mask of a pair must have one size, so copy the pair again.")
-        mask = self.greys.read(grey, _shown(pair.mask))
-        pixels = np.concatenate([first, second, mask[..., None]], 2).transpose(2, 0, 1)
-        whole = torch.from_numpy(np.ascontiguousarray(pixels))
-        if len(self.pairs) * whole.numel() < MEMORY:
-            self.kept[key] = whole
-        return whole
+        sizes = sorted({tuple(self.image(row).shape[1:]) for row in range(len(self.files))})
+        texts = [f"{width}x{height}" for height, width in sizes]
+        return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
-def _shown(path: Path) -> str:
-    return "/".join(path.parts[-3:])
+def pair_images(pairs: Sequence[Pair], greys: Greys) -> PairImages:
+    """`pairs`, whole, with masks read by `greys`."""
+    return PairImages(pairs, PictureCache(partial(_decoded, greys=greys), len(pairs)))
 
 
-def _pixels(path: Path, mode: str) -> np.ndarray:
-    """uint8 (H, W, 3) or (H, W); UserError where the file is damaged."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no image format is recognised" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise UserError(f"'{_shown(path)}' is not a readable image ({reason}); copy it again.") from None
+def _decoded(pair: Pair, greys: Greys) -> Tensor:
+    """uint8 (7, H, W). UserError where a file is unreadable, the sizes differ, or the mask has an unknown grey."""
+    import torch
+
+    first, second, grey = pixels_of(pair.first), pixels_of(pair.second), pixels_of(pair.mask, "L")
+    for path, pixels in ((pair.second, second), (pair.mask, grey)):
+        if pixels.shape[1:] != first.shape[1:]:
+            sizes = [f"{item.shape[2]}x{item.shape[1]}" for item in (pixels, first)]
+            raise UserError(f"'{shown(path)}' has {sizes[0]} pixels and '{shown(pair.first)}' has {sizes[1]}; the pictures "
+                            "and the mask of a pair must have one size, so copy the pair again.")
+    return torch.cat([first, second, torch.from_numpy(greys.read(grey.numpy(), shown(pair.mask)))])
 
 
 def _cut(pixels: Tensor, side: int, generator: Generator) -> Tensor:

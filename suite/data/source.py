@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
-import numpy as np
-
+from suite.data.dataset import Dataset, Kind
 from suite.errors import UserError
-from suite.settings import Images, Pairs
-
-Kind = Literal["embedded", "subset", "official"]
-Split = Literal["train", "test"]
 
 EMBEDDED = Path("embedded")  # as data: the embedded ones, whatever SUITE_DATA holds
 DEPTH = 2  # how many folders below the one that the user names a data set is looked for
-
-
-class Dataset(Protocol):
-    """A data set's official layout on disk, and the embedded data in the same layout."""
-
-    name: str
-    title: str
-    version: int  # of the embedded data; every change of their bytes gets a new one
-    layout: str  # the files that make a folder this data set, for messages
-    where_to_get: str  # a noun phrase: what to obtain, and from whom
-
-    def matches(self, folder: Path) -> bool:
-        """Whether `folder` itself looks like this data set, complete or not."""
-        ...
-
-    def make(self, folder: Path) -> None:
-        """Write the embedded data below the existing, empty `folder`: the same bytes on every machine."""
-        ...
-
-    def check(self, folder: Path) -> list[str]:
-        """All that is wrong with the data in `folder`, a sentence each; empty for complete data."""
-        ...
-
-    def describe(self, folder: Path) -> dict[str, str]:
-        """Counts, shapes and label ranges by split, for people; UserError where the data cannot be read."""
-        ...
-
-    def classify(self, folder: Path) -> Kind:
-        """Whether the files are the official ones, our embedded ones, or any others in the layout."""
-        ...
-
-    def counts(self, folder: Path) -> dict[str, int]:
-        """The number of images of each split; UserError where the data cannot be read."""
-        ...
-
-    def digest(self, folder: Path) -> str:
-        """SHA-256 over the contents (over names and sizes where there are very many files), in hex."""
-        ...
-
-    def read(self, folder: Path, split: Split) -> Images | Pairs:
-        """The images of a split; UserError where the data cannot be read."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,14 +31,14 @@ class Source:
     note: str = ""
 
 
-def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
+def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
     """The data to use: below `data`, else below ``SUITE_DATA``, else (and for `EMBEDDED`) the embedded data, made under `cache`.
 
     Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
     """
-    folder, note = find(dataset, data, cache)
+    folder, note = locate_folder(dataset, data, cache)
     try:
-        return of(dataset, folder, note)
+        return source_of(dataset, folder, note)
     except UserError as error:
         home = _home(dataset, cache)
         if home not in (folder, *folder.parents):
@@ -95,10 +46,17 @@ def locate(dataset: Dataset, data: Path | None, cache: Path) -> Source:
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
 
 
-def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
-    """The folder that `locate` uses, not read yet, and its note."""
+def locate_needed(dataset: Dataset, data: Path | None, cache: Path) -> Source:
+    """The data of a further data set that a run needs: as `locate_data`, but `data`, which names the run's own, may lack it."""
+    if data not in (None, EMBEDDED) and _search(dataset, data) is None:
+        data = None
+    return locate_data(dataset, data, cache)
+
+
+def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
+    """The folder that `locate_data` uses, not read yet, and its note."""
     if data == EMBEDDED:
-        return embedded(dataset, cache), ""
+        return embedded_folder(dataset, cache), ""
     if data is not None:
         return found_in(dataset, data), ""
     note = ""
@@ -107,22 +65,15 @@ def find(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Path, str]:
         if folder is not None:
             return folder, ""
         note = f"SUITE_DATA holds no '{dataset.name}' ({dataset.layout}), so the embedded data is used."
-    return embedded(dataset, cache), note
+    return embedded_folder(dataset, cache), note
 
 
-def of(dataset: Dataset, folder: Path, note: str = "") -> Source:
+def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
-    return Source(
-        kind=dataset.classify(folder),
-        name=dataset.name,
-        folder=folder,
-        counts=dataset.counts(folder),
-        digest=dataset.digest(folder),
-        note=note,
-    )
+    return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
 
 
-def embedded(dataset: Dataset, cache: Path) -> Path:
+def embedded_folder(dataset: Dataset, cache: Path) -> Path:
     """The folder of the embedded data under `cache`; of several processes one makes it and the others wait."""
     home = _home(dataset, cache)
     if not home.exists():
@@ -135,14 +86,12 @@ def found_in(dataset: Dataset, data: Path) -> Path:
     folder = _search(dataset, data)
     if folder is None:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
-        raise UserError(
-            f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
-            f"get {dataset.where_to_get}, or type --data embedded to use the embedded data."
-        )
+        raise UserError(f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
+                        f"get {dataset.where_to_get}, or type --data embedded to use the embedded data.")
     return folder
 
 
-def make(dataset: Dataset, folder: Path) -> None:
+def write_embedded(dataset: Dataset, folder: Path) -> None:
     """Write the embedded data to `folder`, which must be new or empty: all of it or nothing.
 
     Raises UserError where the folder holds something or cannot be written.
@@ -156,32 +105,10 @@ def make(dataset: Dataset, folder: Path) -> None:
         making.rename(folder)
     except OSError as error:
         full = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
-        raise UserError(
-            f"The embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
-            "another folder (--to, or SUITE_CACHE for the cache)."
-        ) from None
+        raise UserError(f"The embedded '{dataset.name}' data cannot be written to '{folder}' ({error.strerror}); {full} or name "
+                        "another folder (--to, or SUITE_CACHE for the cache).") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
-
-
-def spread(labels: np.ndarray, classes: int) -> str:
-    """The range of `labels` (N,) and how evenly the classes are filled, for people."""
-    each = np.bincount(labels, minlength=classes)
-    few, many = each.min(), each.max()
-    return f"labels {labels.min()} to {labels.max()}, {few if few == many else f'{few} to {many}'} images of each class"
-
-
-def digest_of(files: dict[str, Path], contents: bool = True) -> str:
-    """SHA-256 over the sorted names of `files` with their contents, or with their sizes alone, in hex."""
-    total = hashlib.sha256()
-    for name in sorted(files):
-        if contents:
-            with files[name].open("rb") as file:
-                part = hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            part = str(files[name].stat().st_size)
-        total.update(f"{name}\0{part}\n".encode())
-    return total.hexdigest()
 
 
 def _home(dataset: Dataset, cache: Path) -> Path:
@@ -216,11 +143,10 @@ def _make_once(dataset: Dataset, home: Path) -> None:
         home.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(home.with_name(f".{home.name}.lock")).acquire()
     except OSError as error:
-        raise UserError(
-            f"The cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another folder."
-        ) from None
+        raise UserError(f"The cache folder '{home.parent}' cannot be written ({error.strerror}); set SUITE_CACHE to another "
+                        "folder.") from None
     with held:
         for left in home.parent.glob(f".{home.name}.making-*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         if not home.exists():
-            make(dataset, home)
+            write_embedded(dataset, home)

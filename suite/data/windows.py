@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from suite.data.pictures import Stored
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -14,34 +16,23 @@ GAP = 2  # windows left out on either side of a held-out block; neighbours overl
 
 
 @dataclass
-class Windows:
+class Windows(Stored):
     """Windows of equal length: `values` float32 (N, 1, C, T), `labels` int64 (N,), -1 where there is none.
 
-    `subjects` int64 (N,) says who wore the sensors, None where nobody wrote it down. Apart from `values` being numbers
-    and not bytes they are used like images (:class:`suite.settings.Images`).
+    `subjects` int64 (N,) says who wore the sensors, None where nobody wrote it down.
     """
 
-    values: Tensor
-    labels: Tensor
     subjects: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
-        """The stored values at `index` (B,); nothing is drawn from `generator`."""
-        return self.values.index_select(0, index)
 
     def subset(self, index: Tensor) -> Windows:
         """A copy of the windows at `index`, in that order."""
-        subjects = None if self.subjects is None else self.subjects.index_select(0, index)
-        return Windows(self.values.index_select(0, index), self.labels.index_select(0, index), subjects)
+        return replace(super().subset(index), subjects=None if self.subjects is None else self.subjects.index_select(0, index))
 
     def unlabelled(self) -> Windows:
         """The same windows without labels: all -1."""
         import torch
 
-        return Windows(self.values, torch.full_like(self.labels, -1), self.subjects)
+        return replace(self, labels=torch.full_like(self.labels, -1))
 
 
 @dataclass(frozen=True)

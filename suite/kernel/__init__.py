@@ -13,8 +13,9 @@ avx2, portable) forces one. What the plan cannot take runs in torch between its 
 
 from suite.kernel.lower import lower
 from suite.kernel.pack import Packed, block_width, pack
-from suite.kernel.plan import Layer, Plan, check, simd_path
+from suite.kernel.plan import Layer, Plan, arguments, check, largest, signature, simd_path
 
 VERSION = "3"  # latencies of different versions never share a column
 
-__all__ = ["VERSION", "Layer", "Packed", "Plan", "block_width", "check", "lower", "pack", "simd_path"]
+__all__ = ["VERSION", "Layer", "Packed", "Plan", "arguments", "block_width", "check", "largest", "lower", "pack", "signature",
+           "simd_path"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
@@ -37,20 +38,18 @@ class _Shapes(ShapeProp):
         return result
 
 
-def traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
-    """A folded copy as a graph with the shape of every value; any exception where there is none for one input, one output.
+def traced(network: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
+    """A folded copy as a graph with the shape of every value for positional arguments like `inputs`; any exception where there
+    is none.
 
-    Shapes are fixed, so what the network computes from them are constants of the graph.
+    Shapes are fixed, and so is every input that is no tensor: what the network computes from them are constants of the graph.
     """
     folded = fold(network)
     open_attention(folded)
     graph = fx.GraphModule(folded, _Tracer().trace(folded))
-    output = next(node for node in graph.graph.nodes if node.op == "output")
-    if not isinstance(output.args[0], fx.Node):
-        raise TypeError(f"its output is a {type(output.args[0]).__name__} instead of a tensor")
     shapes = _Shapes(graph)
     with torch.inference_mode():
-        shapes.propagate(example)
+        shapes.propagate(*inputs)
     for node in {user for number in shapes.numbers for user in number.users}:
         node.args, node.kwargs = fx.node.map_arg((node.args, node.kwargs), lambda item: shapes.numbers.get(item, item))
     graph.graph.eliminate_dead_code()
@@ -104,6 +103,17 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     if unusual or (scale is not None and not factors <= {1, 2, 4, 8, 16}):
         return ""
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
+
+
+def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """Why a node with MACs is outside of a plan; empty for one that has none."""
+    module = modules.get(str(node.target)) if node.op == "call_module" else None
+    if isinstance(module, nn.Conv2d):
+        return "an unusual convolution"
+    if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
+        return f"{type(module).__name__} is not in the kernel yet"
+    return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
+                                              functional.conv2d, functional.scaled_dot_product_attention) else ""
 
 
 def pair(value: Any) -> tuple[int, int]:

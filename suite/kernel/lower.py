@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import math
 import operator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from suite.cost import count
 from suite.kernel.emit import Emitter, Slot
 from suite.kernel.graph import (
     CLAMPS,
     NOTHING,
     are_tokens,
     averages_maps,
+    has_macs,
     is_depthwise,
     operation,
     pair,
@@ -26,9 +29,8 @@ from suite.kernel.graph import (
     traced,
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
-from suite.kernel.plan import Call, Plan, engine
-from suite.nn import PadShortcut, evaluating
-from suite.profile.cost import count
+from suite.kernel.plan import Call, Plan, arguments, engine, signature
+from suite.nn import PadShortcut
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),
@@ -39,22 +41,27 @@ _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Ha
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
 
 
-def lower(network: nn.Module, example: Tensor, *, dense: bool = False, threads: int = 1) -> Plan:
-    """A plan of `network` in evaluation mode for inputs of the shape of `example` (1, C, H, W).
+def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool = False, threads: int = 1,
+          gradients: bool = False) -> Plan:
+    """A plan of `network` in evaluation mode for inputs like `example`, (1, C, H, W) or a tuple of positional arguments: tensors of
+    the same shapes, all else equal. It puts out what the network does, be it a tensor, a dictionary or a tuple.
 
-    N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace
-    runs in torch as a whole, and `Plan.outside` says so.
+    N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace, or
+    that back-propagates in its forward (`gradients`), runs in torch as a whole, and `Plan.outside` says so.
     """
-    with evaluating(network):
-        total = count(network, example).macs
+    inputs, made, doing = arguments(example), engine(threads), "traced"
+    total = count(network, inputs, gradients).macs
     try:
-        graph = traced(network, example)
+        if gradients:
+            raise TypeError("it back-propagates")
+        graph = traced(network, inputs)
+        doing = "lowered"
+        plan = _Lowering(graph, made, dense).plan(inputs)
     except Exception as error:
         frozen = copy.deepcopy(network).eval()
-        whole = Call(lambda values: frozen(values["images"]), "output")
-        return Plan(engine(threads), example.shape, [whole], "images", "output",
-                    outside=[f"network: cannot be traced ({error})"])
-    plan = _Lowering(graph, engine(threads), dense).plan(example.shape)
+        whole = Call(lambda values: frozen(*(values[place] for place in range(len(inputs)))), "output")
+        return Plan(engine(threads), signature(inputs), [whole], list(range(len(inputs))), "output",
+                    outside=[f"network: cannot be {doing} ({error})"], gradients=gradients)
     plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0
     return plan
 
@@ -70,26 +77,36 @@ class _Lowering:
         self.variables: set[fx.Node] = set()
         self.order = {node: index for index, node in enumerate(graph.graph.nodes)}
 
-    def plan(self, shape: torch.Size) -> Plan:
-        inputs = output = None
-        outside = []
+    def plan(self, inputs: tuple[Any, ...]) -> Plan:
+        places, outside, output = list[fx.Node](), list[str](), None
         last_use = {node: max((self.order[user] for user in node.users), default=0) for node in self.order}
         for node, index in self.order.items():
             if node in self.slots:  # fused into an earlier step
                 pass
             elif node.op == "placeholder":
-                inputs = node
+                if len(places) < len(inputs):
+                    places.append(node)
+                else:  # not given: its default
+                    self.emit.call(partial(lambda default, values: default, node.args[0]), node)
                 self.variables.add(node)
             elif node.op == "output":
-                output = node.args[0]
-                self._variable(output)
+                output = self._output(node)
             elif not self._lowered(node):
                 self._torch(node)
-                if reason := self._has_macs(node):
+                if reason := has_macs(node, self.modules):
                     outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
             self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
         self.emit.finish()
-        return Plan(self.emit.engine, shape, self.emit.program, inputs, output, self.emit.layers, outside)
+        return Plan(self.emit.engine, signature(inputs), self.emit.program, places, output, self.emit.layers, outside)
+
+    def _output(self, node: fx.Node) -> fx.Node:
+        """What holds the network's output: the value itself where it is one, else the node, a call that puts all parts together."""
+        for item in node.all_input_nodes:
+            self._variable(item)
+        if isinstance(node.args[0], fx.Node):
+            return node.args[0]
+        self.emit.call(lambda values: fx.node.map_arg(node.args[0], values.__getitem__), node)
+        return node
 
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""
@@ -281,13 +298,3 @@ class _Lowering:
 
         self.emit.call(function, node)
         self.variables.add(node)
-
-    def _has_macs(self, node: fx.Node) -> str:
-        """Why a node with MACs is outside; empty for one that has none."""
-        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Conv2d):
-            return "an unusual convolution"
-        if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
-            return f"{type(module).__name__} is not in the kernel yet"
-        return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
-                                                  functional.conv2d, functional.scaled_dot_product_attention) else ""

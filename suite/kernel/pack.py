@@ -35,14 +35,6 @@ class Packed:
         """Bytes as the kernel stores them: values, one 32-bit offset per block, and the pointers."""
         return self.value.nbytes + self.index.nbytes + self.pointer.nbytes
 
-    def unpack(self) -> Tensor:
-        """The weight again, of its old shape."""
-        rows, columns, taps = _matrix(self.shape)
-        groups = len(self.pointer) - 1
-        dense = np.zeros((groups, columns, taps, self.n), np.float32)
-        dense[np.repeat(np.arange(groups), np.diff(self.pointer)), self.index, self.tap] = self.value
-        return torch.from_numpy(dense.transpose(0, 3, 1, 2).reshape(groups * self.n, columns, taps)[:rows].reshape(self.shape))
-
 
 def pack(weight: Tensor, n: int, keep_zeros: bool = False) -> Packed:
     """Pack `weight` (Co, Ci, kh, kw) or (Co, Ci) into blocks of `n` in 1, 2, 4, 8, 16, 32; ValueError for another n.

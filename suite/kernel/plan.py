@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import UserError
-from suite.nn import evaluating
+from suite.modes import evaluating
 
 
 def native() -> Any:
@@ -95,27 +96,23 @@ class Call:
 
 @dataclass
 class Plan:
-    """A network on batch 1: ``plan(images)`` is ``network(images)`` to within rounding. Made by `lower`."""
+    """A network on batch 1: ``plan(*inputs)`` is ``network(*inputs)`` to within rounding. Made by `lower`."""
 
     engine: Any
-    shape: Sequence[int]  # of the images
+    signature: Any  # of the inputs
     program: list[Native | Write | Read | Call]
-    inputs: Any
+    inputs: list[Any]  # the variables that hold them
     output: Any
     layers: list[Layer] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)  # parts with MACs that run in torch, "name: why"
     macs_share: float = 0.0  # of the network's MACs inside the plan, 0..1
+    gradients: bool = False  # the network back-propagates
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     @property
     def bytes(self) -> int:
         """Bytes of the packed weights."""
         return sum(layer.bytes for layer in self.layers)
-
-    @property
-    def activation_bytes(self) -> int:
-        """Bytes of all memory that the engine holds for values between layers and within them."""
-        return self.engine.bytes
 
     @property
     def simd(self) -> str:
@@ -127,13 +124,12 @@ class Plan:
         """Threads that share the work."""
         return self.engine.threads
 
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Tensor:
-        """The network's output for `images` (1, C, H, W) float32 of the size it was lowered for. Calls queue up."""
-        if images.shape != self.shape:
-            raise ValueError(f"the plan was lowered for images of {tuple(self.shape)}, not {tuple(images.shape)}")
-        values: dict[Any, Any] = {self.inputs: images}
-        with self._lock:
+    def __call__(self, *inputs: Any) -> Any:
+        """The network's output for `inputs` of the shapes it was lowered for, images (1, C, H, W) float32. Calls queue up."""
+        if (given := signature(inputs)) != self.signature:
+            raise ValueError(f"the plan was lowered for inputs of {self.signature}, not {given}")
+        values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
+        with torch.inference_mode(not self.gradients), self._lock:
             for part in self.program:
                 if isinstance(part, Native):
                     self.engine.run(part.first, part.last)
@@ -156,8 +152,43 @@ def _volume(shape: Sequence[int]) -> tuple[int, int, int]:
     return (shape[1], shape[2], shape[3]) if len(shape) == 4 else (shape[-1], 1, 1)
 
 
-def check(plan: Plan, network: nn.Module, inputs: Tensor) -> float:
-    """max |plan - torch| / max |torch| on `inputs`; the suite times a plan only where this is below 1e-4."""
-    with torch.inference_mode(), evaluating(network):
-        wanted = network(inputs)
-    return float((plan(inputs) - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+def arguments(inputs: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    """One input of a network as its positional arguments."""
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def signature(inputs: Any) -> Any:
+    """What a plan for `inputs` is made for: the shapes of tensors, also of those in lists and dictionaries; all else itself."""
+    if isinstance(inputs, Tensor):
+        return tuple(inputs.shape)
+    if isinstance(inputs, (tuple, list)):
+        return [signature(item) for item in inputs]
+    return {key: signature(item) for key, item in inputs.items()} if isinstance(inputs, dict) else inputs
+
+
+def check(plan: Plan, network: nn.Module, inputs: Tensor | tuple[Any, ...]) -> float:
+    """max |plan - torch| / max |torch| on `inputs`, of the output where it is largest; only plans with less than 1e-4 are timed."""
+    with torch.inference_mode(not plan.gradients), evaluating(network):
+        wanted = network(*arguments(inputs))
+    return difference(plan(*arguments(inputs)), wanted)
+
+
+def difference(found: Any, wanted: Any) -> float:
+    """max |found - wanted| / max |wanted| of the tensor in which it is largest, each on its own scale; infinite where the two are
+    not made of the same parts, or parts that are no tensors differ."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping) and found.keys() == wanted.keys():
+        return largest(difference(found[key], item) for key, item in wanted.items())
+    if isinstance(wanted, (tuple, list)) and isinstance(found, (tuple, list)) and len(found) == len(wanted):
+        return largest(map(difference, found, wanted))
+    if not isinstance(wanted, Tensor) or not isinstance(found, Tensor):
+        return 0.0 if type(found) is type(wanted) and bool(found == wanted) else math.inf
+    if found.shape != wanted.shape or not wanted.numel():
+        return 0.0 if found.shape == wanted.shape else math.inf
+    found, wanted = (item.detach() if item.is_floating_point() else item.double() for item in (found, wanted))
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+
+
+def largest(errors: Iterable[float]) -> float:
+    """The largest of `errors`, NaN if one is (Python's maximum may overlook a NaN); 0 of none."""
+    found = list(errors)
+    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)

@@ -22,7 +22,7 @@ from suite.nn.parts import blocks, stages
 from suite.nn.prunable import Prunable, prunable
 from suite.nn.streams import Port, Stream, streams
 from suite.nn.surgery import drop, factorise, fold, keep, permute
-from suite.nn.trace import evaluating, tap
+from suite.nn.trace import tap
 
 __all__ = [
     "ARCHS",
@@ -41,7 +41,6 @@ __all__ = [
     "choose_cut",
     "cut",
     "drop",
-    "evaluating",
     "factorise",
     "fold",
     "keep",

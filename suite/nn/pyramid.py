@@ -47,7 +47,7 @@ def _sizes(parts: nn.ModuleList) -> tuple[list[int], list[int]]:
     """Channels and strides of each part's output, by running it on zeros."""
     import torch
 
-    from suite.nn.trace import evaluating
+    from suite.modes import evaluating
 
     side = 64
     with evaluating(parts), torch.no_grad():

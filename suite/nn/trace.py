@@ -1,4 +1,4 @@
-"""Looking at a network as it runs: in evaluation mode, with its modules tapped, operation by operation."""
+"""Looking at a network as it runs: with its modules tapped, and operation by operation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """`network` in evaluation mode; afterwards every module is in the mode it had."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield network
-    finally:
-        for module, training in modes:
-            module.training = training
+from suite.modes import evaluating
 
 
 @contextmanager

@@ -14,8 +14,9 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -53,9 +54,10 @@ def measure(
     limit: float = 20.0,
     settle: int = 0,
     turn: int = 1,
+    each: int = 1,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, Timing]:
-    """Time the contenders against each other.
+    """Time the contenders against each other; where a call does its work `each` times, the figures are of one.
 
     Rounds go on until each contender has `calls` calls or `seconds` of its own time, and end after `limit` seconds of
     wall time, warm-up included; there is at least one round. In its turn a contender makes `settle` calls that do not
@@ -94,7 +96,7 @@ def measure(
     finally:
         if collecting:
             gc.enable()
-    return {name: summary([value / 1e6 for value in spent[name]]) for name in names}
+    return {name: summary([value / 1e6 / each for value in spent[name]]) for name in names}
 
 
 def summary(milliseconds: Sequence[float]) -> Timing:
@@ -152,41 +154,42 @@ def call_latency(
 
 
 def network_latency(
-    network: nn.Module, inputs: tuple[Tensor, ...], lock: Path
+    network: nn.Module, inputs: Sequence[Tensor | tuple[Any, ...]], lock: Path, *, gradients: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Time `network` in the shared kernel: the ``latency`` and ``kernel`` parts of a record's profile.
 
-    `inputs` are (1, C, H, W) float32 of one shape; the calls cycle through them, so the figures are over all. Timed
-    are the plan with its zeros ("sparse"), the plan of the same network without use of zeros ("dense") and torch eager
-    ("torch"), for one thread and for all physical cores, one command at a time under the file `lock`.
+    `inputs` are float32 images (1, C, H, W), or tuples of positional arguments. Of one shape, the calls cycle through them, so
+    the figures are over all. Of several, a plan is made for each shape, and a call goes through all inputs: the figures are
+    means over them, of as many calls. Timed are the plan with its zeros ("sparse"), the plan of the same network without use of
+    zeros ("dense") and torch eager ("torch"), for one thread and for all physical cores, one command at a time under the file
+    `lock`. What the plans cannot take, the whole of a network that back-propagates (`gradients`) for one, is timed in torch.
     The plans' outputs are compared with torch first; RuntimeError where they disagree, and nothing is timed.
-    ``kernel["layers"]`` and ``kernel["bytes"]`` describe the sparse plan.
+    ``kernel["layers"]`` and ``kernel["bytes"]`` describe the sparse plan of the first input, ``kernel["shapes"]`` counts plans.
     """
     import torch
+    from torch.utils._pytree import tree_map_only
 
     from suite import kernel
 
     network = copy.deepcopy(network).cpu().eval()
-    inputs = tuple(item.detach().cpu() for item in inputs)
+    calls = [kernel.arguments(tree_map_only(torch.Tensor, lambda item: item.detach().cpu(), item)) for item in inputs]
     cores = physical_cores()
-    plans = {
-        threads: {kind: kernel.lower(network, inputs[0], dense=kind == "dense", threads=threads) for kind in ("dense", "sparse")}
-        for threads in {1, cores}
-    }
-    errors = {(threads, kind): _largest(kernel.check(plan, network, item) for item in inputs)
-              for threads, made in plans.items() for kind, plan in made.items()}
+    plans = {threads: {kind: _lowered(network, calls, kind == "dense", threads, gradients) for kind in ("dense", "sparse")}
+             for threads in {1, cores}}
+    errors = {(threads, kind): kernel.largest(kernel.check(plan, network, call) for plan, call in zip(found, calls, strict=True))
+              for threads, made in plans.items() for kind, found in made.items()}
     for (threads, kind), error in errors.items():
         if not error < TOLERANCE:  # not: NaN is wrong too
             raise RuntimeError(
                 f"the output of the {kind} plan on {threads} thread(s) differs from torch's by {error:.2g} (relative), "
                 f"{TOLERANCE:g} is allowed, so nothing was timed"
             )
-    facts = _facts(network, inputs[0], plans[1]["sparse"], max(errors.values()))
+    facts = _facts(network, calls[0], plans[1]["sparse"], max(errors.values()))
     before = torch.get_num_threads()
-    with alone(lock), torch.inference_mode():
+    with alone(lock), torch.inference_mode(not gradients):
         try:
-            latency = {"one": _race(network, plans[1], inputs, 1)}
-            latency["all"] = _race(network, plans[cores], inputs, cores) if cores > 1 else copy.deepcopy(latency["one"])
+            latency = {"one": _race(network, plans[1], calls, 1)}
+            latency["all"] = _race(network, plans[cores], calls, cores) if cores > 1 else copy.deepcopy(latency["one"])
         finally:
             torch.set_num_threads(before)
     for name in ("torch", *plans[1]):
@@ -194,6 +197,17 @@ def network_latency(
         if latency["all"][name]["median_ms"] > 2 * latency["one"][name]["median_ms"]:
             latency["all"][name]["noisy"] = True
     return latency, facts
+
+
+def _lowered(network: nn.Module, calls: Sequence[tuple[Any, ...]], dense: bool, threads: int, gradients: bool) -> list[Plan]:
+    """A plan for each of `calls`, the same one for those of one shape."""
+    from suite import kernel
+
+    found: list[Plan] = []
+    for call in calls:
+        known = (plan for plan in found if plan.signature == kernel.signature(call))
+        found.append(next(known, None) or kernel.lower(network, call, dense=dense, threads=threads, gradients=gradients))
+    return found
 
 
 @contextmanager
@@ -214,18 +228,13 @@ def alone(lock: Path) -> Iterator[None]:
         held.release()
 
 
-def _largest(errors: Iterable[float]) -> float:
-    """The largest of `errors`, NaN if one is: Python's maximum may overlook a NaN."""
-    found = list(errors)
-    return math.nan if any(map(math.isnan, found)) else max(found)
-
-
-def _facts(network: nn.Module, example: Tensor, plan: Plan, error: float) -> dict[str, Any]:
-    """What the record says of the sparse plan."""
+def _facts(network: nn.Module, call: tuple[Any, ...], plans: Sequence[Plan], error: float) -> dict[str, Any]:
+    """What the record says of the sparse plans: of the first, which is for `call`."""
+    from suite.cost import count
     from suite.kernel import VERSION
-    from suite.profile.cost import count
 
-    cost = count(network, example)
+    plan = plans[0]
+    cost = count(network, call, plan.gradients)
     on_zeros = cost.macs - cost.macs_effective
     left_out = sum(layer.macs * (1 - layer.kept) for layer in plan.layers)
     return {
@@ -235,25 +244,28 @@ def _facts(network: nn.Module, example: Tensor, plan: Plan, error: float) -> dic
         "macs_share": plan.macs_share,
         "outside": list(plan.outside),
         "theoretical": on_zeros > ZEROS_WORTH_A_WORD * cost.macs and left_out < on_zeros / 2,
+        "shapes": len(set(map(id, plans))),
         "bytes": plan.bytes,
         "layers": [dataclasses.asdict(layer) for layer in plan.layers],
     }
 
 
 def _race(
-    network: nn.Module, plans: Mapping[str, Plan], inputs: tuple[Tensor, ...], threads: int
+    network: nn.Module, plans: Mapping[str, Sequence[Plan]], calls: Sequence[tuple[Any, ...]], threads: int
 ) -> dict[str, Any]:
-    """torch eager, the dense and the sparse plan against each other with `threads` threads."""
+    """torch eager, the dense and the sparse plans against each other with `threads` threads."""
     import torch
 
     torch.set_num_threads(threads)
+    mixed = len(set(map(id, plans["sparse"]))) > 1
 
-    def over(function: Callable[[Tensor], object]) -> Callable[[], object]:
-        turn = itertools.cycle(inputs)
-        return lambda: function(next(turn))
+    def over(functions: Sequence[Callable[..., object]]) -> Callable[[], object]:
+        bound = [partial(function, *call) for function, call in zip(functions, calls, strict=True)]
+        turn = itertools.cycle(bound)
+        return (lambda: [function() for function in bound]) if mixed else (lambda: next(turn)())
 
-    runners: dict[str, Callable[[Tensor], object]] = {"torch": network, **plans}
-    timings = measure({name: over(function) for name, function in runners.items()}, settle=SETTLE, turn=TURN)
+    contenders = {"torch": over([network] * len(calls)), **{name: over(found) for name, found in plans.items()}}
+    timings = measure(contenders, settle=SETTLE, turn=TURN, each=len(calls) if mixed else 1)
     sparse = timings["sparse"]["median_ms"]
     return {
         "threads": threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -16,7 +17,7 @@ FEATURES = frozenset({
     "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "sve", "sve2", "bf16", "i8mm",
 })
-PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "pandas", "suite")
+PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "suite")
 
 
 def machine() -> dict[str, Any]:
@@ -48,15 +49,21 @@ def packages() -> dict[str, str]:
     return found
 
 
-def commit(folder: Path) -> dict[str, Any]:
+def commit(package: Path = Path(__file__).parents[1]) -> dict[str, Any]:
+    """``{"commit", "dirty"}`` of the checkout that the imported `package` lies in, else what its build wrote into it."""
+    found = checkout(package)
+    built = package / "commit.json"  # see CMakeLists.txt
+    return json.loads(built.read_text(encoding="utf-8")) if not found["commit"] and built.exists() else found
+
+
+def checkout(folder: Path) -> dict[str, Any]:
     """``{"commit", "dirty"}`` of the git checkout that tracks `folder`; ``""`` and False where none does.
 
     Untracked files do not count as dirty, nor do changed records and rendered reports: runs write these themselves.
     """
-    nothing = {"commit": "", "dirty": False}
     head = _git(folder, "rev-parse", "--short=12", "HEAD")
     if not head or not _git(folder, "ls-files", "--", "."):  # an environment inside a checkout is not of that checkout
-        return nothing
+        return {"commit": "", "dirty": False}
     code = (":/", ":(top,exclude)results", ":(top,exclude)reports")
     return {"commit": head, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no", "--", *code))}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import UserError, nearest
-from suite.record import Record
+from suite.record import Record, parent
 
 ORDERS = ("method", "score", "params_nonzero", "macs_effective", "latency.one.sparse")
 
@@ -41,7 +41,7 @@ class Runs:
 class Report:
     """What to show: only records whose task, method, tags, scale and source match one of those listed (an empty list: all).
 
-    ``tasks, methods, tags`` may hold ``*``. Tables never mix tasks, versions, data, scales or reference networks, whatever
+    ``tasks, methods, tags`` may hold ``*``. Tables never mix tasks, versions, data, scales or starting points, whatever
     is declared here.
     """
 
@@ -56,7 +56,7 @@ class Report:
     columns: Sequence[str] = ()  # of `suite.report.columns.KINDS`, in this order
     blocks: str = "sparsity"  # the option that divides each table
     order: str = "method"  # of `ORDERS`: rows of a block by method, the best score first, or the least cost first
-    figures: Sequence[str] = ()  # of `suite.report.figures.FIGURES`
+    figures: Sequence[str] = ()  # of `suite.report.charts.CHARTS`
     tables: bool = True
     bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
     claims: bool = False  # whether to test the claims of the methods shown
@@ -65,9 +65,10 @@ class Report:
     test: Mapping[str, str] = field(default_factory=dict)  # method -> scale: the claims whose runs --run-missing makes too
 
     def select(self, records: Sequence[Record]) -> list[Record]:
-        """The records to show, with the references that they are compared with."""
+        """The records to show, with the references and teachers that they are compared with."""
         chosen = {item["id"]: item for item in records if self._fits(item)}
-        beside = {parent for item in chosen.values() for parent in (item["parents"].get("reference"), item["trained_on"])}
+        beside = {found for item in chosen.values()
+                  for found in (parent(item, "reference"), parent(item, "teacher"), item["trained_on"])}
         return [item for item in records if item["id"] in chosen or item["id"] in beside]
 
     def _fits(self, item: Record) -> bool:

@@ -1,12 +1,14 @@
-"""One flat row per finished record, joined with the references it stands beside. Plain dicts: no pandas, no torch."""
+"""One flat row per finished record, joined with the references it stands beside. Plain dicts, without torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from suite.record import Record, value
+from suite import core, plugins
+from suite.record import Record, parent, timing_name, value
 
 Flat = dict[str, Any]
 
@@ -19,12 +21,14 @@ PLACES = {
     "params": "profile.params", "params_nonzero": "profile.params_nonzero", "bytes_dense": "profile.bytes_dense",
     "bytes_packed": "profile.bytes_packed", "macs": "profile.macs", "macs_effective": "profile.macs_effective",
     "kernel": "profile.kernel.version", "simd": "profile.kernel.simd", "macs_share": "profile.kernel.macs_share",
-    "theoretical": "profile.kernel.theoretical", "machine": "machine.id", "cpu": "machine.cpu", "cores": "machine.cores",
-    "commit": "code.commit", "dirty": "code.dirty", "seconds": "time.seconds.total", "trained_on": "trained_on",
-    "reference": "parents.reference", "teacher": "parents.teacher", "command": "command", "metrics": "task.metrics",
-    "summary": "method.summary",
+    "theoretical": "profile.kernel.theoretical", "untimed": "untimed",
+    "machine": "machine.id", "cpu": "machine.cpu", "cores": "machine.cores",
+    "device": "training.device", "threads": "training.threads", "precision": "training.precision",
+    "timed_machine": "timed_on.id", "timed_cpu": "timed_on.cpu", "timed_cores": "timed_on.cores",
+    "commit": "code.commit", "dirty": "code.dirty", "core": "code.core", "seconds": "time.seconds.total",
+    "trained_on": "trained_on", "command": "command", "metrics": "task.metrics", "summary": "method.summary",
     "paper": "method.paper.title", "paper_url": "method.paper.url", "venue": "method.paper.venue", "year": "method.paper.year",
-    "curves": "curves", "counts": "task.source.counts",
+    "curves": "curves", "steps": "steps", "timings": "timings", "counts": "task.source.counts",
 }  # fmt: skip
 WAYS = ("torch", "dense", "sparse")  # torch eager, our plan with dense weights, our plan with packed ones
 THREADS = ("one", "all")
@@ -35,26 +39,49 @@ def flatten(records: Iterable[Record]) -> list[Flat]:
 
     Columns: ``id, config`` (the id without its seed), those of `PLACES`, ``task_options, options`` (resolved, as sorted
     JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score, score.<name>, note.<name>`` (numbers only),
-    ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, ``noisy.<one|all>``, ``speedup.<one|all>``,
-    ``outside, standins, tags`` (tuples), ``published, published_where``; of the reference record, if there is one,
-    ``reference_score, reference_macs, reference_params, change_reference``; of the reference trained on
-    ``trained_on_score, change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
+    ``ledger.<name>, ops.<name>``, ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, ``noisy.<one|all>``,
+    ``speedup.<one|all>``, ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``,
+    ``outside, standins, tags`` (tuples), ``published, published_where``, ``older_core``; ``reference, teacher``: the ids of
+    the parents in these roles, empty without; of the reference's record, if it is of the same task, ``reference_score,
+    reference_macs, reference_params, change_reference``; of the reference trained on ``trained_on_score,
+    change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
     """
     done = {record["id"]: record for record in records if record["status"] == "done"}
-    return [_row(record, done) for record in done.values()]
+    current = _current()
+    return [{**_row(record, done), "older_core": _older(record, current)} for record in done.values()]
+
+
+def _current() -> Callable[[str, str], str]:
+    """The digest of today's core by task and method, "" where one of their files is not here; every file is read once."""
+    files = cache(plugins.find)
+
+    @cache
+    def digest(task: str, method: str) -> str:
+        found, other = files("tasks").get(task), files("baselines").get(method)
+        return core.digest(found.path, other.path) if found and other else ""
+
+    return digest
+
+
+def _older(record: Record, current: Callable[[str, str], str]) -> bool:
+    """Whether another version of the core made a record than would make it today, or one that left no digest."""
+    found = value(record, "code.core")
+    return not found or found != (current(record["task"]["name"], record["method"]["name"]) or found)
 
 
 def _row(record: Record, done: dict[str, Record]) -> Flat:
     options = value(record, "method.options") or {}
-    row: Flat = {"id": record["id"], "config": record["id"].rpartition("-s")[0]}
+    row: Flat = {"id": record["id"], "config": _config(record["id"])}
     row |= {name: value(record, place) for name, place in PLACES.items()}
     row |= {"task_options": _text(value(record, "task.options") or {}), "options": _text(options)}
     row |= {f"option.{name}": item for name, item in options.items()}
     row |= {"arch": str(options.get("arch", "")), "standins": tuple(value(record, "method.standins") or ())}
     row |= {"tags": tuple(value(record, "method.tags") or ())}
     row |= {"outside": tuple(value(record, "profile.kernel.outside") or ())}
-    row |= _scores(record) | _latency(record) | _parents(row | _scores(record), done) | _published(record)
-    return row
+    row |= {f"ops.{name}": number for name, number in (value(record, "profile.ops") or {}).items()}
+    row |= {f"ledger.{name}": number for name, number in record["ledger"].items()}
+    row |= _scores(record) | _latency(record) | _published(record)
+    return row | _parents(record, row, done)
 
 
 def _text(options: dict[str, Any]) -> str:
@@ -84,26 +111,35 @@ def _latency(record: Record) -> Flat:
             row[f"latency.{threads}.{way}"] = value(record, f"{here}.{way}.median_ms")
             row[f"latency.{threads}.{way}.low"] = value(record, f"{here}.{way}.low_ms")
             row[f"latency.{threads}.{way}.high"] = value(record, f"{here}.{way}.high_ms")
+    for item in record["timings"]:
+        name = f"timing.{timing_name(item['what'], item['items'])}"
+        row |= {name: item["ms"], f"noisy.{name}": item["noisy"]}
     return row
 
 
-def _parents(row: Flat, done: dict[str, Record]) -> Flat:
-    reference, longer = done.get(row["reference"] or ""), done.get(row["trained_on"] or "")
+def _parents(record: Record, row: Flat, done: dict[str, Record]) -> Flat:
+    def found(name: str) -> Record | None:
+        """The record of that id, if it was judged by the same task."""
+        other = done.get(name)
+        return other if other and other["task"]["name"] == row["task"] else None
 
-    def score(parent: Record | None) -> float | None:
-        return parent["scores"].get(row["metric"]) if parent else None
+    def score(other: Record | None) -> float | None:
+        return other["scores"].get(row["metric"]) if other else None
 
-    def change(parent: Record | None) -> float | None:
-        return None if row["score"] is None or score(parent) is None else row["score"] - score(parent)
+    def change(other: Record | None) -> float | None:
+        return None if row["score"] is None or score(other) is None else row["score"] - score(other)
 
+    names = {role: parent(record, role) for role in ("reference", "teacher")}
+    reference, teacher, longer = found(names["reference"]), found(names["teacher"]), found(row["trained_on"])
     return {
+        **names,
         "reference_score": score(reference),
         "reference_macs": value(reference or {}, "profile.macs"),
         "reference_params": value(reference or {}, "profile.params"),
         "change_reference": change(reference),
         "trained_on_score": score(longer),
         "change_trained_on": change(longer),
-        "change_teacher": change(done.get(row["teacher"] or "")),
+        "change_teacher": change(teacher),
     }
 
 
@@ -127,7 +163,7 @@ def mentioned(row: Flat) -> set[str]:
 def labels(rows: Sequence[Flat]) -> dict[str, str]:
     """What to call each configuration among `rows`: options in which a method's configurations differ, or that were asked for.
 
-    Returns ``{config: "n=4 sparsity=0.5"}``; the architecture is left out, as it heads the table.
+    Returns ``{config: "n=4 sparsity=0.5"}``; the architecture is left out, as it has a place of its own.
     """
     seen: dict[tuple[str, str], set[str]] = {}
     options = {row["config"]: json.loads(row["options"]) for row in rows}
@@ -156,12 +192,35 @@ def _plain(item: Any) -> str:
 
 
 #: What must be equal for two rows to stand in one table.
-GROUP = ("task", "task_version", "task_options", "source", "source_digest", "scale", "arch")
+GROUP = ("task", "task_version", "task_options", "source", "source_digest", "scale")
 
 
 def grouped(rows: Iterable[Flat]) -> dict[tuple[Any, ...], list[Flat]]:
-    """Rows by `GROUP`: task and its version and options, data source, scale and reference network never mix."""
-    groups: dict[tuple[Any, ...], list[Flat]] = {}
+    """Rows by `GROUP` and the configuration of the reference that they started from, "" for those that started from none.
+
+    The references and teachers of a table's rows stand in it too, so that a row may stand in several tables. A table of rows
+    without a reference that would only repeat what others show is left out.
+    """
+    configs: dict[str, list[Flat]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in GROUP), []).append(row)
-    return dict(sorted(groups.items(), key=lambda item: tuple(map(str, item[0]))))
+        configs.setdefault(row["config"], []).append(row)
+    tables: dict[tuple[Any, ...], dict[str, None]] = {}  # the names of configurations, in order
+    for config, seeds in configs.items():
+        for row in seeds:
+            tables.setdefault((*_facts(row), _config(row["reference"])), {})[config] = None
+    for (*facts, _), members in tables.items():
+        parents = [_config(row[role]) for config in members for row in configs[config] for role in ("reference", "teacher")]
+        members |= {config: None for config in parents if config in configs and _facts(configs[config][0]) == facts}
+    repeated = {config for (*_, start), members in tables.items() if start for config in members}
+    kept = [(key, members) for key, members in tables.items() if key[-1] or not repeated.issuperset(members)]
+    return {key: [row for config in members for row in configs[config]]
+            for key, members in sorted(kept, key=lambda item: tuple(map(str, item[0])))}
+
+
+def _facts(row: Flat) -> list[Any]:
+    return [row[name] for name in GROUP]
+
+
+def _config(name: str) -> str:
+    """The configuration of a record's id: the id without its seed."""
+    return name.rpartition("-s")[0]

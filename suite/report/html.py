@@ -8,8 +8,9 @@ from html import escape
 from urllib.parse import quote
 
 from suite.report import cells
-from suite.report.columns import Column, columns, footnotes, label, marks, title
+from suite.report.columns import Column, columns, marks, name
 from suite.report.flat import Flat
+from suite.report.notes import footnotes, title
 from suite.report.rows import Group, Row
 from suite.report.tables import spans
 
@@ -21,21 +22,21 @@ def text(found: object) -> str:
 
 def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
     """The table with caption and footnotes; `back` leads from the page to the results folder, for links to records."""
-    shown, notes = columns(group, kinds), footnotes(group, kinds)
-    ranks = [marks(group, column) for column in shown]
-    over = "".join(f'<th colspan="{span}" scope="colgroup" data-kind="{_kind(name)}">{text(name)}</th>'
-                   for name, span in spans(shown))
+    chosen, notes = columns(group, kinds and ("network", *kinds)), footnotes(group, kinds)
+    ranks = [marks(group, column) for column in chosen]
+    over = "".join(f'<th colspan="{span}" scope="colgroup" data-kind="{_kind(heading)}">{text(heading)}</th>'
+                   for heading, span in spans(chosen))
     heads = "".join(f'<th scope="col" data-kind="{_kind(column.group)}" title="{text(column.explanation)}">'
-                    f"{text(column.heading)}</th>" for column in shown)
+                    f"{text(column.heading)}</th>" for column in chosen)
     lines = [f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title(group))}"><table class="sortable">',
              f"<thead><tr><td></td>{over}</tr><tr><th scope=\"col\">method</th>{heads}</tr></thead><tbody>"]
     for place, row in enumerate(group.rows):
         marked = f"<sup>{','.join(map(str, notes.marks[place]))}</sup>" if notes.marks[place] else ""
-        name = f"<details><summary>{text(label(row))}{marked}</summary><div class=\"more\">{details(row, back)}</div></details>"
-        made = "".join(_cell(column, row, rank.get(place, "")) for column, rank in zip(shown, ranks, strict=True))
-        first = place > 0 and row.block != group.rows[place - 1].block
-        kind = f"{row.role.replace(' ', '-')}{' block' if first else ''}"
-        lines.append(f'<tr class="{kind}"><th scope="row">{name}</th>{made}</tr>')
+        first = f"<details><summary>{text(name(row))}{marked}</summary><div class=\"more\">{details(row, back)}</div></details>"
+        made = "".join(_cell(column, row, rank.get(place, "")) for column, rank in zip(chosen, ranks, strict=True))
+        divided = place > 0 and row.block != group.rows[place - 1].block
+        kind = f"{row.role.replace(' ', '-')}{' block' if divided else ''}"
+        lines.append(f'<tr class="{kind}"><th scope="row">{first}</th>{made}</tr>')
     listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
     above = [f"<p>{text(caption)}</p>"] if caption else []
     return "\n".join([*above, *lines, f'</tbody></table></div><ul class="notes">{listed}</ul>'])
@@ -85,17 +86,23 @@ def _seeds(row: Row, back: str) -> str:
     """A table of the row's seeds: every score, the timing with its interval, where it was made, and a link to the record."""
     names = [name for name in row.seeds[0] if name.startswith("score.")]
     heads = ["seed", "record", *[name.removeprefix("score.") for name in names], "sparse, one thread (ms) [95 %]", "seconds",
-             "machine", "kernel", "code"]
+             "trained on", "timed on", "kernel", "code"]
     lines = []
     for flat in row.seeds:
         found = [*[cells.digits(flat.get(name)) for name in names], _timing(flat), cells.digits(flat["seconds"]),
-                 f"{flat['cpu']}, {flat['cores']} cores", f"{flat['kernel']} {flat['simd']}" if flat["kernel"] else cells.MISSING,
-                 f"{flat['commit'] or 'unknown'}{' and changes' if flat['dirty'] else ''}"]
+                 f"{flat['cpu']}, {flat['cores']} cores, {_training(flat)}",
+                 f"{flat['timed_cpu']}, {flat['timed_cores']} cores" if flat["timed_machine"] else cells.MISSING,
+                 f"{flat['kernel']} {flat['simd']}" if flat["kernel"] else cells.MISSING,
+                 f"{flat['commit'] or 'unknown'}{' and changes' if flat['dirty'] else ''}, core {flat['core'] or 'unknown'}"]
         line = "".join(f"<td>{text(item)}</td>" for item in found)
         record = f'<a href="{text(back)}/{quote(flat["id"])}.json">{text(flat["id"].rpartition("/")[2])}</a>'
         lines.append(f"<tr><td>{text(flat['seed'])}</td><td>{record}</td>{line}</tr>")
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _training(flat: Flat) -> str:
+    return f"{flat['device']}, threads {flat['threads'] or 'unknown'}, precision {flat['precision'] or 'unknown'}"
 
 
 def _timing(flat: Flat) -> str:

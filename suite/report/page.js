@@ -85,5 +85,5 @@ function draw(plots) {
   drawn.forEach((chart, index) => {
     window.Plotly.newPlot(places[index], chart.data, chart.layout, { responsive: true, displayModeBar: false });
   });
-  for (const twin of all(".stills p, .stills .twin", plots)) twin.hidden = true;
+  plots.querySelector("p").hidden = true;
 }

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from suite.report import verdicts
-from suite.report.columns import columns, legend, title
+from suite.report.columns import columns
+from suite.report.content import Content
 from suite.report.figures import stem
 from suite.report.html import table, text
+from suite.report.notes import legend, title
 from suite.report.plots import plots
 from suite.report.rows import Group
 
-if TYPE_CHECKING:
-    from suite.report.render import Content
 
-
-def page(content: Content, back: str, drawn: Mapping[Path, Group], diagram: Path | None = None) -> str:
-    """The page. `back` leads from its folder to the results; the SVGs go in, those of `drawn` for readers without JavaScript."""
+def page(content: Content, back: str, diagram: Path | None = None) -> str:
+    """The page. `back` leads from its folder to the results; `diagram` is the SVG of the ranks."""
     from plotly.offline import get_plotlyjs
 
     glue = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs().replace("\r", "")
     report = content.report
-    stills = {path: group for path, group in drawn.items() if path.suffix == ".svg"}
-    sections = [_section(group, content, back, [path for path, owner in stills.items() if owner is group])
-                for group in content.groups] if report.tables else []
+    sections = [_section(group, content, back) for group in content.groups] if report.tables else []
     anchors = [f'<li><a href="#{stem(group)}">{text(title(group))}</a></li>' for group in content.groups if report.tables]
     return plain(report.title, "\n".join([
         f"<header><h1>{text(report.title)}</h1>",
@@ -76,24 +73,17 @@ def _controls(groups: Sequence[Group]) -> str:
             f"{''.join(made)}<fieldset><legend>columns</legend>{switches}</fieldset><output aria-live=\"polite\"></output></form>")
 
 
-def _section(group: Group, content: Content, back: str, pictures: Sequence[Path]) -> str:
+def _section(group: Group, content: Content, back: str) -> str:
     report, facts = content.report, group.facts
     keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
-    stills = "".join(map(_still, pictures))
-    charts = plots(group)
-    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns))
-    stills = stills or "<p>They need JavaScript.</p>" if charts else stills
-    figures = (f'<details class="plots"><summary>Plots</summary><div class="stills">{stills}</div>'
-               f'<script type="application/json">{_json(charts)}</script></details>') if charts or stills else ""
+    charts = plots(group, report.figures)
+    meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns, columns))
+    files = "; as pictures they lie in the folder figures beside this page" if report.figures else ""
+    figures = (f'<details class="plots"><summary>Plots</summary><p>They need JavaScript{files}.</p>'
+               f'<script type="application/json">{_json(charts)}</script></details>') if charts else ""
     return (f'<section id="{stem(group)}" {keys}><h2>{text(title(group))}</h2>'
             f"{table(group, report.columns, report.caption, back)}<details><summary>What the columns mean</summary>"
             f'<ul class="notes">{meanings}</ul></details>{figures}</section>')
-
-
-def _still(path: Path) -> str:
-    """A figure as a picture inside the page; one that has an interactive twin gives way to it."""
-    twin = ' class="twin"' if path.stem.endswith(("-macs", "-latency", "-ratio")) else ""
-    return f'<img{twin} alt="{text(path.stem)}" src="{embedded(path)}">'
 
 
 def embedded(path: Path) -> str:
@@ -102,7 +92,7 @@ def embedded(path: Path) -> str:
 
 
 def _ranks(diagram: Path | None) -> str:
-    return f'<p class="stills"><img alt="critical differences of the mean ranks" src="{embedded(diagram)}"></p>' if diagram else ""
+    return f'<p class="diagram"><img alt="critical differences of the mean ranks" src="{embedded(diagram)}"></p>' if diagram else ""
 
 
 def _json(found: Any) -> str:

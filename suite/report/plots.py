@@ -1,73 +1,53 @@
-"""What Plotly draws in the page, as plain dicts; the figures of a paper are in :mod:`suite.report.figures`."""
+"""The charts in the page, drawn by Plotly: here they are plain dicts that it understands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-from suite.report.columns import columns, label
-from suite.report.figures import COLOURS, Axis, costs, pareto, ratios
+from suite.report.charts import COLOURS, Chart, Guide, Series, charts
 from suite.report.html import text
 from suite.report.rows import Group
 
-Chart = dict[str, Any]  # {"data": traces, "layout": layout}
+ALWAYS = ("macs", "latency", "ratio", "steps")  # whatever a report declares
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_MANY = 16  # points of a line that are marked, at most
 
 
-class _Point(NamedTuple):
-    name: str
-    across: float
-    up: float
-    error: float
+def plots(group: Group, wanted: Iterable[str]) -> list[dict[str, Any]]:
+    """``{"data": traces, "layout": layout}`` of each chart in `ALWAYS` or `wanted` that a group has numbers for."""
+    return [_plot(chart) for chart in charts(group, dict.fromkeys((*ALWAYS, *wanted)))]
 
 
-def plots(group: Group) -> list[Chart]:
-    """Quality against each cost with the Pareto front, and promised against measured speed-up, where there are two numbers."""
-    made = [_scatter(group, axis) for axis in costs(group).values()] if columns(group, ("quality",)) else []
-    found = ratios(group)
-    if len(found) > 1:
-        ends = [min(min(item[1:]) for item in found), max(max(item[1:]) for item in found)]
-        series = [_series(index, method, [_Point(label(row), x, y, 0.0) for row, x, y in found if row.method == method])
-                  for index, method in enumerate(_methods(group))]
-        made.append(_chart([*series, _line("as promised", ends, ends)], "what MACs promise: reference MACs / effective MACs",
-                           "what the clock says: latency ratio"))
-    return made
+def _plot(chart: Chart) -> dict[str, Any]:
+    lines = any(series.dash is not None for series in chart.series)
+    legend = {"font": {"size": 10}} if lines else {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    logarithmic = {"type": "log"} if chart.ticks else {}
+    layout = {
+        "xaxis": {"title": {"text": text(chart.across)}, **logarithmic, **({"tickvals": chart.ticks} if chart.ticks else {})},
+        "yaxis": {"title": {"text": text(chart.up)}, **logarithmic},
+        "height": 420, "template": "none", "showlegend": True, "legend": legend, "margin": {"l": 60, "r": 10, "t": 20, "b": 50},
+    }
+    return {"data": [*map(_series, chart.series), *map(_guide, chart.guides)], "layout": layout}
 
 
-def _methods(group: Group) -> list[str]:
-    return list(dict.fromkeys(row.method for row in group.rows))
-
-
-def _scatter(group: Group, axis: Axis) -> Chart:
-    quality = columns(group, ("quality",))[0]
-    series, points = [], []
-    for index, method in enumerate(_methods(group)):
-        own = [_Point(label(row), x, y, row.deviation("score") or 0.0) for row in group.rows if row.method == method
-               and (x := axis.number(row)) is not None and (y := quality.number(row)) is not None]
-        series.append(_series(index, method, own))
-        points += [(point.across, point.up) for point in own]
-    front = pareto(points, bool(group.facts["higher_is_better"]))
-    steps = _line("Pareto front", [x for x, _ in front], [y for _, y in front], "hv")
-    return _chart([*series, steps], axis.heading, quality.heading)
-
-
-def _series(index: int, method: str, points: Sequence[_Point]) -> Chart:
-    errors = [point.error for point in points]
+def _series(series: Series) -> dict[str, Any]:
+    across, up, errors, names = zip(*series.points, strict=True)
+    mode = "markers" if series.dash is None else "lines" if len(across) > _MANY else "lines+markers"
+    colour = COLOURS[series.colour % len(COLOURS)]
     return {
-        "type": "scatter", "mode": "markers", "name": text(method), "x": [point.across for point in points],
-        "y": [point.up for point in points], "text": [text(point.name) for point in points],
-        "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        "type": "scatter", "mode": mode, "name": text(series.name), "x": across, "y": up,
+        **({"text": [*map(text, names)]} if any(names) else {}),
+        "hovertemplate": f"%{{{'text' if any(names) else 'fullData.name'}}}<br>%{{x:.4g}}, %{{y:.4g}}<extra></extra>",
         "error_y": {"array": errors, "visible": any(errors), "thickness": 1},
-        "marker": {"size": 9, "color": COLOURS[index % len(COLOURS)], "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
+        "marker": {"size": 9 if series.dash is None else 6, "color": colour, "symbol": _SYMBOLS[series.colour % len(_SYMBOLS)]},
+        "line": {"color": colour, "width": 1, "dash": _DASHES[(series.dash or 0) % len(_DASHES)]},
     }
 
 
-def _line(name: str, across: Sequence[float], up: Sequence[float], shape: str = "linear") -> Chart:
-    return {"type": "scatter", "mode": "lines", "name": name, "x": list(across), "y": list(up), "hoverinfo": "skip",
-            "line": {"color": "#999999", "width": 1, "shape": shape}}
-
-
-def _chart(series: Sequence[Chart], across: str, up: str) -> Chart:
-    layout = {"xaxis": {"title": {"text": text(across)}}, "yaxis": {"title": {"text": text(up)}}, "height": 420, "template": "none",
-              "margin": {"l": 60, "r": 10, "t": 20, "b": 50}, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
-    return {"data": [item for item in series if item["x"]], "layout": layout}
+def _guide(guide: Guide) -> dict[str, Any]:
+    across, up = zip(*guide.points, strict=True)
+    return {"type": "scatter", "mode": "lines", "name": text(guide.name), "x": across, "y": up, "hoverinfo": "skip",
+            "line": {"color": "#999999", "width": 1, "shape": "hv" if guide.steps else "linear",
+                     "dash": "dash" if guide.dashed else "solid"}}

@@ -49,8 +49,11 @@ def _ranks(groups: Sequence[Group], source: str, scale: str) -> list[tuple[int, 
     """How many tasks are shared, and the ranks over them; nothing where they are too few."""
     tables: dict[str, tuple[bool, dict[str, float]]] = {}
     names: dict[str, str] = {}
-    for group in groups:  # of several tables of a task the first, so that a task counts once
-        rows = {_entry(row): row for row in group.rows if row.role != "reference" and row.mean("score") is not None}
+    for group in sorted(groups, key=lambda group: -len(group.rows)):  # of several tables of a task the largest: it counts once
+        rows: dict[str, Row] = {}
+        for row in group.rows:
+            if row.role != "reference" and row.mean("score") is not None:
+                rows.setdefault(_entry(row), row)
         scores = {entry: row.mean("score") or 0.0 for entry, row in rows.items()}
         tables.setdefault(group.facts["task"], (bool(group.facts["higher_is_better"]), scores))
         for entry, row in rows.items():
@@ -114,5 +117,5 @@ def draw(found: Ranks, path: Path) -> list[Path]:
 
 
 def _entry(row: Row) -> str:
-    """What makes two rows of different tasks the same entry: the method and its options, whatever the reference network."""
+    """What makes two rows of different tasks the same entry: the method and its options, whatever the architecture."""
     return json.dumps([row.method, {name: item for name, item in json.loads(row.first("options")).items() if name != "arch"}])

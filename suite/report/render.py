@@ -1,48 +1,18 @@
-"""From a declaration and the records to files: texts that are committed, and figures and a page that everybody makes anew."""
+"""From a report's content to files: texts that are committed, and figures and a page that everybody makes anew."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from suite.errors import UserError
-from suite.record import Record, write_text
-from suite.report import verdicts
-from suite.report.columns import legend
-from suite.report.declare import Report
-from suite.report.flat import flatten
-from suite.report.headline import headline
-from suite.report.ranks import Ranks, draw, ranks
-from suite.report.rows import Group, groups
+from suite.record import write_text
+from suite.report import figures, page, verdicts
+from suite.report.content import Content
+from suite.report.notes import legend
+from suite.report.ranks import draw
 from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a report says, before it has a format."""
-
-    report: Report
-    first: list[str]  # sentences in plain text
-    ranked: Ranks
-    groups: list[Group]
-    claims: list[verdicts.Tested]
-    unfinished: list[Record]  # skipped, failed and interrupted runs
-
-
-def gather(report: Report, records: Sequence[Record]) -> Content:
-    """Select, group and judge. UserError where no finished record fits the report."""
-    chosen = report.select(records)
-    found = groups(flatten(chosen), report.blocks, report.order)
-    if not found:
-        raise UserError("No finished record fits the report; make some first, for example with: suite run cifar10 one_by_n")
-    methods = sorted({item["method"]["name"] for item in chosen})
-    tested = verdicts.verdicts(records, methods) if report.claims else []
-    ranked = ranks(found)
-    first = headline(report, found) + [ranked.sentence] * report.tables
-    return Content(report, first, ranked, found, tested, [item for item in chosen if item["status"] != "done"])
 
 
 def texts(content: Content) -> dict[str, str]:
@@ -59,14 +29,12 @@ def texts(content: Content) -> dict[str, str]:
 
 def write(content: Content, folder: Path, back: str) -> list[Path]:
     """Write everything to `folder`, each file by rename; the paths. `back` leads from `folder` to the results, as in a link."""
-    from suite.report import figures, page
-
     made = texts(content)
     for name, text in made.items():
         write_text(folder / name, text)
     drawn = figures.draw_all(content.groups, content.report.figures, folder / "figures")
     diagram = draw(content.ranked, folder / "figures/ranks") if content.ranked.mean and content.report.tables else []
-    write_text(folder / "index.html", page.page(content, back, drawn, *diagram[:1]))
+    write_text(folder / "index.html", page.page(content, back, *diagram[:1]))
     return [*(folder / name for name in made), *drawn, *diagram, folder / "index.html"]
 
 

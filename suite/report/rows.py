@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from suite.report import statistics
+from suite import statistics
+from suite.record import timing_name
 from suite.report.flat import Flat, grouped, labels
 
-TIMING = re.compile(r"note\.\w+_ms(_\d+)?")  # a note of milliseconds on one thread, where it ends in a number for so many items
-
 Place = tuple[str, str]  # machine id and kernel version: latencies compare only within one
+Timing = tuple[str, int | None]  # what a task times itself, and on how many items, if on a number of them
+ROLES = ("reference", "trained on", "teacher")  # of rows that the others of a table rest on or are measured by
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration with all its seeds. `role` is "reference", "trained on" or ""; `block` heads its part of the table."""
+    """One configuration with all its seeds; `block` heads its part of the table."""
 
     method: str
+    arch: str  # empty where all rows of the table have the same
     options: str  # those that tell it from its neighbours
-    role: str
+    role: str  # of `ROLES`, or empty
     block: str
     seeds: tuple[Flat, ...]
 
@@ -45,9 +46,17 @@ class Row:
         """The mean over seeds of the median latency in ms, of seeds timed at `place` alone."""
         return statistics.mean(self.numbers(f"latency.{threads}.{way}", lambda seed: place_of(seed) == place))
 
-    def timing(self, name: str, machine: str) -> float | None:
-        """The mean over seeds of a timing among the notes, of seeds run on `machine` alone."""
-        return statistics.mean(self.numbers(f"note.{name}", lambda seed: str(seed["machine"]) == machine))
+    def timing(self, timing: Timing, machine: str) -> float | None:
+        """The mean over seeds of one of the task's own timings in ms, of seeds timed on `machine` alone."""
+        name = f"timing.{timing_name(*timing)}"
+        return statistics.mean(self.numbers(name, lambda seed: str(seed["timed_machine"]) == machine))
+
+    def steps(self, metric: str) -> list[float]:
+        """A score after each artifact that the method yielded, each the mean over the seeds that came so far."""
+        longest = max((len(seed["steps"] or ()) for seed in self.seeds), default=0)
+        reached = [[seed["steps"][step].get(metric) for seed in self.seeds if step < len(seed["steps"] or ())]
+                   for step in range(longest)]
+        return [statistics.mean([item for item in items if item is not None]) or 0.0 for items in reached]
 
     def first(self, name: str) -> Any:
         """The column of the first seed, for facts that a configuration's seeds share."""
@@ -56,24 +65,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be compared: one task, version, data source, scale and reference network."""
+    """Rows that may be compared: one task, version, data source, scale, and reference network where they start from one."""
 
-    facts: Flat  # the columns of `suite.report.flat.GROUP`, metric, unit and direction
+    facts: Flat  # `suite.report.flat.GROUP`, metric, unit, direction; `arch` if it is one; `start`, what the rows start from, or ""
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
 
 
 def place_of(seed: Flat) -> Place:
     """Where a row's latencies were measured."""
-    return str(seed["machine"]), str(seed["kernel"])
+    return str(seed["timed_machine"]), str(seed["kernel"])
 
 
-def timings(group: Group) -> tuple[str, list[str]]:
-    """The commonest machine, and the notes in which a task's own timings stand, such as ``latency_ms_100, latency_ms_300``."""
-    seeds = [seed for row in group.rows for seed in row.seeds]
-    machines = Counter(str(seed["machine"]) for seed in seeds)
-    found = {name.removeprefix("note.") for seed in seeds for name in seed if TIMING.fullmatch(name)}
-    return min(machines, key=lambda name: (-machines[name], name)), sorted(found, key=lambda name: natural(name.replace("_", " ")))
+def timings(group: Group) -> tuple[str, list[Timing]]:
+    """The machine on which the most seeds were timed by their task, and all that was timed, items in order of number."""
+    seeds = [seed for row in group.rows for seed in row.seeds if seed["timings"]]
+    machines = Counter(str(seed["timed_machine"]) for seed in seeds)
+    found = {(item["what"], item["items"]) for seed in seeds for item in seed["timings"]}
+    machine = min(machines, key=lambda name: (-machines[name], name), default="")
+    return machine, sorted(found, key=lambda timing: (timing[0], timing[1] or 0))
 
 
 def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> list[Group]:
@@ -82,22 +92,22 @@ def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> li
     Within a block rows stand by method and options, or first by the mean of the column `order`: the best score, the least
     of anything else; rows without a number last.
     """
-    references = {flat["reference"] for flat in flats} - {None}
-    longer = {flat["trained_on"] for flat in flats} - {None, ""}
     made = []
-    for members in grouped(flats).values():
-        names = labels(members)
+    for key, members in grouped(flats).items():
+        names, archs = labels(members), {flat["arch"] for flat in members}
+        parents = {role: {flat[role.replace(" ", "_")] for flat in members} for role in ROLES}
         configs: dict[str, list[Flat]] = {}
         for flat in members:
             configs.setdefault(flat["config"], []).append(flat)
         rows = []
         for config, seeds in configs.items():
             ids = {flat["id"] for flat in seeds}
-            role = "reference" if ids & references else "trained on" if ids & longer else ""
+            role = next((role for role, found in parents.items() if ids & found), "")
             block = "" if role else _block(seeds[0], blocks)
             ordered = tuple(sorted(seeds, key=lambda flat: flat["seed"]))
-            rows.append(Row(seeds[0]["method"], names[config], role, block, ordered))
-        made.append(Group(dict(members[0]), tuple(sorted(rows, key=partial(_order, order=order))), _places(members)))
+            rows.append(Row(seeds[0]["method"], seeds[0]["arch"] if len(archs) > 1 else "", names[config], role, block, ordered))
+        facts = members[0] | {"arch": min(archs) if len(archs) == 1 else "", "start": key[-1]}
+        made.append(Group(facts, tuple(sorted(rows, key=partial(_order, order=order))), _places(members)))
     return made
 
 
@@ -107,10 +117,10 @@ def _block(flat: Flat, blocks: str) -> str:
 
 
 def _order(row: Row, order: str) -> tuple[Any, ...]:
-    role = ("reference", "trained on", "").index(row.role)
+    role = (*ROLES, "").index(row.role)
     number = None if order == "method" else row.mean(order)
     first = math.inf if number is None else -number if order == "score" and row.first("higher_is_better") else number
-    return role, natural(row.block), first, row.method, natural(row.options)
+    return role, natural(row.block), first, row.method, natural(row.options), row.arch
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:

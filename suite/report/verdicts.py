@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from suite import plugins
-from suite.claims import SCALES, Verdict, decidable, judge
-from suite.contract import Claim, Side, options_of
+from suite.claims import SCALES, Verdict, decidable, judge, side_runs
+from suite.contract import Claim
 from suite.errors import UserError
-from suite.options import build
 from suite.record import Record
 from suite.report import cells
 
@@ -68,11 +66,11 @@ def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
 
 
 def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str, str], load: Load) -> list[Tested]:
-    done = [item for item in records if (item["status"], item["task"]["name"]) == ("done", claim.task) and item["scale"] in SCALES]
-    scales = {item["scale"] for item in done if decidable(claim, item["scale"])}
+    done = [item for item in records if (item["status"], item["task"]["name"]) == ("done", claim.task)]
+    scales = {item["scale"] for item in done if item["scale"] in SCALES and decidable(claim, item["scale"])}
     made = []
     for scale in sorted(scales, key=SCALES.index):
-        sides = [_side(claim, side, scale, done, load) for side in claim.sides]
+        sides = [side_runs(claim, side, scale, load).among(done) for side in claim.sides]
         for kind, digest in sorted(set.intersection(*({_source(item) for item in side} for side in sides))):
             chosen = _newest([[item for item in side if _source(item) == (kind, digest)] for side in sides])
             seeds = tuple(sorted(set.intersection(*(set(side) for side in chosen))))
@@ -88,26 +86,11 @@ def _source(item: Record) -> tuple[str, str]:
     return item["task"]["source"]["kind"], item["task"]["source"]["digest"]
 
 
-def _side(claim: Claim, side: Side, scale: str, records: Sequence[Record], load: Load) -> list[Record]:
-    """The records of exactly the configuration that `suite claims` would run for a side."""
-    task_class, method_class = load("tasks", claim.task), load("baselines", side.method)
-    task = build(task_class, claim.task, claim.task_options, scale, {})
-    method = build(method_class, side.method, {**claim.options, **side.options}, scale, task.defaults)
-    wanted = _plain(options_of(task)), _plain(options_of(method))
-    return [item for item in records if item["method"]["name"] == side.method and item["scale"] == scale
-            and item["task"]["version"] == task.version and (item["task"]["options"], item["method"]["options"]) == wanted]
-
-
 def _newest(sides: Sequence[Sequence[Record]]) -> list[dict[int, Record]]:
     """The sides by seed, of each method only the records of the version that ran last."""
     version = {item["method"]["name"]: item["method"]["digest"]
                for item in sorted((item for side in sides for item in side), key=lambda item: item["time"]["started"])}
     return [{item["seed"]: item for item in side if item["method"]["digest"] == version[item["method"]["name"]]} for side in sides]
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as a record keeps them: tuples are lists."""
-    return dict(json.loads(json.dumps(options)))
 
 
 def _untested(name: str, claim: Claim, reason: str = "") -> Tested:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
 import math
 import tempfile
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
+from unittest.mock import patch
 
 from suite import plugins
 from suite.contract import Claim, Method, Paper, Published, Task, offers
-from suite.plan import Plan, Spec, specs, with_prerequisites
+from suite.plan import Plan, specs, with_prerequisites
 from suite.record import read, results_folder
-from suite.run import Budget, Run, load
-from suite.runner import execute
+from suite.run import load
+from suite.runner import context, execute, judged, profile_again
+from suite.spec import Spec
+from suite.train import loop
 
 
 class Problem(AssertionError):
@@ -97,8 +101,9 @@ def fit_once(task: str, method: str, seed: int = 0, options: Mapping[str, Any] |
     plan: Plan = specs(task, [(method, options or {})], [seed], "smoke")
     for spec in with_prerequisites(plan.wanted[0]):
         if any(item.id == spec.id for item in plan.missing) or not spec.artifact.exists():
-            record = execute(spec, say=lambda sentence: None)
+            record = execute(spec)
             expect(record["status"] == "done", f"{spec.id} {record['status']}: {record['reason']}")
+            profile_again(record, spec)
     return plan.wanted[0], read(results_folder() / f"{plan.wanted[0].id}.json")
 
 
@@ -114,30 +119,51 @@ def check_record(spec: Spec, record: dict[str, Any]) -> None:
 
 
 def check_saved(spec: Spec) -> None:
-    """The cached artifact, read again, scores what the record says."""
-    run = Run(spec.seed, spec.scale, Budget(0), spec.artifact.parent, spec.source.folder, _parents(spec))
-    again = spec.task.evaluate(load(spec.artifact), run)
-    recorded = read(results_folder() / f"{spec.id}.json")["scores"]
+    """The cached artifact, read again, scores what the record says: of a method that yields, what its last step says."""
+    found = read(results_folder() / f"{spec.id}.json")
+    again = spec.task.evaluate(load(spec.artifact), context(spec))
+    recorded = found["steps"][-1] if found["steps"] else found["scores"]
     same = all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded)
     expect(same, f"{spec.id}: the saved artifact scores {again}, the record says {recorded}")
 
 
 def check_repeats(spec: Spec) -> None:
-    """A second fit with the same seed gives the same scores and spends the same budget."""
+    """A second fit with the same seed gives the same scores, at every step, and spends and asks the same."""
+    found = read(results_folder() / f"{spec.id}.json")
     with tempfile.TemporaryDirectory() as folder:
-        scale = spec.task.scales[spec.scale]
-        allowed = scale.extra if spec.method.starts == "reference" else scale.scratch
-        run = Run(spec.seed, spec.scale, Budget(allowed), Path(folder), spec.source.folder, _parents(spec))
-        torch.manual_seed(run.seed("fit"))
-        artifact: Any = spec.method.fit(spec.task.setting(run), run)
-        again = spec.task.evaluate(artifact, run)
-    record = read(results_folder() / f"{spec.id}.json")
-    expect(again == record["scores"], f"{spec.id}: a second fit scored {again}, the first {record['scores']}")
-    expect(vars(run.budget) == record["budget"], f"{spec.id}: a second fit spent {run.budget}, the first {record['budget']}")
+        run = replace(context(spec, spec.allowed), folder=Path(folder))
+        again = [scores for _, scores in judged(spec, run)]
+    summary = spec.task.summarise(again)
+    expect(summary == found["scores"], f"{spec.id}: a second fit scored {summary}, the first {found['scores']}")
+    expect(again == found["steps"] or len(again) == 1, f"{spec.id}: a second fit has the steps {again}, the first {found['steps']}")
+    expect(vars(run.budget) == found["budget"], f"{spec.id}: a second fit spent {run.budget}, the first {found['budget']}")
+    expect(run.ledger == found["ledger"], f"{spec.id}: a second fit has the ledger {run.ledger}, the first {found['ledger']}")
 
 
-def _parents(spec: Spec) -> dict[str, Path]:
-    return {name: parent.artifact for name, parent in spec.references.items()}
+class _Stopped(Exception):
+    """A fit has reached the place where it is to be stopped."""
+
+
+def check_resumes(spec: Spec) -> None:
+    """A fit that is stopped three times, wherever it then is, ends with the same scores and bookings as in one go."""
+    found = read(results_folder() / f"{spec.id}.json")
+    with tempfile.TemporaryDirectory() as folder, patch.object(loop, "CHECKPOINT_SECONDS", -1.0):
+        for stop in (2, 7, 11, None):
+            reports = itertools.count(1)
+
+            def report(what: str, done: int, total: int | None, stop: Any = stop, reports: Iterator[int] = reports) -> None:
+                if next(reports) == stop:
+                    raise _Stopped
+
+            run = replace(context(spec, spec.allowed, report=report), folder=Path(folder))
+            with suppress(_Stopped):
+                again = [scores for _, scores in judged(spec, run)]
+                break
+    summary = spec.task.summarise(again)
+    expect(summary == found["scores"], f"{spec.id}: stopped and resumed it scored {summary}, in one go {found['scores']}")
+    books = vars(run.budget), run.ledger, run.curves
+    expect(books == (found["budget"], found["ledger"], found["curves"]),
+           f"{spec.id}: stopped and resumed it has other bookings or curves than in one go")
 
 
 def check_plugins(path: Path, say: Callable[[str], None]) -> int:
@@ -171,6 +197,7 @@ def check_plugins(path: Path, say: Callable[[str], None]) -> int:
             attempt("scores, budget, cost", partial(check_record, *fitted))
             attempt("saved artifact scores the same", partial(check_saved, fitted[0]))
             attempt("same seed, same scores", partial(check_repeats, fitted[0]))
+            attempt("stopped and resumed, same scores", partial(check_resumes, fitted[0]))
     return problems
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
 from suite.run import Run
 from suite.settings import Scenes
-from suite.train.loop import Recipe, optimise
+from suite.train.batches import Epoch
+from suite.train.loop import optimise
+from suite.train.recipe import Recipe
 
 Targets = list[dict[str, Tensor]]
 #: Maps images float32 (3, H, W) of 0 to 1 and their targets to the loss to minimise.
@@ -39,15 +42,16 @@ def train_detector(
              recipe=recipe, size=size, name=name)
 
 
-def detection_batches(data: Scenes, size: int, generator: Generator, masks: bool) -> Iterator[tuple[list[Tensor], Targets]]:
+def detection_batches(data: Scenes, size: int, generator: Generator, masks: bool) -> Epoch[tuple[list[Tensor], Targets]]:
     """One epoch in random order, whole batches only, each image mirrored with probability one half."""
     order = torch.randperm(len(data), generator=generator)
-    for index in order.split(size):
-        if len(index) < size:
-            return
-        mirrored = torch.rand(size, generator=generator) < 0.5
-        pairs = [example(data, row, mirror, masks) for row, mirror in zip(index.tolist(), mirrored.tolist(), strict=True)]
-        yield [image for image, _ in pairs], [target for _, target in pairs]
+    return [partial(_examples, data, index, generator, masks) for index in order.split(size) if len(index) == size]
+
+
+def _examples(data: Scenes, index: Tensor, generator: Generator, masks: bool) -> tuple[list[Tensor], Targets]:
+    mirrored = torch.rand(len(index), generator=generator) < 0.5
+    pairs = [example(data, row, mirror, masks) for row, mirror in zip(index.tolist(), mirrored.tolist(), strict=True)]
+    return [image for image, _ in pairs], [target for _, target in pairs]
 
 
 def example(data: Scenes, row: int, mirror: bool, masks: bool) -> tuple[Tensor, dict[str, Tensor]]:

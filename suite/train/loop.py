@@ -1,177 +1,164 @@
-"""The training loop of all methods: SGD or Adam with one warm-up and one cosine, charged to the run's budget.
+"""The one training loop: it charges the budget, keeps the curves, and survives a kill at any moment.
 
-It checkpoints at epoch ends, and all its randomness is derived from the run's seed and the epoch, so a run killed at any
-moment continues to the same weights. On a CPU with AMX `train` runs its forward pass in bfloat16 autocast, channels last.
+All randomness is derived from the run's seed and the epoch, and a checkpoint holds the place within the epoch and the state of
+the random numbers, so a run that was killed goes on to the same weights.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from suite.run import Run, load, save
-from suite.settings import Augment, Images, PairAugment, Pairs
+from suite.settings import Images, Pairs
+from suite.train.batches import Augment, Batch, Epoch, ahead, batches
+from suite.train.recipe import Recipe, autocast
 
 CHECKPOINT_SECONDS = 20.0
 Item = TypeVar("Item")
 
 
-class Batch(NamedTuple):
-    """inputs float32 (B, C, H, W) normalised, targets int64 (B,) or (B, H, W), index int64 (B,) into the data."""
+class Stateful(Protocol):
+    """What a checkpoint can hold: networks, optimizers, averages, queues, label stores."""
 
-    inputs: Tensor
-    targets: Tensor
-    index: Tensor  # type: ignore[assignment]
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """SGD with Nesterov momentum, or Adam (its betas torch's, `weight_decay` an L2 penalty in both), or AdamW (`decoupled`).
+class Clock(NamedTuple):
+    """Where a training is: `step` (from 0) of `steps`, in `epoch` (from 0)."""
 
-    The rate rises linearly to `rate` for `warmup` of all steps and falls to 0 by a cosine.
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def progress(self) -> float:
+        """The share of the training that is done once this step is, above 0 and up to 1."""
+        return (self.step + 1) / self.steps
+
+
+def steps(
+    run: Run,
+    name: str,
+    keep: Mapping[str, Stateful],
+    epoch_of: Callable[[Generator], Epoch[Item]],
+    update: Callable[[Item, Clock], Mapping[str, Tensor | float] | None],
+    *,
+    size: int,
+    samples: int | None = None,
+    helpers: int = 0,
+) -> None:
+    """Train on `samples` (default: all that the budget has left), `size` a step; the loop below everything that trains.
+
+    `keep` names all that must survive a kill. `epoch_of(generator)` gives one epoch (see `suite.train.batches`), random by the
+    generator alone. `update(batch, clock)` does one step and returns values for the curves, each logged as its mean over the
+    epoch. `helpers` counts the networks trained beside the delivered one, on as many samples each, which the budget is charged
+    for too. `name` keeps the checkpoints of several trainings in one run apart.
+
+    ValueError where the budget has not one step.
     """
+    path = run.folder / f"{name}.checkpoint.pt"
+    cost = size * (1 + helpers)
+    count = run.budget.left // cost if samples is None else samples // size
+    step, epoch, place, sums = 0, 0, 0, {}  # place: batches of the epoch that are done
+    random: Any = None  # the state of the epoch's generator behind them
+    if path.exists():
+        stored = load(path)
+        for key, part in keep.items():
+            part.load_state_dict(stored["keep"][key])
+        run.restore(stored["state"])
+        count, step, epoch, place, sums, random = stored["place"]
+        _set_random(stored["random"])
+    elif not 0 < count * cost <= run.budget.left:
+        raise ValueError(f"'{name}' wants {max(count, 1)} step(s) of {cost} samples and the budget has {run.budget.left} left of "
+                         f"{run.budget.allowed}; take a smaller batch or a larger scale")
+    saved = time.monotonic()
+    bar = iter(run.progress(range(step, count), f"{name} ({count * size:,} samples)", total=count - step))
+    while step < count:
+        generator = run.generator(name, "epoch", epoch)
+        calls = iter(epoch_of(generator))
+        if place:
+            list(islice(calls, place))
+            generator.set_state(random)
+        else:
+            torch.manual_seed(run.seed(name, "dropout", epoch))
+        for batch, random in islice(ahead(calls, generator), count - step):
+            next(bar)
+            for key, value in (update(batch, Clock(step, count, epoch)) or {}).items():
+                sums[key] = sums.get(key, 0.0) + (value.detach() if isinstance(value, Tensor) else value)
+            run.budget.charge(size)
+            run.budget.charge(size * helpers, delivered=False)
+            step, place = step + 1, place + 1
+            if step < count and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                _checkpoint(path, keep, run, (count, step, epoch, place, sums, random))
+                saved = time.monotonic()
+        if not place:
+            raise ValueError(f"'{name}' was given an epoch without a batch")
+        run.log(step, **{f"{name}_{key}": float(total) / place for key, total in sums.items()})
+        epoch, place, sums = epoch + 1, 0, {}
+    _checkpoint(path, keep, run, (count, step, epoch, place, sums, None))
+    for _ in bar:  # lets the progress bar close
+        pass
 
-    rate: float = 0.1
-    batch: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.2
-    smoothing: float = 0.0  # of the labels, 0..1
-    adam: bool = False
-    decoupled: bool = False  # Adam's weight decay, beside the step instead of in the gradient
-    longest: float = 0.0  # length that longer gradients are cut to; 0 cuts none
 
-    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """A fresh optimizer of the network's parameters."""
-        if self.adam and self.decoupled:
-            return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay, fused=True)
-        if self.adam:
-            return torch.optim.Adam(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
-        return torch.optim.SGD(
-            network.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=True
-        )
-
-    def rate_at(self, progress: float) -> float:
-        """The learning rate at `progress` 0..1 of the run."""
-        if progress < self.warmup:
-            return self.rate * progress / self.warmup
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+def _checkpoint(path: Any, keep: Mapping[str, Stateful], run: Run, place: tuple[Any, ...]) -> None:
+    parts = {key: part.state_dict() for key, part in keep.items()}
+    random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    save({"keep": parts, "state": run.state(), "place": place, "random": random}, path)
 
 
-def batches(data: Images | Pairs, size: int, augment: Augment | PairAugment, generator: Generator) -> Iterator[Batch]:
-    """One epoch in random order, whole batches only (one short batch if `data` is smaller than `size`).
-
-    Where targets move with the pixels, `augment` gives both.
-    """
-    order = torch.randperm(len(data), generator=generator)
-    for index in order.split(size):
-        if len(index) == size or len(order) < size:
-            drawn = augment(data.batch(index, True, generator), generator)
-            inputs, targets = drawn if isinstance(drawn, tuple) else (drawn, data.labels[index])  # type: ignore[union-attr]
-            yield Batch(inputs, targets, index)
+def _set_random(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
 
 
-def precision(device: torch.device | str) -> torch.dtype:
-    """The type of the forward pass: bfloat16 where the hardware multiplies it faster (AMX, CUDA), else float32."""
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+def optimise(
+    network: nn.Module, epoch_of: Callable[[Generator], Epoch[Item]], loss: Callable[[Item], Tensor], run: Run, *,
+    recipe: Recipe, size: int, samples: int | None = None, name: str = "train",
+) -> None:  # fmt: skip
+    """Minimise ``loss(batch)`` by the parameters of `network`, which is on the run's device; all else as in `steps`."""
+    optimizer = recipe.optimizer(network)
+
+    def update(batch: Item, clock: Clock) -> dict[str, Tensor]:
+        value = loss(batch)
+        recipe.descend(optimizer, value, clock.progress)
+        return {"loss": value}
+
+    network.train()
+    steps(run, name, {"network": network, "optimizer": optimizer}, epoch_of, update, size=size, samples=samples)
+    network.eval()
 
 
 def train(
-    network: nn.Module,
-    data: Images | Pairs,
-    run: Run,
-    *,
-    augment: Augment | PairAugment,
-    recipe: Recipe,
-    loss: Callable[[Tensor, Batch], Tensor] | None = None,
-    samples: int | None = None,
-    name: str = "train",
-) -> None:
-    """Train `network` in place on `samples` (default: all the run has left), charging the run's budget.
+    network: nn.Module, data: Images | Pairs, run: Run, *, augment: Augment, recipe: Recipe,
+    loss: Callable[[Tensor, Batch], Tensor] | None = None, samples: int | None = None, name: str = "train",
+) -> None:  # fmt: skip
+    """Train `network` in place on `samples` of `data` (default: all the run has left), charging the run's budget.
 
-    `loss(logits, batch)` defaults to cross-entropy with the recipe's label smoothing. `name` keeps the checkpoints of
-    several trainings in one run apart. The weights are those after the last step: nothing is selected here.
+    `loss(logits, batch)` defaults to cross-entropy with the recipe's label smoothing. The weights are those after the last
+    step: nothing is selected here.
     """
     size = min(recipe.batch, len(data))
-    kind = precision(run.device)
-    run.note(precision=str(kind).removeprefix("torch."))
     network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = loss or (lambda logits, batch: functional.cross_entropy(logits, batch.targets, label_smoothing=recipe.smoothing))
 
     def value(batch: Batch) -> Tensor:
-        batch = Batch(*(item.to(run.device) for item in batch))
-        with torch.autocast(torch.device(run.device).type, dtype=kind, enabled=kind != torch.float32):
+        batch = batch.to(run.device)
+        with autocast(run, recipe.exact):
             logits = network(batch.inputs.contiguous(memory_format=torch.channels_last))
         return loss(logits.float(), batch)
 
     optimise(network, lambda generator: batches(data, size, augment, generator), value, run,
              recipe=recipe, size=size, samples=samples, name=name)
-
-
-def optimise(
-    network: nn.Module,
-    epoch_of: Callable[[Generator], Iterable[Item]],
-    loss: Callable[[Item], Tensor],
-    run: Run,
-    *,
-    recipe: Recipe,
-    size: int,
-    samples: int | None = None,
-    name: str = "train",
-) -> None:
-    """The loop itself: minimise ``loss(batch)`` by the parameters of `network`, which is on the run's device.
-
-    `epoch_of(generator)` gives one epoch's batches of `size` samples each. Everything else as in `train`.
-    """
-    optimizer = recipe.optimizer(network)
-    path = run.folder / f"{name}.checkpoint.pt"
-    step, epoch, steps = 0, 0, (run.budget.left if samples is None else samples) // size
-    if path.exists():
-        stored = load(path)
-        network.load_state_dict(stored["network"])
-        optimizer.load_state_dict(stored["optimizer"])
-        run.restore(stored["state"])
-        step, epoch, steps = stored["step"], stored["epoch"], stored["steps"]
-    saved = time.monotonic()
-    network.train()
-    bar = iter(run.progress(range(step, steps), f"{name} ({steps * size:,} samples)", total=steps - step))
-    while step < steps:
-        generator = run.generator(name, "epoch", epoch)
-        torch.manual_seed(run.seed(name, "dropout", epoch))
-        total = torch.zeros((), device=run.device)
-        first = step
-        for batch in epoch_of(generator):
-            if step == steps:
-                break
-            next(bar)
-            optimizer.param_groups[0]["lr"] = recipe.rate_at((step + 1) / steps)
-            value = loss(batch)
-            optimizer.zero_grad()
-            value.backward()
-            if recipe.longest:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.longest)
-            optimizer.step()
-            run.budget.charge(size)
-            total += value.detach()
-            step += 1
-        run.log(step, **{f"{name}_loss": float(total) / (step - first)})
-        epoch += 1
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == steps:
-            save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "epoch": epoch,
-                  "steps": steps, "state": run.state()}, path)
-            saved = time.monotonic()
-    for _ in bar:  # lets the progress bar close
-        pass
-    network.eval()
 
 
 @torch.inference_mode()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite import data
-from suite.data import source, unpickle
+from suite.data import source
+from suite.data.cifar import Cifar10, Cifar100
+from suite.data.embedded.writing import pickled
+from suite.data.imagenet import ImageNet
 from suite.data.source import Source
 
 
@@ -23,11 +25,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session", params=("cifar10", "cifar100", "imagenet"))
+@pytest.fixture(scope="session", params=(Cifar10(), Cifar100(), ImageNet(32)), ids=lambda dataset: dataset.name)
 def embedded(request: pytest.FixtureRequest, cache: Path) -> Source:
     """The embedded data of each data set for classification."""
-    dataset = data.find(request.param)
-    return source.of(dataset, source.embedded(dataset, cache))
+    return source.source_of(request.param, source.embedded_folder(request.param, cache))
 
 
 def batch(classes: int, images: int = 20) -> dict:
@@ -44,8 +45,8 @@ def cifar10(tmp_path: Path) -> Path:
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
-        (folder / name).write_bytes(unpickle.dump(batch(10)))
-    (folder / "batches.meta").write_bytes(unpickle.dump({"label_names": list("abcdefghij")}))
+        (folder / name).write_bytes(pickled(batch(10)))
+    (folder / "batches.meta").write_bytes(pickled({"label_names": list("abcdefghij")}))
     return folder
 
 

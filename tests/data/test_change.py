@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from suite.data import source
-from suite.data import street as rendered
 from suite.data.change import ChangeData
-from suite.data.png import png
+from suite.data.embedded import street as rendered
+from suite.data.embedded.writing import png
 from suite.errors import UserError
 
 # Of version 1, over the pixels of both splits. Another digest means other data: raise rendered.VERSION with it.
@@ -213,14 +213,14 @@ def test_crops_cut_pictures_and_mask_at_one_place(street: Path) -> None:
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return source.embedded(ChangeData("street"), tmp_path_factory.mktemp("cache"))
+    return source.embedded_folder(ChangeData("street"), tmp_path_factory.mktemp("cache"))
 
 
 def test_embedded_bytes_never_change_without_a_new_version(embedded: Path) -> None:
     assert rendered.VERSION == 1
     total = hashlib.sha256()
     for split in ("train", "test"):
-        for chunk in rendered.scenes(split):
+        for chunk in rendered.draw_pairs(split):
             for part in chunk:
                 total.update(part.tobytes())
     assert total.hexdigest() == PIXELS
@@ -230,9 +230,9 @@ def test_embedded_bytes_never_change_without_a_new_version(embedded: Path) -> No
 def test_embedded_pairs_are_complete_and_no_two_are_equal(embedded: Path) -> None:
     dataset = ChangeData("street")
     assert dataset.check(embedded) == [] and dataset.classify(embedded) == "embedded"
-    assert dataset.counts(embedded) == rendered.COUNT
+    assert dataset.counts(embedded) == rendered.COUNTS
     seen = [path.read_bytes() for path in embedded.rglob("t?/*.png")]
-    assert len(set(seen)) == len(seen) == 2 * sum(rendered.COUNT.values())
+    assert len(set(seen)) == len(seen) == 2 * sum(rendered.COUNTS.values())
     with pytest.raises(UserError, match="leave task.change out"):
         ChangeData("street", change="black").read(embedded, "train")
 
@@ -240,9 +240,9 @@ def test_embedded_pairs_are_complete_and_no_two_are_equal(embedded: Path) -> Non
 @pytest.mark.parametrize("layout", ["levir", "pcd"])
 def test_embedded_pairs_are_the_same_in_every_layout(embedded: Path, tmp_path: Path, layout: str) -> None:
     dataset = ChangeData(layout)
-    folder = source.embedded(dataset, tmp_path)
-    assert dataset.counts(folder) == rendered.COUNT
-    for split in rendered.COUNT:
+    folder = source.embedded_folder(dataset, tmp_path)
+    assert dataset.counts(folder) == rendered.COUNTS
+    for split in rendered.COUNTS:
         here, there = dataset.read(folder, split), ChangeData("street").read(embedded, split)
         index = torch.arange(0, len(here), 37)
         assert torch.equal(here.batch(index, False, ANY), there.batch(index, False, ANY))
@@ -251,7 +251,7 @@ def test_embedded_pairs_are_the_same_in_every_layout(embedded: Path, tmp_path: P
 def test_what_happens_in_the_scenes_is_what_was_asked_for() -> None:
     """The outline of a changed object is an edge in the picture that has it: in the later one only, where objects appear."""
     for kind, busy in (("appear", 1), ("disappear", 0)):
-        chunk = next(rendered.scenes("test", (kind,)))
+        chunk = next(rendered.draw_pairs("test", (kind,)))
         changed = chunk.mask == 255
         assert 0.005 < changed.mean() < 0.2
         outline = changed[:, :, 1:] != changed[:, :, :-1]

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from suite import data
-from suite.data import procedural, source, unpickle
+from suite.data import source
+from suite.data.cifar import Cifar10, Cifar100
+from suite.data.embedded import procedural
+from suite.data.embedded.writing import pickled
 from suite.errors import UserError
 
-CIFAR10, CIFAR100 = data.find("cifar10"), data.find("cifar100")
+CIFAR10, CIFAR100 = Cifar10(), Cifar100()
 
 
 def test_reads_pixels_and_labels_in_the_files_order(cifar10: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_broken_batch_gives_one_sentence(cifar10: Path, sentence: str) -> None
     BREAKS[sentence](cifar10 / "data_batch_3")
     before = sorted(path.name for path in cifar10.iterdir())
     with pytest.raises(UserError, match=sentence) as caught:
-        source.locate(CIFAR10, cifar10, cifar10.parent / "cache")
+        source.locate_data(CIFAR10, cifar10, cifar10.parent / "cache")
     assert "\n" not in str(caught.value)
     assert "official" in str(caught.value)  # where to get it
     assert CIFAR10.check(cifar10) == [str(caught.value)]
@@ -98,9 +100,9 @@ def test_cifar100_checks_both_labels(tmp_path: Path) -> None:
     fine = [row % 100 for row in range(200)]
     content = {"data": np.zeros((200, 3072), np.uint8), "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}
     for name in ("train", "test"):
-        (tmp_path / name).write_bytes(unpickle.dump(content))
+        (tmp_path / name).write_bytes(pickled(content))
     names = {"fine_label_names": ["x"] * 100, "coarse_label_names": ["y"] * 20}
-    (tmp_path / "meta").write_bytes(unpickle.dump(names))
+    (tmp_path / "meta").write_bytes(pickled(names))
     assert CIFAR100.check(tmp_path) == []
     assert CIFAR100.read(tmp_path, "train").labels.tolist() == fine
     edit(tmp_path / "train", coarse_labels=[20] * 200)
@@ -109,7 +111,7 @@ def test_cifar100_checks_both_labels(tmp_path: Path) -> None:
 
 
 def test_a_full_set_with_a_wrong_digest_is_not_the_official_one(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(CIFAR10), "official_counts", {"train": 100, "test": 20})
+    monkeypatch.setattr(type(CIFAR10), "official_counts", ({"train": 100, "test": 20},))
     assert CIFAR10.classify(cifar10) == "subset"
     problems = CIFAR10.check(cifar10)
     assert len(problems) == 7
@@ -121,7 +123,7 @@ def test_the_official_digests_make_it_official(cifar10: Path, monkeypatch: pytes
 
     sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in cifar10.iterdir()}
     monkeypatch.setattr(type(CIFAR10), "md5", sums)
-    monkeypatch.setattr(type(CIFAR10), "official_counts", {"train": 100, "test": 20})
+    monkeypatch.setattr(type(CIFAR10), "official_counts", ({"train": 100, "test": 20},))
     assert CIFAR10.classify(cifar10) == "official"
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from suite.data import scenes, source
+from suite.data import source
 from suite.data.coco import Coco
+from suite.data.embedded import scenes
 from suite.errors import UserError
 
 # Of version 2, over every file. Another digest means other data: raise scenes.VERSION with it.
@@ -23,7 +24,7 @@ DIGEST = "c5aeea35edc8d6d6781efe71bcac66ad3de7e9a21022117e7226b001096ac82a"
 
 @pytest.fixture(scope="module")
 def embedded(cache: Path) -> source.Source:
-    return source.of(Coco(), source.embedded(Coco(), cache))
+    return source.source_of(Coco(), source.embedded_folder(Coco(), cache))
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_scenes_hold_every_case(embedded: source.Source) -> None:
 
 def test_masks_on_disk_are_the_drawn_ones(embedded: source.Source) -> None:
     images = Coco().read(embedded.folder, "test")
-    for row, scene in enumerate(scenes.scenes("test", 20)):
+    for row, scene in enumerate(scenes.draw_scenes("test", 20)):
         target = images.target(row, with_masks=True)
         assert np.array_equal(images.image(row).permute(1, 2, 0), scene.pixels)
         assert [scenes.CATEGORIES[thing.category] for thing in scene.things] == [images.categories[label - 1] for label in target["labels"]]
@@ -76,7 +77,7 @@ def test_masks_on_disk_are_the_drawn_ones(embedded: source.Source) -> None:
 
 
 def test_no_pixel_has_two_owners_and_nothing_is_hidden() -> None:
-    for scene in scenes.scenes("train", 40):
+    for scene in scenes.draw_scenes("train", 40):
         assert sum(thing.mask.astype(int) for thing in scene.things if not thing.crowd).max(initial=0) <= 1 if scene.things else True
         assert all(thing.mask.sum() >= scenes.LEAST_PIXELS for thing in scene.things)
 

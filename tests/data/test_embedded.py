@@ -7,8 +7,9 @@ import hashlib
 import numpy as np
 import torch
 
-from suite import data
-from suite.data import procedural
+from suite.data.cifar import Cifar10, Cifar100
+from suite.data.dataset import Dataset
+from suite.data.embedded import drawing, procedural
 from suite.data.imagenet import ImageNet
 from suite.data.source import Source
 
@@ -17,24 +18,24 @@ DIGESTS = {
     "cifar10": "837058c8c496b24bbe96f06cbdfd85059ed3d920a42b7b35b7d848e651192272",
     "cifar100": "408f0cc14cb5c0186a63d9148f0229a5ba3ba8b042100dc1f5fe057f922d8990",
 }
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (Cifar10(), Cifar100(), ImageNet(32))}
 PHOTOGRAPHS = "a43a8177ee1ff0c57e57783a01ab671ca9f1fa396f45af4d4a1ced13638db312"
 
 
 def pixels(embedded: Source, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, S, S) and labels (N,); ImageNet's centre crops at 32 pixels."""
-    dataset = ImageNet(32) if embedded.name == "imagenet" else data.find(embedded.name)
-    images = dataset.read(embedded.folder, split)  # type: ignore[arg-type]
+    images = DATASETS[embedded.name].read(embedded.folder, split)
     batch = images.batch(torch.arange(len(images)), False, torch.Generator())
     return batch.numpy(), images.labels.numpy()
 
 
 def test_is_complete(embedded: Source) -> None:
-    dataset = data.find(embedded.name)
+    dataset = DATASETS[embedded.name]
     assert embedded.kind == "embedded" and embedded.note == ""
     assert dataset.check(embedded.folder) == []
     assert set(dataset.describe(embedded.folder)) == {"train", "test", "classes"}
     for split, count in embedded.counts.items():
-        images = dataset.read(embedded.folder, split)  # type: ignore[arg-type]
+        images = dataset.read(embedded.folder, split)
         assert len(images) == count
         assert len(set(np.bincount(images.labels.numpy()))) == 1, "classes are not balanced"
 
@@ -78,7 +79,7 @@ def test_colours_say_nothing(embedded: Source) -> None:
 
 
 def test_the_random_numbers_are_even() -> None:
-    draw = procedural.Draw(3)
+    draw = drawing.Draw(3)
     uniform, noise = draw.uniform(-1, 3, 100_000), draw.noise(100_001)
     assert uniform.min() >= -1 and uniform.max() < 3
     assert abs(uniform.mean() - 1) < 0.02 and abs(uniform.var() - 16 / 12) < 0.02
@@ -104,5 +105,5 @@ def test_photographs_differ_in_size() -> None:
 
 
 def test_splits_and_classes_do_not_share_random_numbers() -> None:
-    first, second = (procedural.Draw(1, 10, split).uniform(0, 1, 100) for split in (0, 1))
+    first, second = (drawing.Draw(1, 10, split).uniform(0, 1, 100) for split in (0, 1))
     assert not np.intersect1d(first, second).size

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from suite import data
-from suite.data import motion, source
-from suite.data.har import FILE
+from suite.data import source
+from suite.data.embedded import motion
+from suite.data.har import FILE, AstarHar
 from suite.errors import UserError
 
-HAR = data.find("astar_har")
+HAR = AstarHar()
 DIGEST = "6d30fb6efe848d132789e76e0460ea0c610c498948cec5763c91853d19eb2b86"  # of version 1; another one means other data: raise motion.VERSION with it
 
 
@@ -90,7 +90,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 def test_a_broken_file_gives_one_sentence(tmp_path: Path, sentence: str) -> None:
     BREAKS[sentence](write(tmp_path))
     with pytest.raises(UserError, match=sentence) as caught:
-        source.locate(HAR, tmp_path, tmp_path / "cache")
+        source.locate_data(HAR, tmp_path, tmp_path / "cache")
     assert "\n" not in str(caught.value) and "I2RDL2/ASTAR-HAR" in str(caught.value)
     assert str(caught.value) in HAR.check(tmp_path)
     assert not (tmp_path / "cache").exists()
@@ -103,7 +103,7 @@ def test_an_unknown_split_and_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"):
         HAR.read(tmp_path, "test")
     with pytest.raises(UserError, match="was looked for"):
-        source.locate(HAR, tmp_path, tmp_path / "cache")
+        source.locate_data(HAR, tmp_path, tmp_path / "cache")
 
 
 def test_a_subject_in_both_splits_is_a_problem(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_known_releases_are_official(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="module")
 def recorded(cache: Path) -> source.Source:
-    return source.of(HAR, source.embedded(HAR, cache))
+    return source.source_of(HAR, source.embedded_folder(HAR, cache))
 
 
 def test_embedded_is_complete_and_its_bytes_never_change(recorded: source.Source) -> None:
@@ -144,7 +144,7 @@ def test_embedded_windows_overlap_by_half_and_none_is_there_twice(recorded: sour
     same = (windows.labels[1:] == windows.labels[:-1]) & (windows.subjects[1:] == windows.subjects[:-1])
     overlaps = (windows.values[1:, ..., :32] == windows.values[:-1, ..., 32:]).flatten(1).all(1)
     assert torch.equal(same, overlaps)
-    rows = [row.tobytes() for split in source.Split.__args__ for row in HAR.read(recorded.folder, split).values.numpy()]
+    rows = [row.tobytes() for split in ("train", "test") for row in HAR.read(recorded.folder, split).values.numpy()]
     assert len(set(rows)) == len(rows)
 
 

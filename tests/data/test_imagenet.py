@@ -47,16 +47,20 @@ def test_the_centre_crop_is_the_centre(folders: Path) -> None:
         assert (pixels - pixels.flip(axis)).abs().max() <= 2 / 255
 
 
-def test_random_crops_follow_the_generator(cache: Path) -> None:
-    images = DATASET.read(source.embedded(DATASET, cache), "train")
+def test_random_crops_follow_the_generator(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = source.embedded_folder(DATASET, cache)
+    images = DATASET.read(folder, "train")
     index = torch.arange(12)
     first, second, third = (images.batch(index, True, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
     kept = images.batch(index, False, torch.Generator())
-    images.keep = False
-    images.kept.clear()
+    assert len(images.cache.kept) == 12
+    monkeypatch.setattr("suite.data.folders.MEMORY", 0)
+    monkeypatch.setattr("suite.data.pictures.MEMORY", 0)
+    images = DATASET.read(folder, "train")
     fresh = images.batch(index, False, torch.Generator())
+    assert not images.cache.kept
     assert (kept.float() - fresh.float()).abs().mean() < 8  # what is kept was scaled once more
 
 
@@ -97,7 +101,7 @@ def test_a_broken_layout_gives_one_sentence(folders: Path, sentence: str) -> Non
     assert sentence in found and "\n" not in found
     with pytest.raises(UserError) as caught:
         for split in ("train", "test"):
-            DATASET.read(source.locate(DATASET, folders, folders / "cache").folder, split)
+            DATASET.read(source.locate_data(DATASET, folders, folders / "cache").folder, split)
     assert str(caught.value) == found
     assert not (folders / "cache").exists()
 
@@ -125,13 +129,13 @@ def test_other_formats_and_colours(folders: Path) -> None:
 
 def test_counts_make_it_official(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert DATASET.classify(folders) == "subset"
-    monkeypatch.setattr(ImageNet, "official_counts", {"train": 6, "test": 6})
+    monkeypatch.setattr(ImageNet, "official_counts", ({"train": 6, "test": 6},))
     assert DATASET.classify(folders) == "official"
 
 
 def test_large_sets_are_digested_by_names_and_sizes(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_content = DATASET.digest(folders)
-    monkeypatch.setattr("suite.data.imagenet.MANY", 5)
+    monkeypatch.setattr("suite.data.dataset.MANY", 5)
     by_size = DATASET.digest(folders)
     path = folders / "val" / "n01440001" / "50.JPEG"
     raw = path.read_bytes()

@@ -10,20 +10,21 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from suite.data import masks
+from suite.data.embedded import outlines
 
 pictures = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any)
 
 
 @given(pictures)
 def test_run_lengths_are_pycocotools(mask: np.ndarray) -> None:
-    found = masks.runs(mask)
+    found = outlines.runs(mask)
     assert sum(found["counts"]) == mask.size and found["size"] == list(mask.shape)
     assert np.array_equal(masks.decode(found, *mask.shape), mask)
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 90))))
 def test_compressed_run_lengths_are_the_same_ones(mask: np.ndarray) -> None:
-    plain = masks.runs(mask)
+    plain = outlines.runs(mask)
     coded = masks.encode(plain, *mask.shape)
     assert masks.lengths(plain) == plain["counts"] == masks.lengths({**coded, "counts": coded["counts"].decode()})
 
@@ -36,16 +37,16 @@ def test_run_lengths_that_do_not_fill_their_picture_are_refused(counts: str | li
 
 @given(pictures)
 def test_polygons_enclose_exactly_the_mask(mask: np.ndarray) -> None:
-    outlines = masks.polygons(mask)
+    found = outlines.polygons(mask)
     _, background = ndimage.label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))
-    assert (outlines is None) == (background > 1)  # a hole, where diagonal neighbours are connected
-    if outlines is not None:
-        assert len(outlines) == ndimage.label(mask)[1]  # the parts, where they are not
-        assert np.array_equal(masks.decode(outlines, *mask.shape), mask)
+    assert (found is None) == (background > 1)  # a hole, where diagonal neighbours are connected
+    if found is not None:
+        assert len(found) == ndimage.label(mask)[1]  # the parts, where they are not
+        assert np.array_equal(masks.decode(found, *mask.shape), mask)
 
 
 def test_a_square_by_hand() -> None:
     mask = np.zeros((4, 5), bool)
     mask[1:3, 1:4] = True
-    assert masks.polygons(mask) == [[1, 1, 4, 1, 4, 3, 1, 3]]
-    assert masks.runs(mask) == {"size": [4, 5], "counts": [5, 2, 2, 2, 2, 2, 5]}
+    assert outlines.polygons(mask) == [[1, 1, 4, 1, 4, 3, 1, 3]]
+    assert outlines.runs(mask) == {"size": [4, 5], "counts": [5, 2, 2, 2, 2, 2, 5]}

@@ -8,43 +8,47 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite import data
 from suite.data import source
+from suite.data.cifar import Cifar10, Cifar100
+from suite.data.cifar10n import Cifar10N
 from suite.data.coco import Coco
+from suite.data.dataset import Dataset
+from suite.data.har import AstarHar
 from suite.data.imagenet import ImageNet
 from suite.errors import UserError
 
 STANDING = os.environ.get("SUITE_DATA", "")
+DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), ImageNet(64))
 
 
-def real(name: str) -> source.Source:
+def real(dataset: Dataset) -> source.Source:
     """The user's copy; the test is skipped where there is none."""
     if not STANDING:
         pytest.skip("SUITE_DATA names no folder of real data")
     try:
-        return source.of(data.find(name), source.found_in(data.find(name), Path(STANDING)))
+        return source.source_of(dataset, source.found_in(dataset, Path(STANDING)))
     except UserError as error:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", data.NAMES)
-def test_a_real_copy_is_complete(name: str) -> None:
-    found = real(name)
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
+def test_a_real_copy_is_complete(dataset: Dataset) -> None:
+    found = real(dataset)
     assert found.kind in ("subset", "official")
-    assert data.find(name).check(found.folder) == []
+    assert dataset.check(found.folder) == []
 
 
 def test_cifar10_labels_fit_the_pictures() -> None:
-    found = real("cifar10")
-    images = data.find("cifar10").read(found.folder, "train")
+    found = real(Cifar10())
+    images = Cifar10().read(found.folder, "train")
     assert len(images) == found.counts["train"]
-    blue_minus_red = (images.pixels[:, 2].float() - images.pixels[:, 0].float()).mean((1, 2))
+    blue_minus_red = (images.values[:, 2].float() - images.values[:, 0].float()).mean((1, 2))
     by_class = [blue_minus_red[images.labels == label].mean().item() for label in range(10)]
     assert {by_class.index(value) for value in sorted(by_class)[-2:]} == {0, 8}  # airplanes and ships: sky and sea
 
 
 def test_imagenet_images_are_pictures() -> None:
-    found = real("imagenet")
+    found = real(ImageNet(64))
     images = ImageNet(64).read(found.folder, "test")
     batch = images.batch(torch.arange(8), False, torch.Generator())
     assert batch.shape == (8, 3, 64, 64)
@@ -52,7 +56,7 @@ def test_imagenet_images_are_pictures() -> None:
 
 
 def test_coco_boxes_are_those_of_the_masks() -> None:
-    found = real("coco")
+    found = real(Coco())
     images = Coco().read(found.folder, "test")
     targets = [images.target(row, with_masks=True) for row in range(len(images))]
     assert any(target["iscrowd"].any() for target in targets)

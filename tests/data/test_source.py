@@ -11,16 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from suite import data
 from suite.data import source
+from suite.data.cifar import Cifar10, Cifar100
 from suite.errors import UserError
 
-CIFAR10 = data.find("cifar10")
-
-
-def test_an_unknown_data_set_is_named() -> None:
-    with pytest.raises(UserError, match="no data set 'cifar11'; did you mean 'cifar10'"):
-        data.find("cifar11")
+CIFAR10 = Cifar10()
 
 
 def test_found_itself_and_up_to_two_folders_down(cifar10: Path, tmp_path: Path) -> None:
@@ -28,37 +23,37 @@ def test_found_itself_and_up_to_two_folders_down(cifar10: Path, tmp_path: Path) 
     home.mkdir(parents=True)
     cifar10 = Path(shutil.move(cifar10, home / cifar10.name))
     for given in (cifar10, home, home.parent):
-        found = source.locate(CIFAR10, given, tmp_path / "cache")
+        found = source.locate_data(CIFAR10, given, tmp_path / "cache")
         assert found.folder == cifar10 and found.kind == "subset" and found.counts == {"train": 100, "test": 20}
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     shutil.move(cifar10, deep / cifar10.name)
     with pytest.raises(UserError, match=r"'cifar10' was looked for in .* cifar-10-batches-py with .* get the official"):
-        source.locate(CIFAR10, tmp_path / "a", tmp_path / "cache")
+        source.locate_data(CIFAR10, tmp_path / "a", tmp_path / "cache")
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
-        source.locate(CIFAR10, tmp_path / "none", tmp_path)
+        source.locate_data(CIFAR10, tmp_path / "none", tmp_path)
 
 
 def test_two_matches_are_an_error(cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(cifar10, tmp_path / "again")
     with pytest.raises(UserError, match=r"holds 'cifar10' more than once: .*again' and .*; name one"):
-        source.locate(CIFAR10, tmp_path, tmp_path / "cache")
+        source.locate_data(CIFAR10, tmp_path, tmp_path / "cache")
     monkeypatch.setenv("SUITE_DATA", str(tmp_path))
     with pytest.raises(UserError, match="more than once"):
-        source.locate(CIFAR10, None, tmp_path / "cache")
+        source.locate_data(CIFAR10, None, tmp_path / "cache")
 
 
 def test_the_standing_folder(cifar10: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_DATA", str(tmp_path))
-    assert source.locate(CIFAR10, None, cache).folder == cifar10
-    assert source.locate(CIFAR10, source.EMBEDDED, cache).kind == "embedded"
-    found = source.locate(data.find("cifar100"), None, cache)
+    assert source.locate_data(CIFAR10, None, cache).folder == cifar10
+    assert source.locate_data(CIFAR10, source.EMBEDDED, cache).kind == "embedded"
+    found = source.locate_data(Cifar100(), None, cache)
     assert found.kind == "embedded" and "SUITE_DATA holds no 'cifar100'" in found.note
     monkeypatch.delenv("SUITE_DATA")
-    assert source.locate(data.find("cifar100"), None, cache).note == ""
+    assert source.locate_data(Cifar100(), None, cache).note == ""
 
 
 def test_digest_follows_the_contents_not_the_place(cifar10: Path, tmp_path: Path) -> None:
@@ -85,7 +80,7 @@ class Slow(type(CIFAR10)):  # type: ignore[misc]
 def test_nothing_is_left_of_a_failed_make(tmp_path: Path, error: BaseException) -> None:
     expected = UserError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected) as caught:
-        source.locate(Slow(error), None, tmp_path)
+        source.locate_data(Slow(error), None, tmp_path)
     if expected is UserError:
         assert "(No space left on device); free some space" in str(caught.value)
     assert [path.name for path in (tmp_path / "data").iterdir() if not path.name.endswith(".lock")] == []
@@ -94,14 +89,15 @@ def test_nothing_is_left_of_a_failed_make(tmp_path: Path, error: BaseException) 
 KILLED = """
 import sys, time
 from pathlib import Path
-from suite.data import find, source
-dataset = find("cifar10")
+from suite.data import source
+from suite.data.cifar import Cifar10
+dataset = Cifar10()
 def make(folder):
     (folder / "data_batch_1").write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(600)
 type(dataset).make = lambda self, folder: make(folder)
-source.locate(dataset, None, Path(sys.argv[1]))
+source.locate_data(dataset, None, Path(sys.argv[1]))
 """
 
 
@@ -115,7 +111,7 @@ def test_a_kill_leaves_nothing_that_is_used(cifar10: Path, tmp_path: Path, monke
     process.wait()
     assert list(home.parent.glob(".*.making-*"))
     monkeypatch.setattr(type(CIFAR10), "make", lambda self, folder: shutil.copytree(cifar10, folder / cifar10.name))
-    assert source.locate(CIFAR10, None, cache).folder == home / cifar10.name
+    assert source.locate_data(CIFAR10, None, cache).folder == home / cifar10.name
     assert not list(home.parent.glob(".*.making-*"))
 
 
@@ -131,25 +127,25 @@ def test_two_at_once_make_it_once(cifar10: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(type(CIFAR10), "make", make)
     with ThreadPoolExecutor(2) as threads:
-        found = list(threads.map(lambda _: source.embedded(CIFAR10, tmp_path / "cache"), range(2)))
+        found = list(threads.map(lambda _: source.embedded_folder(CIFAR10, tmp_path / "cache"), range(2)))
     assert len(calls) == 1 and found[0] == found[1]
 
 
 def test_damaged_embedded_data_says_how_to_mend_it(cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(CIFAR10), "make", lambda self, folder: shutil.copytree(cifar10, folder / cifar10.name))
-    folder = source.embedded(CIFAR10, tmp_path / "cache")
+    folder = source.embedded_folder(CIFAR10, tmp_path / "cache")
     (folder / "test_batch").unlink()
     with pytest.raises(UserError, match=r"embedded data is damaged; delete '.*cifar10-v1' and it is made again"):
-        source.locate(CIFAR10, None, tmp_path / "cache")
+        source.locate_data(CIFAR10, None, tmp_path / "cache")
 
 
 def test_make_refuses_a_full_folder_and_fills_an_empty_one(cifar10: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(type(CIFAR10), "make", lambda self, folder: (folder / "done").touch())
     with pytest.raises(UserError, match="is not empty; name a new folder"):
-        source.make(CIFAR10, cifar10)
+        source.write_embedded(CIFAR10, cifar10)
     for name in ("new", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        source.make(CIFAR10, tmp_path / name)
+        source.write_embedded(CIFAR10, tmp_path / name)
         assert [path.name for path in (tmp_path / name).iterdir()] == ["done"]
     assert not list(tmp_path.glob(".*"))
 
@@ -157,4 +153,4 @@ def test_make_refuses_a_full_folder_and_fills_an_empty_one(cifar10: Path, tmp_pa
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UserError, match=r"cache folder .* cannot be written .* SUITE_CACHE"):
-        source.locate(CIFAR10, None, tmp_path / "cache")
+        source.locate_data(CIFAR10, None, tmp_path / "cache")

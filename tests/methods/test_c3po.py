@@ -112,7 +112,7 @@ def test_the_users_weights_replace_the_reference(tmp_path):
     assert method.needs() == {}
     network = method.segmenter(shared.from_file("resnet8", method.weights))
     assert torch.equal(network.backbone.parts[0][0].weight, classifier.conv1.weight)
-    with pytest.raises(UserError, match="is no state-dict of 'resnet20'"):
+    with pytest.raises(UserError, match="is no state-dict of this network"):
         shared.from_file("resnet20", method.weights)
     with pytest.raises(UserError, match="'resnet8' has 4 feature maps, not 5; lower levels"):
         METHOD(**{**SMALL, "levels": 5}).segmenter(classifier)

@@ -10,7 +10,8 @@ import torch
 
 from suite import plugins
 from suite.artifacts import Detector
-from suite.data import find, source
+from suite.data import source
+from suite.data.coco import Coco
 from suite.errors import UserError
 from suite.nn import NarrowResNet, build
 from suite.nn.detection import rcnn
@@ -101,8 +102,8 @@ def test_the_teacher_is_a_recorded_run_and_costs_the_student_nothing(suite_home)
 
 @pytest.mark.parametrize("sampler", ["teacher", "student", "both"])
 def test_two_stages_train_with_the_head_term(suite_home, tmp_path, sampler):
-    dataset = find("coco")
-    data = dataset.read(source.embedded(dataset, cache_folder()), "train").subset(torch.arange(4))
+    dataset = Coco()
+    data = dataset.read(source.embedded_folder(dataset, cache_folder()), "train").subset(torch.arange(4))
     teacher = rcnn(NarrowResNet(2), 7, 64, width=16, anchor=4.0, sampled=8, proposals=10, masks=False)
     save(Detector(teacher), tmp_path / "teacher.pt")
     run = Run(0, "smoke", Budget(8), tmp_path, tmp_path, {"teacher": tmp_path / "teacher.pt"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from suite import plugins
+from suite.cost import count
 from suite.nn import NarrowResNet
 from suite.nn.detection import Body
-from suite.profile import count
 
 METHOD = plugins.load("baselines", "faster_rcnn")
 

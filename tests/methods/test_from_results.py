@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from suite import plugins
-from suite.data import find, masks, source
+from suite.data import masks, source
+from suite.data.coco import Coco
 from suite.data.results import read_results
 from suite.errors import UserError
 from suite.metrics import COCO_SCORES
@@ -25,8 +26,8 @@ METHOD = plugins.load("baselines", "from_results")
 
 @pytest.fixture
 def truth(suite_home):
-    dataset = find("coco")
-    return dataset.read(source.embedded(dataset, cache_folder()), "test").truth()
+    dataset = Coco()
+    return dataset.read(source.embedded_folder(dataset, cache_folder()), "test").truth()
 
 
 def entries(truth, *keys):
@@ -58,7 +59,7 @@ def test_a_run_scores_what_pycocotools_does_from_the_files(suite_home, truth, tm
     (record,) = run_plan(specs(task, [("from_results", {"file": str(tmp_path / "results.json")})], [0], "smoke",
                                task_options={"images": 0}))
     with contextlib.redirect_stdout(io.StringIO()):
-        objects = COCO(str(source.embedded(find("coco"), cache_folder()) / "annotations" / "instances_val2017.json"))
+        objects = COCO(str(source.embedded_folder(Coco(), cache_folder()) / "annotations" / "instances_val2017.json"))
         judged = objects.loadRes([{key: item[key] for key in item if kind != "segm" or key != "bbox"} for item in found])
         judge = COCOeval(objects, judged, kind)
         judge.evaluate()

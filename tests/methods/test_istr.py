@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.ops import nms, roi_align
 
 from suite import plugins
-from suite.data import find
+from suite.data.coco import Coco
 from suite.errors import UserError
 from suite.kernel import check, lower
 from suite.nn import NarrowResNet, build
@@ -413,7 +413,7 @@ def test_the_embedding_is_fitted_once_of_training_masks_alone(suite_home, tmp_pa
 
 
 def test_a_step_and_a_look_at_real_pictures(real_data):
-    scenes = find("coco").read(real_data / "coco", "train")
+    scenes = Coco().read(real_data / "coco", "train")
     rows = sorted(range(len(scenes)), key=lambda row: -len(scenes.target(row)["labels"]))[:2]  # more objects than queries
     images, targets = map(list, zip(*(example(scenes, row, True, True) for row in rows), strict=True))
     decode = embedding.fit_embedding(torch.cat([embedding.crops(item["masks"], item["boxes"]) for item in targets]), 20, seeded())

@@ -1,11 +1,14 @@
 """The reference: from scratch, trained on, or the user's weights."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from suite import plugins
 from suite.errors import UserError
 from suite.nn import build
+from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 
 METHOD = plugins.load("baselines", "plain")
@@ -23,15 +26,12 @@ def test_trained_on_starts_from_the_reference_and_gets_the_smaller_budget(suite_
 
 
 def test_the_users_state_dict_is_the_reference(tmp_path, suite_home):
-    import importlib
-
-    load_weights = importlib.import_module("suite.baselines.plain").load_weights
-    network, other = build("resnet8", 10, 32), build("resnet8", 10, 32)
-    torch.save(network.state_dict(), tmp_path / "weights.pt")
-    load_weights(other, str(tmp_path / "weights.pt"))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+    theirs = build("resnet8", 10, 32)
+    torch.save(theirs.state_dict(), tmp_path / "weights.pt")
+    spec, _ = fit_once("cifar10", "plain")
+    run = Run(0, "smoke", Budget(0), tmp_path, spec.source.folder)
+    setting = dataclasses.replace(spec.task.setting(run), weights=str(tmp_path / "weights.pt"))
+    network = METHOD(arch="resnet8").fit(setting, run).module
+    assert all(torch.equal(ours, wanted) for ours, wanted in zip(network.parameters(), theirs.parameters(), strict=True))
     with pytest.raises(UserError, match="is no state-dict of this network"):
-        load_weights(build("resnet20", 10, 32), str(tmp_path / "weights.pt"))
-    (tmp_path / "weights.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="is no state-dict of this network"):
-        load_weights(other, str(tmp_path / "weights.pt"))
+        METHOD(arch="resnet20").fit(setting, run)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.cost import count
 from suite.data.windows import Standardise, Windows
 from suite.nn.activity import ActivityCNN
-from suite.profile import count
 from suite.run import Budget, Run
 from suite.settings import SemiSupervised
 

@@ -13,13 +13,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from suite.data import masks
+from suite.data.embedded import outlines
 from suite.metrics import COCO_SCORES, coco_scores
 
 
 def mask(x: int, y: int, wide: int, high: int) -> dict[str, Any]:
     drawn = np.zeros((100, 100), bool)
     drawn[y : y + high, x : x + wide] = True
-    return masks.runs(drawn)
+    return outlines.runs(drawn)
 
 
 def truth(*objects: tuple[int, tuple[int, int, int, int], int, int], images: int = 2) -> dict[str, Any]:

@@ -59,6 +59,11 @@ def test_calls_that_settle_do_not_count() -> None:
     assert timings["a"]["calls"] == timings["b"]["calls"] == 4
 
 
+def test_a_call_that_does_its_work_several_times_is_divided() -> None:
+    clock = Clock()
+    assert measure({"a": clock.contender("a", 6)}, calls=8, each=3, clock=clock)["a"]["median_ms"] == 2
+
+
 @pytest.mark.parametrize(
     ("count", "ranks"),
     # By hand, twice the binomial tail outside the ranks: 2/64 at 6; 22/1024 at 10 (112/1024 for 3..8); 0.0414 at 20.

@@ -6,11 +6,13 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import suite
 from suite.profile import commit, machine, packages
-from suite.profile.machine import _quota, physical_cores
+from suite.profile.machine import _quota, checkout, physical_cores
 
 
 def git(folder, *arguments):
@@ -19,7 +21,7 @@ def git(folder, *arguments):
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def clone(tmp_path):
     folder = tmp_path / "checkout"
     (folder / "code").mkdir(parents=True)
     (folder / "results").mkdir()
@@ -63,19 +65,42 @@ def test_packages_name_what_is_installed():
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0] and all(found.values())
 
 
-def test_commit_of_a_checkout(checkout):
-    clean = commit(checkout / "code")
+def test_commit_of_a_checkout(clone):
+    clean = checkout(clone / "code")
     assert len(clean["commit"]) == 12 and clean["dirty"] is False
-    (checkout / "code" / "new.py").write_text("")  # untracked
-    (checkout / "results" / "r.json").write_text('{"a": 1}\n')  # a run's own doing
-    assert commit(checkout / "code") == clean
-    (checkout / "code" / "a.py").write_text("one = 2\n")
-    assert commit(checkout / "code") == clean | {"dirty": True}
+    (clone / "code" / "new.py").write_text("")  # untracked
+    (clone / "results" / "r.json").write_text('{"a": 1}\n')  # a run's own doing
+    assert checkout(clone / "code") == clean
+    (clone / "code" / "a.py").write_text("one = 2\n")
+    assert checkout(clone / "code") == clean | {"dirty": True}
 
 
-def test_commit_of_no_checkout(checkout, tmp_path):
+def test_commit_of_no_checkout(clone, tmp_path):
     nothing = {"commit": "", "dirty": False}
-    assert commit(tmp_path) == nothing and commit(tmp_path / "absent") == nothing
-    (checkout / "environment").mkdir()
-    (checkout / "environment" / "module.py").write_text("")  # inside the checkout, but not tracked by it
-    assert commit(checkout / "environment") == nothing
+    assert checkout(tmp_path) == nothing and checkout(tmp_path / "absent") == nothing
+    (clone / "environment").mkdir()
+    (clone / "environment" / "module.py").write_text("")  # inside the checkout, but not tracked by it
+    assert checkout(clone / "environment") == nothing
+
+
+def test_the_code_is_that_of_its_own_checkout_or_build_never_of_the_folder_one_is_in(clone, tmp_path, monkeypatch):
+    monkeypatch.chdir(clone)  # another project's
+    installed = clone / "environment"  # as a virtual environment may lie in a checkout
+    installed.mkdir()
+    (installed / "module.py").write_text("")
+    assert commit(installed) == {"commit": "", "dirty": False}, "nothing was written by a build without git"
+    built = {"commit": "0123456789ab", "dirty": True}
+    (installed / "commit.json").write_text(json.dumps(built))
+    assert commit(installed) == built
+    (clone / "code" / "commit.json").write_text(json.dumps(built))  # left over from a build
+    assert commit(clone / "code") == checkout(clone) != built
+    monkeypatch.chdir(tmp_path)
+    assert commit() == commit(Path(suite.__file__).parent)
+
+
+def test_the_build_finds_the_commit_with_the_same_function():
+    """CMake runs the file alone: it may import nothing but the standard library."""
+    file = str(Path(suite.__file__).with_name("profile") / "machine.py")
+    program = f"import runpy, pathlib; print(runpy.run_path({file!r})['checkout'](pathlib.Path('.')))"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert "'commit'" in done.stdout

@@ -7,6 +7,8 @@ import hashlib
 import json
 from typing import Any
 
+from suite.record import SCHEMA
+
 MACHINE = {"cpu": "Test CPU 2000", "cores": 2, "features": ["avx2"], "id": "aa11", "system": "Linux x86_64"}
 PAPER = {"title": "A paper", "authors": "A. Author", "venue": "TPAMI", "year": 2022, "url": "https://example.org/paper"}
 
@@ -21,6 +23,11 @@ def latency(threads: int, torch: float, dense: float, sparse: float, noisy: bool
     """Torch eager, dense and sparse timings, in ms, with their ratios."""
     return {"threads": threads, "torch": timing(torch), "dense": timing(dense), "sparse": timing(sparse, noisy),
             "speedup": dense / sparse, "speedup_torch": torch / sparse}
+
+
+def timed(what: str, ms: float, items: int | None = None, noisy: bool = False) -> dict[str, Any]:
+    """One of a task's own timings."""
+    return {"what": what, "items": items, "ms": ms, "noisy": noisy}
 
 
 def profile(sparsity: float = 0.0, sparse: float = 1.0, noisy: bool = False) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
     options = {"arch": "resnet20", **changes.pop("options", {})}
     scale, source = changes.pop("scale", "short"), changes.pop("source", "embedded")
     made: dict[str, Any] = {
-        "schema": 1, "status": "done", "reason": "",
+        "schema": SCHEMA, "status": "done", "reason": "",
         "task": {"name": "cifar10", "version": 1, "options": {}, "primary": "top1",
                  "metrics": [{"name": "top1", "unit": "%", "higher_is_better": True, "bounds": [0, 100]},
                              {"name": "top5", "unit": "%", "higher_is_better": True, "bounds": [0, 100]}],
@@ -52,8 +59,10 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
         "profile": profile(), "published": [],
         "time": {"started": "2026-11-21T02:00:00Z",
                  "seconds": {"fit": 60.0, "evaluate": 1.0, "profile": 5.0, "overhead": 1.0, "total": 67.0}},
-        "machine": dict(MACHINE), "code": {"commit": "abc1234", "dirty": False, "packages": {"torch": "2.15.0"}},
-        "parents": {}, "trained_on": "",
+        "machine": dict(MACHINE), "training": {"device": "cpu", "threads": 1, "precision": "bfloat16"},
+        "timed_on": dict(MACHINE), "timings": [], "untimed": "",
+        "code": {"commit": "abc1234", "dirty": False, "packages": {"torch": "2.15.0"}, "core": ""},
+        "parents": {}, "roles": {}, "trained_on": "",
     }
     for path, value in changes.items():
         *folders, last = path.split("__")
@@ -61,6 +70,7 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
         for folder in folders:
             here = here[folder]
         here[last] = copy.deepcopy(value)
+    made["roles"] = made["roles"] or {name: name for name in made["parents"]}
     words = " ".join(f"{key}={value}" for key, value in options.items() if key != "arch")
     made["command"] = f"suite run cifar10 {method} {words} --scale {scale} --seed {seed}".replace("  ", " ")
     key = json.dumps([made["task"], method, options, scale], sort_keys=True)

@@ -11,8 +11,9 @@ from records import family
 
 from suite.record import read_all, write_text
 from suite.report import page
+from suite.report.content import gather
 from suite.report.declare import Report, load
-from suite.report.render import gather, write
+from suite.report.render import write
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)
@@ -27,7 +28,7 @@ RECORDS = [item for scale in ("short", "long") for source in ("embedded", "subse
 def browser(tmp_path_factory):
     """Chromium with the page of 576 records open."""
     folder = tmp_path_factory.mktemp("page")
-    write_text(folder / "index.html", page.page(gather(Report("The title"), RECORDS), "../results", {}))
+    write_text(folder / "index.html", page.page(gather(Report("The title"), RECORDS), "../results"))
     driver = chromium(folder)
     driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})  # processor time: others may use it too
     driver.get((folder / "index.html").as_uri())

@@ -14,11 +14,12 @@ from records import family, profile, record
 from suite.cli.report import command
 from suite.errors import UserError
 from suite.report import ranks
+from suite.report.charts import CHARTS
 from suite.report.columns import KINDS, label
+from suite.report.content import gather
 from suite.report.declare import Headline, Report, load, names
-from suite.report.figures import FIGURES
 from suite.report.flat import flatten
-from suite.report.render import gather, stale, texts, write
+from suite.report.render import stale, texts, write
 from suite.report.rows import groups
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def test_what_is_shipped_is_valid():
     shipped = {name: load(name, ROOT / "reports") for name in names(ROOT / "reports")}
     assert {"leaderboard", "compression", "claims", "classification", "detection", "perception", "generation", "learning"} <= shipped.keys()
     for declared in shipped.values():
-        assert set(declared.figures) <= set(FIGURES) and set(declared.columns) <= set(KINDS)
+        assert set(declared.figures) <= set(CHARTS) and set(declared.columns) <= set(KINDS)
     content = gather(replace(shipped["leaderboard"], claims=False), RECORDS)
     assert sum(len(row.seeds) for group in content.groups for row in group.rows) == len(RECORDS)
 

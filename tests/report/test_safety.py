@@ -14,8 +14,9 @@ from markdown_it import MarkdownIt
 from records import family, record
 
 from suite.report import page, tables
+from suite.report.content import gather
 from suite.report.declare import Report
-from suite.report.render import gather, texts
+from suite.report.render import texts
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 LATEX = r"\input{/etc/passwd} \write18{ls} 100% & $x$ #1 a_b ~^{} -- łĐþ✓"
@@ -95,8 +96,8 @@ def harmless(reader):
 def test_the_page_shows_it_and_runs_nothing(text, monkeypatch):
     monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
     content = everything(text)
-    reader = read(page.page(content, "../../results", {}))
-    plots = len([group for group in content.groups if page.plots(group)])
+    reader = read(page.page(content, "../../results"))
+    plots = len([group for group in content.groups if page.plots(group, ())])
     assert reader.tags.count("script") == 2 + plots and "img" not in reader.tags
     harmless(reader)
     shown = "".join(reader.words)

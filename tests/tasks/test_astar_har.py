@@ -21,7 +21,7 @@ TASK = plugins.load("tasks", "astar_har")
 
 @pytest.fixture
 def run(suite_home: Path, tmp_path: Path) -> Run:
-    return Run(0, "smoke", Budget(0), tmp_path, source.embedded(AstarHar(), suite_home / "cache"))
+    return Run(0, "smoke", Budget(0), tmp_path, source.embedded_folder(AstarHar(), suite_home / "cache"))
 
 
 class Fixed(nn.Module):

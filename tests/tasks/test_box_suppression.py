@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from click.testing import CliRunner
 
 from suite.artifacts import Candidates
 from suite.cli.profile import command as profile
-from suite.data import find, source
+from suite.data import source
+from suite.data.coco import Coco
 from suite.errors import UserError
 from suite.paths import cache_folder
 from suite.plan import specs
@@ -31,21 +33,23 @@ def test_candidates_are_frozen_beside_the_detector(suite_home):
     _, other = fit_once("box_suppression", "psrr_maxpool_nms")
     assert [path.stat().st_mtime_ns for path in sorted(detector.artifact.parent.glob("candidates-*.pt"))] == before
     assert other["notes"]["candidates_per_image"] == record["notes"]["candidates_per_image"] > other["notes"]["kept_per_image"]
-    assert {"latency_ms_100", "latency_ms_200", "latency_exponent"} <= set(other["notes"])
+    assert [(item["what"], item["items"]) for item in other["timings"]] == [("latency", 100), ("latency", 200)]
+    first, second = (math.log(item["ms"]) for item in other["timings"])
+    assert other["notes"]["latency_exponent"] == pytest.approx((second - first) / math.log(2))
 
 
 def test_the_profile_of_a_suppression_is_its_timings(suite_home):
     _, record = fit_once("box_suppression", "greedy_nms")
     done = CliRunner().invoke(profile, [record["id"], "--update"])
     assert done.exit_code == 0 and done.exception is None, done.output
-    assert "latency_ms_100 " in done.output and "latency_ms_200 " in done.output
+    assert "latency of 100 " in done.output and "latency of 200 " in done.output
 
 
 def test_a_recorded_suppression_is_timed_again_as_long_as_its_detector_is_there(suite_home):
     spec, record = fit_once("box_suppression", "greedy_nms")
-    stale = {**record, "notes": {**record["notes"], "latency_ms_100": -1.0}}
+    stale = {**record, "timings": []}
     again = profile_again(stale, spec.artifact.parent, spec, lambda sentence: None)
-    assert again["notes"]["latency_ms_100"] > 0 and again["notes"]["kept_per_image"] == record["notes"]["kept_per_image"]
+    assert again["timings"][0]["ms"] > 0 and again["notes"]["kept_per_image"] == record["notes"]["kept_per_image"]
     detector = spec.references["detector"].artifact
     aside = detector.rename(detector.with_suffix(".aside"))
     try:
@@ -63,8 +67,8 @@ def test_proposals_are_of_one_class(suite_home):
 
 
 def test_candidates_from_a_file(suite_home, tmp_path):
-    dataset = find("coco")
-    truth = dataset.read(source.embedded(dataset, cache_folder()), "test").truth()
+    dataset = Coco()
+    truth = dataset.read(source.embedded_folder(dataset, cache_folder()), "test").truth()
     found = []
     for item in truth["annotations"]:
         if not item["iscrowd"]:

@@ -6,8 +6,9 @@ import importlib
 
 import pytest
 
-from suite.artifacts import Detector
-from suite.data import find, source
+from suite.artifacts import Detector, Timed
+from suite.data import source
+from suite.data.coco import Coco
 from suite.nn import NarrowResNet
 from suite.nn.detection import Body, retinanet
 from suite.paths import cache_folder
@@ -18,8 +19,8 @@ task = importlib.import_module("suite.tasks._coco")
 
 @pytest.fixture
 def scenes(suite_home):
-    dataset = find("coco")
-    return dataset.read(source.embedded(dataset, cache_folder()), "test")
+    dataset = Coco()
+    return dataset.read(source.embedded_folder(dataset, cache_folder()), "test")
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -56,4 +57,4 @@ def test_post_processing_is_what_the_whole_takes_beside_the_body(scenes, monkeyp
     medians = {"whole": {"median_ms": whole, "noisy": False}, "body": {"median_ms": 2.0, "noisy": True}}
     monkeypatch.setattr(task, "call_latency", lambda contenders, lock: {name: medians[name] for name in contenders})
     found = task.CocoTask().timings(detector, run)
-    assert found == {"whole_ms": whole, "postprocess_ms": wanted, "postprocess_verdict": "noisy"}  # less than nothing is noise
+    assert found == (Timed("whole", whole), Timed("postprocess", wanted, noisy=True))  # less than nothing is noise

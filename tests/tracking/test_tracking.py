@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from suite import record as records_
 from suite.paths import run_folder
 from suite.tracking import default_uri, mirror
 
@@ -30,6 +31,8 @@ def record(seed: int = 0, top1: float = 78.0, **changes: Any) -> dict[str, Any]:
                    "paper": {"title": "A paper", "url": "https://example.org/paper"}},
         "seed": seed, "scale": "short", "scores": {"top1": top1}, "notes": {"retained_l1": 0.61, "why": "text"},
         "curves": {"loss": [[0, 2.5], [10, None], [20, 1.5]], "top1 (val)": [[20, 70.0]]},
+        "steps": [], "ledger": {}, "timings": [], "budget": {"allowed": 100, "total": 90, "final": 80}, "timed_on": {"id": "bb22"},
+        "training": {"device": "cpu", "threads": 1, "precision": "bfloat16"},
         "profile": {"params": 272474, "macs": 40551000, "macs_effective": 20500000,
                     "latency": {"one": {"threads": 1, "torch": {"median_ms": 4.0}, "dense": way, "sparse": {"median_ms": 1.25}},
                                 "all": {"threads": 2, "torch": way, "dense": way, "sparse": way}}},
@@ -74,9 +77,10 @@ def test_everything_is_read_back(cache: Path) -> None:
     assert run.info.status == "FINISHED" and run.info.run_name == "one_by_n n=4 sparsity=0.5 short embedded seed 0"
     assert run.info.end_time - run.info.start_time == 67000
     assert run.data.params == {"method": "one_by_n", "n": "4", "sparsity": "0.5", "task.size": "32", "scale": "short",
-                               "seed": "0", "source": "embedded"}
+                               "seed": "0", "source": "embedded", "training.device": "cpu", "training.threads": "1",
+                               "training.precision": "bfloat16"}
     wanted = {"test/top1": 78.0, "note/retained_l1": 0.61, "cost/macs": 40551000, "cost/macs_effective": 20500000,
-              "cost/params": 272474, "cost/latency_ms": 1.25, "cost/latency_torch_one_ms": 4.0, "cost/latency_sparse_all_ms": 2.0}
+              "cost/params": 272474, "cost/latency_ms": 1.25, "cost/latency/one/torch/median_ms": 4.0, "cost/latency/all/sparse/median_ms": 2.0}
     assert wanted.items() <= run.data.metrics.items()
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")] == [(0, 2.5), (20, 1.5)]
     assert run.data.metrics["top1 _val_"] == 70.0
@@ -174,3 +178,40 @@ def test_a_store_that_refuses_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database")
     said = mirror([record(0)], None, tmp_path)
     assert "refused (" in said and "the records are safe in results/" in said
+
+
+def numbers(item: Any, path: str = "") -> dict[str, list[float]]:
+    """The numbers below a part of a record, by their path; those of a list in order under one."""
+    if isinstance(item, dict):
+        return {name: found for key, part in item.items() for name, found in numbers(part, f"{path}/{key}").items()}
+    found = [part for part in item if isinstance(part, int | float)] if isinstance(item, list) else [item]
+    return {path: [float(part) for part in found]} if found and not isinstance(found[0], str | None) else {}
+
+
+def test_every_number_of_one_system_of_each_kind_reaches_the_store(cache: Path) -> None:
+    from mlflow import MlflowClient
+
+    kinds = {}
+    for item in records_.read_all(Path(__file__).parents[2] / "results"):
+        kinds.setdefault((item["task"]["name"], tuple(item["method"]["tags"])), item)
+    yields = record(7, steps=[{"top1": 70.0, "forgetting": 0.0}, {"top1": 58.0, "forgetting": 9.5}], ledger={"queries": 120.0},
+                    timings=[{"what": "latency", "items": 300, "ms": 2.5, "noisy": True}], id="yields/yields/0123-s7",
+                    profile={"macs": 40551000, "ops": {"add": 3, "xnor": 7.5}}, task={**record()["task"], "name": "yields"})
+    chosen = [*kinds.values(), yields]
+    assert len(chosen) > 10 and "refused" not in mirror(chosen, None, cache)
+    client = MlflowClient(default_uri(cache))
+    for item in chosen:
+        run, = [run for run in runs(cache, "suite.id", item["task"]["name"]) if run.data.tags["suite.id"] == item["id"]]
+        wanted = {"test": item["scores"], "note": item["notes"], "ledger": item["ledger"], "cost": item["profile"] or {},
+                  "budget": item["budget"], "seconds": item["time"]["seconds"],
+                  "step": {name: [step[name] for step in item["steps"]] for name in (item["steps"] or [{}])[0]},
+                  "timing": {part["what"] + (f"/{part['items']}" if part["items"] else ""): part["ms"] for part in item["timings"]}}
+        for name, values in numbers(wanted).items():
+            history = sorted(client.get_metric_history(run.info.run_id, name.lstrip("/")), key=lambda point: point.step) \
+                if len(values) > 1 else [run.data.metrics[name.lstrip("/")]]
+            assert [getattr(point, "value", point) for point in history] == pytest.approx(values), (item["id"], name)
+        for name, curve in item["curves"].items():
+            assert len(client.get_metric_history(run.info.run_id, name.replace("(", "_").replace(")", "_"))) == len(
+                [point for point in curve if point[1] is not None])
+        assert {f"training.{key}": str(text) for key, text in item["training"].items()}.items() <= run.data.params.items()
+        assert run.data.tags["suite.timed_on"] == item["timed_on"].get("id", "")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.data import find, source
+from suite.data import source
+from suite.data.coco import Coco
 from suite.nn import NarrowResNet
 from suite.nn.detection import retinanet
 from suite.paths import cache_folder
@@ -18,8 +19,8 @@ from suite.train.detection import example
 
 @pytest.fixture
 def scenes(suite_home):
-    dataset = find("coco")
-    return dataset.read(source.embedded(dataset, cache_folder()), "train").subset(torch.arange(12))
+    dataset = Coco()
+    return dataset.read(source.embedded_folder(dataset, cache_folder()), "train").subset(torch.arange(12))
 
 
 def test_targets_are_mirrored_with_the_image_and_crowds_left_out(scenes):

@@ -1,0 +1,67 @@
+"""Which version of the core made a number: a digest over the modules that a task and a method run through."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import suite
+from suite import plugins
+from suite.spec import Spec
+
+#: Modules that no number of a record depends on, with all below them. The embedded data have digests of their own, and the
+#: kernel's compiled part its version.
+SILENT = ("bench", "cli", "claims", "core", "data.embedded", "errors", "launch", "options", "paths", "plan", "plugins", "record",
+          "report", "spec", "statistics", "testing", "tracking")  # fmt: skip
+
+
+def digest_of(spec: Spec) -> str:
+    """The digest of the core that a run goes through."""
+    return digest(plugins.find("tasks")[spec.task_name].path, plugins.find("baselines")[spec.method_name].path)
+
+
+def digest(task: Path, method: Path) -> str:
+    """Sixteen hex digits over the code of every module of the suite that the two files import, directly or through others.
+
+    As in a plug-in's digest, docstrings, comments and layout do not count, nor do modules that are `SILENT`.
+    """
+    found: dict[str, str] = {}
+    left = ["runner", *_imports(task), *_imports(method)]
+    while left:
+        name = left.pop()
+        path = _file(name)
+        if name not in found and path and not any(f"{name}.".startswith(f"{silent}.") for silent in SILENT):
+            found[name] = _code(path, path.stat().st_mtime_ns)
+            left += _imports(path)
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+
+
+def _file(name: str) -> Path | None:
+    """The file of the module ``suite.<name>``; None where there is none, as for a function of that name."""
+    base = Path(suite.__file__).parent.joinpath(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _code(path: Path, changed: int) -> str:
+    return hashlib.sha256(plugins.code(ast.parse(path.read_text(encoding="utf-8"))).encode()).hexdigest()
+
+
+def _imports(path: Path) -> list[str]:
+    return _imported(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _imported(path: Path, changed: int) -> list[str]:
+    """Names below ``suite`` that a file imports, modules or what is in them; of a plug-in's siblings those of the sibling."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    below = [name.removeprefix("suite.") for name in names if name.startswith("suite.")]
+    siblings = {name.split(".")[1] for name in below if name.startswith(("tasks._", "baselines._"))}
+    return below + [name for sibling in siblings for name in _imports(path.with_name(f"{sibling}.py"))]

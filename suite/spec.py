@@ -1,0 +1,112 @@
+"""One run to make: everything that decides its numbers, its fingerprint, and the command that repeats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from suite.contract import Method, Role, Task, options_of
+from suite.data.dataset import digest_of
+from suite.data.source import Source
+from suite.options import build
+from suite.paths import run_folder
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run to make: everything that decides its numbers."""
+
+    task_name: str
+    task: Task
+    method_name: str
+    method: Method
+    digest: str  # of the method's file
+    source: Source
+    scale: str
+    seed: int
+    device: str = "cpu"
+    threads: int = 1  # of torch in training
+    references: Mapping[str, Spec] = field(default_factory=dict)  # what fit may ask for, by the method's names
+    judges: Mapping[str, Spec] = field(default_factory=dict)  # what the task may ask for, by its names
+    needed_as: Mapping[str, Role] = field(default_factory=dict)  # the roles of both
+    trained_on: Spec | None = None  # the rival that every method starting from a reference stands beside
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits over task, method, options, data, scale and threads; not over the seed. Of a file its contents count.
+
+        One thread, the default, is left out: records from before threads were counted have that many.
+        """
+        parts = [self.task_name, self.task.version, counted(self.task), self.method_name, counted(self.method),
+                 self.source.digest, self.scale, *([self.threads] if self.threads > 1 else [])]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def id(self) -> str:
+        """``task/method/fingerprint-s<seed>``: the record's path without its suffix."""
+        return f"{self.task_name}/{self.method_name}/{self.fingerprint}-s{self.seed}"
+
+    @property
+    def artifact(self) -> Path:
+        """Where the run's artifact is cached."""
+        return run_folder(self.id) / "artifact.pt"
+
+    @property
+    def needs(self) -> dict[str, Spec]:
+        """The runs that this one rests on, by name."""
+        return {**self.references, **self.judges}
+
+    @property
+    def parents(self) -> dict[str, Path]:
+        """The artifacts that fit may ask for."""
+        return {name: spec.artifact for name, spec in self.references.items()}
+
+    @property
+    def allowed(self) -> int:
+        """The budget in samples."""
+        scale = self.task.scales[self.scale]
+        return scale.extra if self.method.starts == "reference" else scale.scratch
+
+    @property
+    def options(self) -> str:
+        """The method's options and the seed in one line."""
+        return " ".join(f"{key}={item}" for key, item in options_of(self.method).items()) + f" seed={self.seed}"
+
+    @property
+    def command(self) -> str:
+        """The line that repeats this run, given the same data: the options that differ from what the scale would set."""
+        words = ["suite", "run", self.task_name, self.method_name]
+        usual = build(type(self.task), self.task_name, {}, self.scale, {})
+        words += [f"task.{key}={_text(item)}" for key, item in options_of(self.task).items() if item != getattr(usual, key)]
+        usual = build(type(self.method), self.method_name, {}, self.scale, self.task.defaults)
+        words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items() if item != getattr(usual, key)]
+        words += ["--scale", self.scale, "--seed", str(self.seed)]
+        words += ["--device", self.device] if self.device != "cpu" else []
+        words += ["--threads", str(self.threads)] if self.threads > 1 else []
+        return shlex.join([*words, "--data", "embedded" if self.source.kind == "embedded" else self.source.name])
+
+
+def counted(plugin: Task | Method) -> dict[str, Any]:
+    """A plug-in's options, with the digest of each file that one of them names in the place of its name."""
+    found = options_of(plugin)
+    free = [item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")]  # type: ignore[arg-type]
+    files = {name: Path(found[name]) for name in free if isinstance(found[name], str) and os.path.isfile(found[name])}
+    return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()}}
+
+
+@cache
+def _contents(path: Path, changed: int, size: int) -> str:
+    """The digest of a file, read once for each state it is seen in."""
+    return digest_of({"": path})
+
+
+def _text(item: Any) -> str:
+    return ":".join(map(str, item)) if isinstance(item, tuple) else str(item).lower() if isinstance(item, bool) else str(item)
