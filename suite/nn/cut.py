@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from suite.cost import Cost, count
 from suite.errors import UserError
 from suite.nn.streams import Stream, streams
 from suite.nn.surgery import keep
@@ -193,8 +194,6 @@ def _without_data(network: nn.Module, example: Tensor) -> tuple[nn.Module, Tenso
     return copy.deepcopy(network, held), torch.empty(1, *example.shape[1:], dtype=dtype, device="meta")
 
 
-def _cost(network: nn.Module, inputs: Tensor) -> Any:
-    from suite.profile.cost import count  # which imports this package
-
+def _cost(network: nn.Module, inputs: Tensor) -> Cost:
     with torch.device("meta"):  # also for what the network makes as it runs
         return count(network, inputs)

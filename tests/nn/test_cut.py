@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from suite.cost import count
 from suite.errors import UserError
 from suite.nn import ARCHS, Cut, Stream, build, choose_cut, cut, keep, streams
-from suite.profile.cost import count
 
 NetworkOf = Callable[[str], nn.Module]
 ImagesOf = Callable[[str], Tensor]
