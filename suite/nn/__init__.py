@@ -1,7 +1,8 @@
 """Networks, what they are made of, and surgery on them.
 
 `build` makes a randomly initialised network by name. `stages`, `blocks` and `streams` say what a network is made of;
-`permute`, `keep`, `fold`, `factorise` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch.
+`permute`, `keep`, `fold`, `factorise` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch, and
+`cut` removes channels until the network costs what is wanted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import nn
 
 from suite.errors import UserError, nearest
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
+from suite.nn.cut import Cut, choose_cut, cut
 from suite.nn.mobilenet import MobileNetV1
 from suite.nn.narrow import SLIM, NarrowResNet
 from suite.nn.parts import blocks, stages
@@ -26,6 +28,7 @@ __all__ = [
     "ARCHS",
     "VGG",
     "Block",
+    "Cut",
     "MobileNetV1",
     "NarrowResNet",
     "PadShortcut",
@@ -35,6 +38,8 @@ __all__ = [
     "Stream",
     "blocks",
     "build",
+    "choose_cut",
+    "cut",
     "drop",
     "factorise",
     "fold",

@@ -3,8 +3,8 @@
 Every convolution and linear layer that is not depthwise starts a set of channels. Batch normalisation, activations,
 pooling and depthwise convolutions carry it on; addition and multiplication join two sets into one; flattening spreads a
 channel over several columns; concatenation puts sets side by side. What is not understood fixes the channels it
-touches, as do the network's input and output. So a stream that is not fixed may be permuted without changing the
-function, and cut.
+touches, as do the network's input, whatever it puts out or keeps as an attribute, and weights that are used elsewhere
+than in their layer. So a stream that is not fixed may be permuted without changing the function, and cut.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, fx, nn
 
 from suite.nn.trace import Walk
@@ -24,6 +25,10 @@ class Port(NamedTuple):
     name: str
     positions: int = 1
     offset: int = 0
+
+    def columns(self, channels: Tensor) -> Tensor:
+        """The columns of `channels` (n,), n * positions."""
+        return self.offset + (channels[:, None] * self.positions + torch.arange(self.positions)).flatten()
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ _ACTIVATION_NAMES = {
 }
 _POOL_NAMES = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate"}
 _ANYWHERE_NAMES = {"dropout", "contiguous", "clone", "detach", "float", "stochastic_depth"}
-_SUMS = {"add", "sub", "iadd", "isub"}
-_PRODUCTS = {"mul", "imul", "truediv"}
+_SUMS, _PRODUCTS = {"add", "sub", "iadd", "isub"}, {"mul", "imul", "truediv"}
+_SIZES = (int, float, torch.Size, torch.dtype, torch.device)  # what may be asked of a tensor without fixing its channels
 
 
 class _Streams(Walk):
@@ -109,34 +114,29 @@ class _Streams(Walk):
         self.layouts: dict[fx.Node, _Layout] = {}
         self.sets: list[_Set] = []
         self.parents: list[int] = []
-        self.called: dict[str, list[int]] = {}  # the sets that each module with weights met
+        self.called: dict[tuple[str, str], list[int]] = {}  # the sets that each module with weights met, in which role
+        self.leaving, self.shared = self.kept(), self.used_elsewhere()
 
     def streams(self) -> list[Stream]:
-        roots = [item for index, item in enumerate(self.sets) if self.parents[index] == index]
-        return [
-            Stream(
-                item.channels,
-                tuple(dict.fromkeys(item.writers)),
-                tuple(dict.fromkeys(item.readers)),
-                tuple(dict.fromkeys(item.carriers)),
-                tuple(dict.fromkeys(item.gates)),
-                item.residual,
-                item.fixed,
-                item.linear,
-            )
-            for item in roots
-        ]
+        found = []
+        for index, item in enumerate(self.sets):
+            if self.parents[index] == index:  # its fields are those of a stream, with lists for tuples
+                lists = {key: tuple(dict.fromkeys(value)) for key, value in vars(item).items() if isinstance(value, list)}
+                found.append(Stream(**{**vars(item), **lists}))
+        return found
 
     def visit(self, node: fx.Node, result: Any) -> None:
-        if not isinstance(result, (Tensor, tuple, list)):
-            return  # sizes and the like
-        sources = [source for source in node.all_input_nodes if isinstance(self.env[source], (Tensor, tuple, list))]
+        if isinstance(result, _SIZES):
+            return
+        sources = [source for source in node.all_input_nodes if not isinstance(self.env[source], _SIZES)]
         layout = self._follow(node, sources, result) if isinstance(result, Tensor) else None
         if layout is None:
             for source in sources:
                 self._fix(self.layouts.get(source))
         else:
             self.layouts[node] = layout
+            if node in self.leaving:
+                self._fix(layout)
 
     def _follow(self, node: fx.Node, sources: list[fx.Node], result: Tensor) -> _Layout | None:
         """The layout of `result`, or None where it is not known: then the channels of all `sources` are fixed."""
@@ -157,15 +157,13 @@ class _Streams(Walk):
             return self._activate(before)
         if name in _ANYWHERE_NAMES or (name in _POOL_NAMES and before.axis == 1):
             return before
-        if name in ("flatten", "view", "reshape"):
+        if name == "flatten" or (name in ("view", "reshape") and not _spelt_out(node)):
             return _reshape(before, self.env[sources[0]], result)
         if name == "mean":
             return _mean(node, before, self.env[sources[0]], result)
         return None
 
-    def _module(
-        self, name: str, module: nn.Module, before: _Layout | None, source: Tensor, result: Tensor
-    ) -> _Layout | None:
+    def _module(self, name: str, module: nn.Module, before: _Layout | None, source: Tensor, result: Tensor) -> _Layout | None:
         if isinstance(module, nn.Conv2d):
             if 1 < module.groups == module.in_channels == module.out_channels:
                 return self._carry(name, before)
@@ -202,14 +200,14 @@ class _Streams(Walk):
         self.sets.append(_Set(channels, [name], fixed=fixed))
         self.parents.append(len(self.sets) - 1)
         layout = _Layout(axis, ((len(self.sets) - 1, 1),))
-        self._meet(f"{name} out", layout)
+        self._meet(name, "out", layout)
         return layout
 
     def _read(self, name: str, layout: _Layout | None, axis: int) -> None:
         if layout and layout.axis == axis:
             for index, port in self._ports(name, layout):
                 self.sets[index].readers.append(port)
-            self._meet(f"{name} in", layout)
+            self._meet(name, "in", layout)
         else:
             self._fix(layout)
 
@@ -218,15 +216,14 @@ class _Streams(Walk):
             return None
         for index, port in self._ports(name, layout):
             self.sets[index].carriers.append(port)
-        self._meet(name, layout)
+        self._meet(name, "through", layout)
         return layout
 
-    def _meet(self, role: str, layout: _Layout) -> None:
+    def _meet(self, name: str, role: str, layout: _Layout) -> None:
         """A module with weights that is called twice meets different channels with the same weights: fix them all."""
-        met = self.called.setdefault(role, [])
-        twice = bool(met)
+        met = self.called.setdefault((name, role), [])
         met.extend(index for index, _ in layout.parts)
-        if twice:
+        if len(met) > len(layout.parts) or name in self.shared:
             self._fix(_Layout(1, tuple((index, 1) for index in met)))
 
     def _ports(self, name: str, layout: _Layout) -> list[tuple[int, Port]]:
@@ -288,6 +285,12 @@ def _reshape(before: _Layout, source: Tensor, result: Tensor) -> _Layout | None:
     if tuple(result.shape[1:]) != (source.shape[1] * positions,):
         return None
     return _Layout(1, tuple((index, old * positions) for index, old in before.parts))
+
+
+def _spelt_out(node: fx.Node) -> bool:
+    """Whether a view gives the size of the channels' axis as a number, which would be wrong after a cut."""
+    sizes: Any = node.args[1] if len(node.args) > 1 and isinstance(node.args[1], (tuple, list)) else node.args[1:]
+    return len(sizes) < 2 or (isinstance(sizes[1], int) and sizes[1] != -1)
 
 
 def _mean(node: fx.Node, before: _Layout, source: Tensor, result: Tensor) -> _Layout | None:

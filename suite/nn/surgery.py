@@ -8,7 +8,7 @@ parametrised (masked while training) must be made plain first:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,31 +34,34 @@ def permute(network: nn.Module, stream: Stream, order: Tensor | Sequence[int]) -
     order = torch.as_tensor(order)
     if not torch.equal(order.sort().values.cpu(), torch.arange(stream.channels)):
         raise ValueError(f"the order of {len(order)} channels is no permutation of {stream.channels}")
-    keep(network, stream, order)
+    keep(network, {stream: order})
 
 
-def keep(network: nn.Module, stream: Stream, index: Tensor | Sequence[int]) -> None:
-    """Cut `stream` down to the channels of `index`, in that order, everywhere they occur.
+def keep(network: nn.Module, kept: Mapping[Stream, Tensor | Sequence[int]]) -> None:
+    """Cut every stream of `kept` down to the channels listed for it, in that order, everywhere they occur.
 
     The function becomes that of the network in which the readers see zeros in place of the other channels. Streams
-    found before the cut no longer fit where channels are concatenated. ValueError for a fixed stream, for no channels
-    and for parametrised weights.
+    found before the cut no longer fit where channels are concatenated, so cut all at once. ValueError, with nothing
+    changed, for a fixed stream, for no channels and for parametrised weights.
     """
-    index = torch.as_tensor(index, dtype=torch.long, device="cpu")
-    if stream.fixed:
-        raise ValueError(f"the channels that {', '.join(stream.writers)} write are fixed")
-    if not len(index):
-        raise ValueError(f"no channel left of what {', '.join(stream.writers)} write")
-    for name in {*stream.writers, *(port.name for port in (*stream.readers, *stream.carriers))}:
-        if parametrize.is_parametrized(network.get_submodule(name)):
-            raise ValueError(f"'{name}' is parametrised; call remove_parametrizations first")
-    for name in stream.writers:
-        _rows(network.get_submodule(name), index)
+    indices = {stream: torch.as_tensor(index, dtype=torch.long, device="cpu") for stream, index in kept.items()}
+    for stream, index in indices.items():
+        if stream.fixed:
+            raise ValueError(f"the channels that {', '.join(stream.writers)} write are fixed")
+        if not len(index):
+            raise ValueError(f"no channel left of what {', '.join(stream.writers)} write")
+        for name in {*stream.writers, *(port.name for port in (*stream.readers, *stream.carriers))}:
+            if parametrize.is_parametrized(network.get_submodule(name)):
+                raise ValueError(f"'{name}' is parametrised; call remove_parametrizations first")
+    cuts = []
+    for stream, index in indices.items():
+        for name in stream.writers:
+            _rows(network.get_submodule(name), index)
+        cuts += [(port, _entries, stream, index) for port in stream.carriers]
+        cuts += [(port, _columns, stream, index) for port in stream.readers]
     # From the back, so that the offsets of parts that come earlier in the same layer stay right.
-    for port in sorted(stream.carriers, key=lambda port: -port.offset):
-        _entries(network.get_submodule(port.name), port, stream.channels, index)
-    for port in sorted(stream.readers, key=lambda port: -port.offset):
-        _columns(network.get_submodule(port.name), port, stream.channels, index)
+    for port, select, stream, index in sorted(cuts, key=lambda item: -item[0].offset):
+        select(network.get_submodule(port.name), port, stream.channels, index)
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -164,6 +167,5 @@ def _columns(module: nn.Module, port: Port, channels: int, index: Tensor) -> Non
 
 def _expand(values: Any, axis: int, port: Port, channels: int, index: Tensor) -> Tensor:
     """The entries along `axis` that remain: all outside of the stream's part, those of `index` within it."""
-    inside = port.offset + (index[:, None] * port.positions + torch.arange(port.positions)).flatten()
     after = torch.arange(port.offset + channels * port.positions, values.shape[axis])
-    return torch.cat([torch.arange(port.offset), inside, after])
+    return torch.cat([torch.arange(port.offset), port.columns(index), after])

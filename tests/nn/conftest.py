@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def randomise(network: nn.Module) -> nn.Module:
     return network.double().eval()
 
 
-@cache
+@lru_cache(maxsize=6)  # all would take gigabytes
 def _network(arch: str) -> nn.Module:
     torch.manual_seed(0)
     return randomise(Branches() if arch == "branches" else build(arch, 10, 32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_keeping_equals_masking(network_of: NetworkOf, images_of: ImagesOf, arch
         masked, cut = copy.deepcopy(network_of(arch)), copy.deepcopy(network_of(arch))
         index = list(range(stream.channels))[1::2]
         zero_readers(masked, stream, index)
-        keep(cut, stream, index)
+        keep(cut, {stream: index})
         assert (cut(images) - masked(images)).abs().max() < 1e-5
         assert sum(p.numel() for p in cut.parameters()) < sum(p.numel() for p in masked.parameters())
         after = next(new for new in streams(cut, images.float()) if new.writers == stream.writers)
@@ -134,6 +135,88 @@ def test_what_is_not_understood_is_fixed(network: nn.Module) -> None:
     assert all(stream.fixed for stream in streams(network, torch.empty(1, 3, 4, 4)))
 
 
+Leave = Callable[[nn.Module, Tensor, Tensor], object]
+
+
+class Doors(nn.Module):
+    """A convolution whose channels a linear layer reads after a mean. `leave` makes the output, of both."""
+
+    def __init__(self, leave: Leave) -> None:
+        super().__init__()
+        self.conv, self.head, self.other, self.leave = nn.Conv2d(3, 4, 1), nn.Linear(4, 2), nn.Linear(4, 2), leave
+
+    def forward(self, images: Tensor) -> object:
+        features = self.conv(images).relu()
+        return self.leave(self, features, self.head(features.mean((2, 3))))
+
+
+@dataclass
+class Found:
+    features: Tensor
+    logits: Tensor
+
+
+DOORS: dict[str, Leave] = {
+    "tuple": lambda net, features, logits: (features, logits),
+    "dictionary": lambda net, features, logits: {"features": features, "logits": logits},
+    "nested": lambda net, features, logits: {"deeper": [{"features": features}], "logits": logits},
+    "dataclass": lambda net, features, logits: Found(features, logits),
+    "attribute": lambda net, features, logits: (logits, setattr(net, "last", features.sigmoid())),
+    "list": lambda net, features, logits: (logits, net.__dict__.setdefault("seen", []).append(features)),
+    "weight": lambda net, features, logits: (logits, net.conv.weight),
+    "norm": lambda net, features, logits: logits / net.conv.weight.norm(dim=1).max(),
+    "function": lambda net, features, logits: logits + nn.functional.conv2d(torch.ones(1, 3, 1, 1), net.conv.weight).mean(),
+    "numbers": lambda net, features, logits: logits + net.other(features.view(2, 4, -1).mean(2)),
+    "number": lambda net, features, logits: logits + net.other(nn.functional.adaptive_avg_pool2d(features, 1).reshape(-1, 4)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_leaves_by_another_door_or_is_used_elsewhere_is_fixed(door: str) -> None:
+    found = streams(Doors(DOORS[door]), torch.empty(2, 3, 4, 4))
+    assert found[0].writers == ("conv",) and all(stream.fixed for stream in found)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda net, features, logits: {"logits": logits},
+        lambda net, features, logits: (logits, features.shape[0] * features.size(2)),
+        lambda net, features, logits: (logits, features.view(features.shape[0], features.shape[1], -1).mean(2) * 0)[0],
+    ],
+)
+def test_sizes_fix_nothing(leave: Leave) -> None:
+    assert [stream.fixed for stream in streams(Doors(leave), torch.empty(2, 3, 4, 4))] == [False, True]
+
+
+def test_shared_weights_are_fixed() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 1))
+    assert [stream.fixed for stream in streams(network, torch.empty(1, 3, 4, 4))] == [False, False, True]
+    network[2].weight = network[0].weight
+    assert [stream.fixed for stream in streams(network, torch.empty(1, 3, 4, 4))] == [True, True, True]
+
+
+def test_channels_side_by_side_in_two_orders_are_kept_at_once() -> None:
+    class Orders(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 6, 1)
+            self.one, self.two = nn.Conv2d(10, 2, 1), nn.Conv2d(10, 2, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            left, right = self.left(images).relu(), self.right(images).sigmoid()
+            return self.one(torch.cat([left, right], 1)) + self.two(torch.cat([right, left], 1))
+
+    network, images = Orders(), torch.randn(2, 3, 4, 4)
+    cut, masked = copy.deepcopy(network), copy.deepcopy(network)
+    kept = dict(zip(streams(network, images)[:2], ([1, 2], [0, 4, 5]), strict=True))
+    for stream, index in kept.items():
+        zero_readers(masked, stream, index)
+    keep(cut, kept)
+    assert cut.one.weight.shape[1] == cut.two.weight.shape[1] == 5
+    assert (cut(images) - masked(images)).abs().max() < 1e-6
+
+
 def test_looking_changes_nothing() -> None:
     network = build("resnet8", 10, 32).train()
     before = copy.deepcopy(network.state_dict())
@@ -150,7 +233,7 @@ def test_refusals(network_of: NetworkOf) -> None:
     with pytest.raises(ValueError, match="no permutation"):
         permute(network, inner, [0] * 16)
     with pytest.raises(ValueError, match="no channel left"):
-        keep(network, inner, [])
+        keep(network, {inner: []})
     nn.utils.parametrize.register_parametrization(network.layer1[0].conv1, "weight", nn.Identity())  # type: ignore[index, union-attr, arg-type]
     with pytest.raises(ValueError, match="parametrised"):
-        keep(network, inner, [0])
+        keep(network, {inner: [0]})
