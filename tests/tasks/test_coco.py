@@ -53,7 +53,7 @@ def test_every_category_has_a_colour_of_its_own(scenes):
 @pytest.mark.parametrize(("whole", "wanted"), [(5.0, 3.0), (1.5, 0.0)])
 def test_post_processing_is_what_the_whole_takes_beside_the_body(scenes, monkeypatch, tmp_path, whole, wanted):
     body = retinanet(NarrowResNet(2), 3, 64, width=8, anchor=4.0, first=1)
-    detector, run = Detector(body, Body(body)), Run(0, "smoke", Budget(0), tmp_path, scenes.folder.parent)
+    detector, run = Detector(body, Body(body)), Run(0, "smoke", Budget(0), tmp_path, scenes.files[0].parents[1])
     medians = {"whole": {"median_ms": whole, "noisy": False}, "body": {"median_ms": 2.0, "noisy": True}}
     monkeypatch.setattr(task, "call_latency", lambda contenders, lock: {name: medians[name] for name in contenders})
     found = task.CocoTask().timings(detector, run)
