@@ -6,7 +6,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from suite import core, record
-from suite.contract import Skip, options_of
+from suite.contract import Metric, Skip, options_of
 from suite.errors import UserError
 from suite.launch import Shown, launch
 from suite.paths import cache_folder, results_folder, run_folder, timing_lock, writable
@@ -127,11 +127,12 @@ class _Execution:
                 raise RuntimeError(f"its {spec.needed_as[name]} {parent.id} did not finish")
         artifact, steps = None, list[dict[str, float]]()
         for last, scores in judged(spec, run, self._timed):
-            artifact, steps = last, [*steps, _checked(scores, spec)]
+            artifact, steps = last, [*steps, _checked(scores, spec, spec.task.metrics[:1])]
         if artifact is None:
             raise ValueError("fit gave no artifact")
         save(artifact, spec.artifact)
-        self.result |= {"scores": spec.task.summarise(steps), "steps": steps if len(steps) > 1 else []}
+        scores = _checked(spec.task.summarise(steps), spec, spec.task.metrics)
+        self.result |= {"scores": scores, "steps": steps if len(steps) > 1 else []}
         with self._timed("evaluate"):
             draw(spec, artifact, run)
         with self._timed("profile"):
@@ -223,8 +224,9 @@ def _summary(method: Any) -> str:
     return (sys.modules[type(method).__module__].__doc__ or "").strip().split("\n", 1)[0]
 
 
-def _checked(scores: dict[str, float], spec: Spec) -> dict[str, float]:
-    for metric in spec.task.metrics:
+def _checked(scores: dict[str, float], spec: Spec, metrics: Sequence[Metric]) -> dict[str, float]:
+    """The scores; ValueError where one of `metrics` is missing or not finite. A step needs the primary one alone."""
+    for metric in metrics:
         if metric.name not in scores:
             raise ValueError(f"task '{spec.task_name}' promises the score '{metric.name}' and gave {sorted(scores)}")
         if not math.isfinite(scores[metric.name]):
