@@ -49,7 +49,10 @@ def run_plan(
             found = recorded(spec)
             if found and waits_for_timing(spec, found):
                 say(f"timing {spec.id}")
-                profile_again(found, spec, shown.of(spec.id))
+                try:
+                    profile_again(found, spec, shown.of(spec.id))
+                except UserError as mistake:
+                    mistakes.append(mistake)
     if mistakes:
         raise mistakes[0]
     paths = [results_folder() / f"{spec.id}.json" for spec in plan.shown]
@@ -272,6 +275,8 @@ def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Re
             record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
             made["profile"] |= _profiled(measured)
             made["untimed"] = measured.untimed
+    except UserError:
+        raise
     except Exception as error:  # a trained run is kept, timed or not
         record.write_text(run.folder / "error.txt", traceback.format_exc())
         made["untimed"] = f"{type(error).__name__}: {error}"

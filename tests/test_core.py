@@ -95,7 +95,7 @@ def test_a_plan_names_references_and_the_reference_trained_on(fresh_results):
     assert [spec.method_name for spec in made.missing] == ["plain", "plain", "one_by_n", "plain", "plain", "one_by_n", "one_by_n", "one_by_n"]
     spec = made.wanted[0]
     assert spec.references["resnet20"].method.starts == "scratch" and spec.trained_on.method.starts == "reference"
-    assert spec.parents == {"reference": spec.references["resnet20"].id}
+    assert spec.parents == {"resnet20": spec.references["resnet20"].artifact} and spec.needed_as == {"resnet20": "reference"}
     assert spec.command == "suite run cifar10 one_by_n --scale smoke --seed 0 --data embedded"
     assert made.wanted[2].command == "suite run cifar10 one_by_n sparsity=0.75 --scale smoke --seed 0 --data embedded"
 

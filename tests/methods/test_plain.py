@@ -20,7 +20,7 @@ def test_trained_on_starts_from_the_reference_and_gets_the_smaller_budget(suite_
 
     reference, _ = fit_once("cifar10", "plain")
     spec = specs("cifar10", [("plain", {"starts": "reference"})], [0], "smoke").wanted[0]
-    record = execute(spec, say=lambda sentence: None)
+    record = execute(spec)
     assert record["parents"] == {"reference": reference.id}
     assert record["budget"]["total"] == 256 and record["method"]["starts"] == "reference"
 

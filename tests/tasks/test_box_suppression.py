@@ -25,7 +25,7 @@ task = importlib.import_module("suite.tasks.box_suppression")
 
 def test_candidates_are_frozen_beside_the_detector(suite_home):
     first, record = fit_once("box_suppression", "greedy_nms")
-    detector = first.references["detector"]
+    detector = first.judges["detector"]
     assert record["parents"] == {"detector": detector.id} and detector.task_name == "coco_detection"
     stored = sorted(detector.artifact.parent.glob("candidates-*.pt"))
     assert len(stored) == 2  # to select on, and to judge on
@@ -48,13 +48,13 @@ def test_the_profile_of_a_suppression_is_its_timings(suite_home):
 def test_a_recorded_suppression_is_timed_again_as_long_as_its_detector_is_there(suite_home):
     spec, record = fit_once("box_suppression", "greedy_nms")
     stale = {**record, "timings": []}
-    again = profile_again(stale, spec.artifact.parent, spec, lambda sentence: None)
+    again = profile_again(stale, spec)
     assert again["timings"][0]["ms"] > 0 and again["notes"]["kept_per_image"] == record["notes"]["kept_per_image"]
-    detector = spec.references["detector"].artifact
+    detector = spec.judges["detector"].artifact
     aside = detector.rename(detector.with_suffix(".aside"))
     try:
         with pytest.raises(UserError, match=f"train it again: .*suite show {detector.parent.name}"):
-            profile_again(stale, spec.artifact.parent, spec, lambda sentence: None)
+            profile_again(stale, spec)
     finally:
         aside.rename(detector)
 
