@@ -43,7 +43,8 @@ class OnlineMethod(Method):
     takes: ClassVar[tuple[str, ...]] = ("Classification",)
     gives: ClassVar[str] = "Network"
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {**_SHORTER, "batch": 16, "rate": 0.05}, "short": {**_SHORTER, "batch": 64, "rate": 0.05}, "long": _SHORTER,
+        "smoke": {**_SHORTER, "arch": "resnet8", "batch": 16, "rate": 0.05},
+        "short": {**_SHORTER, "batch": 64, "rate": 0.05}, "long": _SHORTER,
     }
 
     arch: str = option("resnet20", "architecture of every network, see suite.nn.ARCHS")

@@ -85,7 +85,8 @@ def loops(team, students, leader, fusion, method, targets, rise):
         return max(math.sqrt(sum(v * v for v in vector)), 1e-12)
 
     def unit(vector):
-        return [v / norm(vector) for v in vector]
+        size = norm(vector)
+        return [v / size for v in vector]
 
     def mean_square(first, second):
         pairs = [(p - q) ** 2 for x, y in zip(first, second, strict=True) for p, q in zip(x, y, strict=True)]
@@ -150,7 +151,7 @@ def loops(team, students, leader, fusion, method, targets, rise):
 @pytest.mark.parametrize("students, fusion_kl", [(2, True), (3, True), (2, False)])
 def test_every_loss_against_plain_loops(students, fusion_kl):
     made = team("resnet8", 16, students)
-    method = METHOD(students=students, fusion_kl=fusion_kl, lambda_div=0.5, lambda_f=7.0, lambda_sd=5.0)
+    method = METHOD(students=students, fusion_kl=fusion_kl, lambda_div=0.5, lambda_f=7.0, lambda_sd=50.0)
     generator = torch.Generator().manual_seed(1)
     inputs, targets = torch.randn(4, 3, 16, 16, generator=generator), torch.tensor([0, 1, 4, 2])
     for details in made.details:  # running statistics that differ from the batch's, so that the mode matters
@@ -165,6 +166,18 @@ def test_every_loss_against_plain_loops(students, fusion_kl):
     found = method.losses(made, inputs, targets, 0.7)
     assert list(found) == list(wanted)  # students, fusion, leader, self-distillation: the order of the steps
     assert {name: float(item.detach()) for name, item in found.items()} == pytest.approx(wanted, rel=2e-4)
+
+
+def test_targets_come_from_the_shifted_map_of_the_student_before_and_from_the_fusion(monkeypatch):
+    made, given = team(students=3), []
+    targets = parts.Details.targets
+    monkeypatch.setattr(parts.Details, "targets", lambda self, features: given.append((self, features)) or targets(self, features))
+    inputs = torch.randn(4, 3, 32, 32)
+    METHOD(students=3).losses(made, inputs, torch.tensor([0, 1, 2, 3]), 1.0)
+    maps = [made.see(student, inputs).maps[-1].detach() for student in made.students]
+    wanted = [parts.shifted(maps[0]), parts.shifted(maps[1]), made.fusion(torch.cat(maps, 1))[1]]
+    assert [module for module, _ in given] == list(made.details)
+    assert all(torch.allclose(features, other, atol=1e-5) for (_, features), other in zip(given, wanted, strict=True))
 
 
 def test_each_loss_moves_its_own_learner_alone():
@@ -199,9 +212,13 @@ def test_targets_are_made_in_evaluation_mode_and_leave_statistics_alone():
     assert details.training and all(torch.allclose(a[:1], b, atol=1e-6) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("arch, size", [
-    ("resnet20", 32), ("cifar_vgg16", 32), ("resnet18", 40), ("resnet50", 64), ("mobilenet_v2", 32), ("vgg16", 50),
-])
+@pytest.mark.parametrize("before, after", [(8, 16), (3, 5), (3, 6), (12, 25), (2, 5), (1, 2), (1, 1), (7, 7), (7, 28), (1, 3)])
+def test_a_step_back_has_the_size_of_the_stage_before(before, after):
+    assert parts._step_back((4, before, after), (2, after, 2 * after))(torch.zeros(1, 4, before, after)).shape[1:] == (
+        2, after, 2 * after)
+
+
+@pytest.mark.parametrize("arch, size", [("resnet20", 32), ("cifar_vgg16", 32), ("resnet18", 40), ("mobilenet_v2", 32)])
 def test_self_distillation_modules_follow_the_stages_of_the_network(arch, size):
     made = team(arch, size).eval()
     with torch.no_grad():
@@ -278,7 +295,7 @@ def test_every_learner_has_the_optimizer_of_the_paper(monkeypatch, tmp_path):
 
 def test_the_leader_costs_what_plain_costs_and_all_networks_are_charged(suite_home):
     spec, record = contract.fit_once("cifar100", "ffsd")
-    _, plain = contract.fit_once("cifar100", "plain")
+    _, plain = contract.fit_once("cifar100", "plain", options={"arch": "resnet8"})
     for name in ("params", "macs", "bytes_dense"):
         assert record["profile"][name] == plain["profile"][name]
     assert record["budget"] == {"allowed": 512, "total": 480, "final": 160}  # ten steps of 16 images in three networks
