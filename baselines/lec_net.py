@@ -41,8 +41,8 @@ class LecNet(SessionMethod):
         "As in DSN, V_t begins as W_1, and the rows of H_t as the base nodes' normalised response to the new classes' means; they "
         "get the mean length of W_2's rows, as DSN's have all the same length.",
         "The epochs of the gate's schedule are counted by the share of the session's training that is done.",
-        "V_t and all heads move. With heads=new, V_t and H_t alone as in DSN's script for CIFAR-100, the old logits cannot change and "
-        "distillation has no gradient.",
+        "V_t and all heads move. With heads=new, V_t and H_t alone as in DSN's script for CIFAR-100, the old logits cannot change "
+        "and distillation has no gradient.",
         "r is fixed at 0: a learned one grows until the penalty is 0 and nothing closes.",
         f"Deployed, nodes whose gate is below {CLOSED} are cut out of V_t. H_t keeps its columns: every node also carries gamma u.",
     )
