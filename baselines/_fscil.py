@@ -22,10 +22,12 @@ from suite.settings import SessionData, Sessions
 from suite.train import Batch, Clock, Recipe, batches, predict, steps, train
 
 LOGGED = 10  # points of a session's curves
-BASE = ("The base session trains with one warm-up and one cosine instead of steps, as `plain` does; a tenth of its images is held out, "
-        "crops are padded by 4 instead of 8 pixels, values normalised by CIFAR-100's own mean and deviation.",
-        "Logits are multiplied by 16, as in DSN (Yang-Bob/DSN on GitHub): without it random weights hardly begin to learn (loss 4.08 "
-        "instead of 3.05 after 336 steps on embedded data).")
+BASE = (
+    "The base session trains with one warm-up and one cosine instead of steps, as `plain` does; a tenth of its images is held "
+    "out, crops are padded by 4 instead of 8 pixels, values normalised by CIFAR-100's own mean and deviation.",
+    "Logits are multiplied by 16 in the base session, as in DSN (Yang-Bob/DSN on GitHub): with LEC-Net's 1 random weights hardly "
+    "begin to learn (resnet8 on embedded data: loss 4.08 instead of 3.05 after 336 steps).",
+)
 LATER = ("Later sessions train as in DSN, the closest public loop: SGD with momentum 0.9, dampening 0.5 and no weight decay, 70 "
          "epochs at a constant rate, on features that are computed once, without augmentation.")
 
@@ -47,7 +49,7 @@ class SessionMethod(Method):
     batch: int = option(128, "images per step", bounds=(1, 65536))
     rate: float = option(0.1, "first learning rate of the base session", bounds=(0, 10))
     weight_decay: float = option(5e-4, "L2 penalty of the base session", bounds=(0, 1))
-    scale: float = option(16.0, "factor of the logits, 16 in DSN and 1 in LEC-Net's code", bounds=(0.1, 100))
+    scale: float = option(16.0, "factor of the base network's logits, 16 in DSN and 1 in LEC-Net's code", bounds=(0.1, 100))
     base_share: float = option(0.9, "share of the budget for the base session", bounds=(0.1, 0.99))
 
     def train_base(self, session: SessionData, setting: Sessions, run: Run) -> BaseNetwork:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from suite.baselines._fscil import BASE, LATER, BaseNetwork, SessionMethod, class_means, features_of, train_on, unit
-from torch import Tensor, nn
+from suite.baselines._fscil import BASE, LATER, SessionMethod, class_means, features_of, train_on
+from suite.baselines._lec_net import CLOSED, ExpandingNetwork
+from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import Network
@@ -19,7 +18,6 @@ from suite.settings import SessionData, Sessions
 from suite.train import Batch, Clock
 
 OURS = Side("lec_net")
-CLOSED = 1e-3  # nodes with a gate below are cut out of the deployed network
 
 
 @dataclass
@@ -37,11 +35,14 @@ class LecNet(SessionMethod):
         Published("fscil", "accuracy", 34.73, "README of ICCV2021-LEC/LEC, CIFAR100, ResNet18, session 8 (7 has the same)"),
     )
     standins = (
-        *BASE, LATER + " LEC-Net's own loop is not public; DSN's replay of Gaussian features is left out.",
-        "As in DSN, V_t begins as W_1, and the rows of H_t as the base nodes' normalised response to the new classes' means.",
+        *BASE, "The factor then becomes a part of W_2.",
+        LATER + " LEC-Net's own loop is not public; the rate is the default of its script. DSN's replay of Gaussian features is "
+        "left out.",
+        "As in DSN, V_t begins as W_1, and the rows of H_t as the base nodes' normalised response to the new classes' means; they "
+        "get the mean length of W_2's rows, as DSN's have all the same length.",
         "The epochs of the gate's schedule are counted by the share of the session's training that is done.",
-        "Only V_t and H_t move by default, as in DSN's script for CIFAR-100: the old logits cannot change and distillation has no "
-        "gradient. heads=all moves all heads.",
+        "V_t and all heads move. With heads=new, V_t and H_t alone as in DSN's script for CIFAR-100, the old logits cannot change "
+        "and distillation has no gradient.",
         "r is fixed at 0: a learned one grows until the penalty is 0 and nothing closes.",
         f"Deployed, nodes whose gate is below {CLOSED} are cut out of V_t. H_t keeps its columns: every node also carries gamma u.",
     )
@@ -57,7 +58,7 @@ class LecNet(SessionMethod):
               "fscil", "accuracy", "above", (OURS, Side("ncm"))),
     )
 
-    session_rate: float = option(0.1, "learning rate of the later sessions", bounds=(0, 10))
+    session_rate: float = option(0.005, "learning rate of the later sessions", bounds=(0, 10))
     epochs: int = option(70, "most times through a later session's images", bounds=(1, 10_000))
     gate: bool = option(True, "learn which auxiliary nodes stay; off, all do (alpha = 1)")
     gamma: float = option(0.6, "weight of the base nodes in a later session's node vector", bounds=(0, 10))
@@ -65,7 +66,7 @@ class LecNet(SessionMethod):
     temperature: float = option(2.0, "of the distillation", bounds=(0.1, 100))
     penalty: float = option(0.1, "weight of R", bounds=(0, 100))
     learn_r: bool = option(False, "move r by the penalty's gradient, as in the paper's code")
-    heads: str = option("new", "which heads a later session moves", choices=("new", "all"))
+    heads: str = option("all", "which heads a later session moves", choices=("new", "all"))
 
     def fit(self, setting: Sessions, run: Run) -> Iterator[Network]:
         for session in setting:
@@ -91,15 +92,15 @@ class LecNet(SessionMethod):
                 new.gate.copy_(alpha.detach())
             logits = network.respond(batch.inputs, alpha)
             hard = functional.cross_entropy(logits, batch.targets)
-            soft = distillation(logits, before[batch.index.to(before.device)], self.temperature)
+            soft = distillation(logits, before[batch.index], self.temperature)
             closing = excess(alpha, network.r) if self.gate else torch.zeros(())
             return {"loss": hard + soft + self.penalty * closing, "distillation": soft, "gate": alpha.mean()}
 
         train_on(features, network, moving, loss, run, name=f"session-{session.number}", rate=self.session_rate,
                  batch=self.batch, epochs=self.epochs, samples=self.share(setting, run))
-        open_nodes = [int((item.gate > 0.5).sum()) for item in network.expansions]
-        kept = 100 * sum(open_nodes) / (network.width * len(open_nodes))
-        run.note(kept_nodes=sum(open_nodes), kept_share=kept, closed_share=100 - kept)
+        gates = torch.cat([item.gate for item in network.expansions])
+        kept, share = int((gates > 0.5).sum()), 100 * (gates > 0.5).float().mean().item()
+        run.note(kept_nodes=kept, kept_share=share, closed_share=100 - share, deployed_nodes=int((gates >= CLOSED).sum()))
 
 
 def gate_of(activations: Tensor, sharpness: float) -> Tensor:
@@ -115,89 +116,3 @@ def excess(alpha: Tensor, r: Tensor) -> Tensor:
 def distillation(logits: Tensor, before: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of softmax(`before` / T), (B, K), and the softmax of the first K of `logits` / T; without a factor T^2."""
     return functional.cross_entropy(logits[:, : before.shape[1]] / temperature, (before / temperature).softmax(1))
-
-
-class Expansion(nn.Module):
-    """What a session adds: V_t, H_t and the gate (d,) as it was at the last step, from W_1 and the new classes' `means` (C, d)."""
-
-    def __init__(self, nodes: nn.Linear, means: Tensor) -> None:
-        super().__init__()
-        self.auxiliary = copy.deepcopy(nodes)
-        self.head = nn.Linear(nodes.out_features, len(means), bias=False, device=means.device)
-        self.head.weight.data.copy_(unit(nodes(means)))
-        self.register_buffer("gate", torch.ones_like(nodes.weight[0]))
-        self.gate: Tensor
-
-    def forward(self, features: Tensor, base: Tensor, alpha: Tensor) -> Tensor:
-        """Logits (N, C) from features (N, d) and `base` (N, d), gamma u."""
-        return self.head(unit(base + alpha * self.auxiliary(features)))
-
-
-class ExpandingNetwork(nn.Module):
-    """The base network with the expansions of later sessions: images -> logits of all classes so far."""
-
-    def __init__(self, base: BaseNetwork, gamma: float) -> None:
-        super().__init__()
-        self.backbone, self.nodes, self.head = base.backbone, base.nodes, base.head
-        self.width, self.scale, self.gamma = base.width, base.scale, gamma
-        self.expansions: Any = nn.ModuleList()
-        self.r = nn.Parameter(torch.zeros_like(base.nodes.weight[0, 0]), requires_grad=False)
-
-    def expand(self, means: Tensor) -> Expansion:
-        """Add a session for the classes of these mean features (C, d)."""
-        self.expansions.append(Expansion(self.nodes, means))
-        return self.expansions[-1]
-
-    def respond(self, features: Tensor, alpha: Tensor | None = None) -> Tensor:
-        """Logits of features (N, d), with the stored gates, or `alpha` in the place of the last."""
-        nodes = self.nodes(features)
-        gates = [item.gate for item in self.expansions]
-        if alpha is not None:
-            gates[-1] = alpha
-        later = [item(features, self.gamma * nodes, gate) for item, gate in zip(self.expansions, gates, strict=True)]
-        return self.scale * torch.cat([self.head(unit(nodes)), *later], 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.respond(self.backbone(images))
-
-    def compressed(self) -> CompressedNetwork:
-        """The network to deploy, independent of this one."""
-        return CompressedNetwork(copy.deepcopy(self))
-
-
-class CompressedExpansion(nn.Module):
-    """An expansion without its closed nodes.
-
-    Node i is gamma u_i + alpha_i a_i. Where alpha_i is 0 its auxiliary part can be cut exactly: row i of V_t. The node itself
-    stays gamma u_i, which the length of n and column i of H_t need. Open rows have their gate folded in.
-    """
-
-    def __init__(self, expansion: Expansion) -> None:
-        super().__init__()
-        self.register_buffer("places", torch.nonzero(expansion.gate >= CLOSED).flatten())
-        self.places: Tensor
-        weight = expansion.gate[self.places, None] * expansion.auxiliary.weight[self.places]
-        self.auxiliary = nn.Linear(weight.shape[1], len(weight), bias=False, device=weight.device) if len(weight) else None
-        if self.auxiliary:
-            self.auxiliary.weight.data.copy_(weight)
-        self.head = expansion.head
-
-    def forward(self, features: Tensor, base: Tensor) -> Tensor:
-        nodes = base.index_add(1, self.places, self.auxiliary(features)) if self.auxiliary else base
-        return self.head(unit(nodes))
-
-
-class CompressedNetwork(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, C) of all classes so far, as the expanded network gives them up to its `CLOSED` gates."""
-
-    def __init__(self, network: ExpandingNetwork) -> None:
-        super().__init__()
-        self.backbone, self.nodes, self.head = network.backbone, network.nodes, network.head
-        self.scale, self.gamma = network.scale, network.gamma
-        self.expansions = nn.ModuleList(CompressedExpansion(item) for item in network.expansions)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone(images)
-        nodes = self.nodes(features)
-        later = [item(features, self.gamma * nodes) for item in self.expansions]
-        return self.scale * torch.cat([self.head(unit(nodes)), *later], 1)

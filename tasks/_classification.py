@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
 from suite.contract import Metric, Task, option
@@ -48,14 +49,19 @@ class ClassificationTask(Task):
         """The images of a split; UserError where they cannot be read."""
         return self.dataset().read(run.data, split)  # type: ignore[arg-type]
 
+    def split(self, count: int, run: Run) -> tuple[Tensor, Tensor]:
+        """The rows of `count` training images to train on and those to select on, both in random order."""
+        order = torch.randperm(count, generator=run.generator("split"))
+        held = min(count // 10, 5000)
+        return order[held:], order[:held]
+
     def setting(self, run: Run) -> Classification:
         images = self.read(run, "train")
-        order = torch.randperm(len(images), generator=run.generator("split"))
-        held = min(len(images) // 10, 5000)
+        train, val = self.split(len(images), run)
         classes = max(self.classes, int(images.labels.max()) + 1) if self.classes else int(images.labels.max()) + 1
         return Classification(
-            images.subset(order[held:]), images.subset(order[:held]), classes, (3, self.side(), self.side()),
-            self.augment(), Normalise(self.mean, self.deviation), self.archs, self.weights,
+            images.subset(train), images.subset(val), classes, (3, self.side(), self.side()), self.augment(),
+            Normalise(self.mean, self.deviation), self.archs, self.weights,
         )
 
     def evaluate(self, artifact: Network, run: Run) -> dict[str, float]:

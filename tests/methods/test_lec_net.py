@@ -47,10 +47,10 @@ def fitted(tmp_path: Path, method, budget: int = allowed(), **more) -> tuple[lis
     return [artifact.module for artifact in method.fit(sessions(), run)], run
 
 
-def expanded(ways: tuple[int, ...] = (2, 3), **options) -> nn.Module:
+def expanded(ways: tuple[int, ...] = (2, 3)) -> nn.Module:
     """An untrained network of four base classes with expansions of random weights and gates."""
     torch.manual_seed(0)
-    network = lec.ExpandingNetwork(shared.BaseNetwork("resnet8", 4, 32, options.get("scale", 3.0)), options.get("gamma", 0.6))
+    network = lec.ExpandingNetwork(shared.BaseNetwork("resnet8", 4, 32, 3.0), 0.6)
     network.requires_grad_(False).eval()
     for count in ways:
         item = network.expand(torch.rand(count, WIDTH))
@@ -97,10 +97,13 @@ def test_the_forward_pass_in_numpy():
     x = features.double().numpy()
     u = x @ network.nodes.weight.double().numpy().T
     parts = [direction(u) @ network.head.weight.double().numpy().T]
+    base = shared.BaseNetwork("resnet8", 4, 32, 3.0)
+    alone, scaled = lec.ExpandingNetwork(copy.deepcopy(base), 0.6), base.respond(features)
+    assert torch.allclose(alone.respond(features), scaled, atol=1e-5)  # the base's factor has become a part of W_2
     for item, gate in zip(network.expansions, (network.expansions[0].gate, alpha), strict=True):
         a = x @ item.auxiliary.weight.double().numpy().T
         parts.append(direction(0.6 * u + gate.double().numpy() * a) @ item.head.weight.double().numpy().T)
-    np.testing.assert_allclose(network.respond(features, alpha), 3 * np.concatenate(parts, 1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.respond(features, alpha), np.concatenate(parts, 1), rtol=1e-4, atol=1e-4)
     stored = network.respond(features)
     network.expansions[1].gate.copy_(alpha)
     assert not torch.allclose(stored, network.respond(features))  # without alpha, the stored gates are used
@@ -110,8 +113,8 @@ def test_an_expansion_begins_as_the_base_nodes():
     network, means = expanded(()), torch.rand(2, WIDTH)
     new = network.expand(means)
     assert torch.equal(new.auxiliary.weight, network.nodes.weight) and new.auxiliary.weight is not network.nodes.weight
-    response = means @ network.nodes.weight.T
-    assert torch.allclose(new.head.weight, response / response.norm(dim=1, keepdim=True), atol=1e-5)
+    response, length = means @ network.nodes.weight.T, network.head.weight.norm(dim=1).mean()
+    assert torch.allclose(new.head.weight, length * response / response.norm(dim=1, keepdim=True), atol=1e-5)
 
 
 # -- training --------------------------------------------------------------------------------------------------------------------
@@ -156,7 +159,7 @@ def test_the_loss_of_the_first_step_by_hand(tmp_path):
     soft = -((before / 2).softmax(1) * (logits[:, :4] / 2).log_softmax(1)).sum(1).mean()
     ((_, loss),) = run.curves["session-1_loss"]
     assert loss == pytest.approx((hard + soft + 0.1 * alpha.mean()).item(), rel=1e-5)
-    assert run.notes["kept_nodes"] == int((network.expansions[0].gate > 0.5).sum())
+    assert run.notes["kept_nodes"] == int((network.expansions[0].gate > 0.5).sum()) < run.notes["deployed_nodes"] == WIDTH
     assert run.notes["kept_share"] == pytest.approx(100 * run.notes["kept_nodes"] / WIDTH) == 100 - run.notes["closed_share"]
 
 
@@ -176,7 +179,7 @@ def test_distillation_looks_at_the_network_before_the_session(tmp_path, monkeypa
         return logits.sum() * 0
 
     monkeypatch.setattr(lec, "distillation", distillation)
-    fitted(tmp_path, METHOD(**SMALL, base_share=0.5, heads="all"))
+    fitted(tmp_path, METHOD(**SMALL, base_share=0.5, session_rate=0.1))
     assert [item[2:] for item in shown] == [(6, 4)] * 6 + [(8, 6)] * 6
     for steps in (shown[:6], shown[6:]):
         assert len({round(item[1], 3) for item in steps}) == 1  # the old network's logits stay
@@ -189,7 +192,7 @@ def test_r_stays_unless_it_is_learned(tmp_path):
 
     fixed, learned, free = kept("fixed"), kept("learned", learn_r=True), kept("free", gate=False)
     assert fixed["kept_share"] < learned["kept_share"] <= 100  # r rises until nothing is penalised
-    assert free == {"kept_nodes": 2 * WIDTH, "kept_share": 100.0, "closed_share": 0.0}
+    assert free == {"kept_nodes": 2 * WIDTH, "kept_share": 100.0, "closed_share": 0.0, "deployed_nodes": 2 * WIDTH}
 
 
 # -- the cut ---------------------------------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ class Stopped(Exception):
     """Raised where a fit is to be stopped."""
 
 
-@pytest.mark.parametrize("name, options", [("lec_net", {"heads": "all", "learn_r": True}), ("finetune", {})])
+@pytest.mark.parametrize("name, options", [("lec_net", {"learn_r": True}), ("finetune", {})])
 def test_stopped_anywhere_it_goes_on_to_the_same_networks(tmp_path, monkeypatch, name, options):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     method = plugins.load("baselines", name)(**SMALL, base_share=0.5, **options)
