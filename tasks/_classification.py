@@ -69,7 +69,7 @@ class ClassificationTask(Task):
         logits = predict(artifact.module, images, Normalise(self.mean, self.deviation), run)
         artifact.spare["predictions"] = logits.argmax(1)
         scores = {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
-        return {metric.name: scores[metric.name] for metric in self.metrics}
+        return {name: score for name, score in scores.items() if name in {metric.name for metric in self.metrics}}
 
     def show(self, artifact: Network, run: Run) -> Iterable[Figure]:
         from matplotlib.figure import Figure as Canvas

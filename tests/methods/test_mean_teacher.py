@@ -14,6 +14,7 @@ from suite import plugins
 from suite.data.windows import Standardise, Windows
 from suite.run import Budget, Run
 from suite.settings import SemiSupervised
+from suite.train import loop
 
 shared = importlib.import_module("suite.baselines._mean_teacher")
 METHOD = plugins.load("baselines", "mean_teacher")
@@ -137,7 +138,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
         monkeypatch.setattr(method, "draw", draw, raising=False)
         return method.fit(setting(), run).module.state_dict(), run
 
-    monkeypatch.setattr(shared, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     whole, first = trained("whole")
     with pytest.raises(KeyboardInterrupt):
         trained("killed", dies_at=4)
