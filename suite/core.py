@@ -63,5 +63,5 @@ def _imported(path: Path, changed: int) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     below = [name.removeprefix("suite.") for name in names if name.startswith("suite.")]
-    siblings = {name.split(".")[1] for name in below if name.startswith(("tasks._", "baselines._"))}
-    return below + [name for sibling in siblings for name in _imports(path.with_name(f"{sibling}.py"))]
+    siblings = {".".join(name.split(".")[:2]) for name in below if name.startswith(("tasks._", "baselines._"))}
+    return below + [name for module in siblings for name in _imports(plugins.sibling(path, f"suite.{module}"))]

@@ -150,10 +150,17 @@ def digest(path: Path) -> str:
 
 def _digest(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    siblings = sorted({node.module.rsplit(".", 1)[-1] for node in ast.walk(tree)
+    siblings = sorted({node.module for node in ast.walk(tree)
                        if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module})
-    text = code(tree) + "".join(_digest(path.with_name(f"{name}.py")) for name in siblings)
+    text = code(tree) + "".join(_digest(sibling(path, name)) for name in siblings)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sibling(path: Path, module: str) -> Path:
+    """The file of ``suite.<kind>._<name>``, which the plug-in `path` imports: beside it, or in another plug-in folder."""
+    _, kind, name = module.split(".")
+    found = [folder / f"{name}.py" for folder in (path.parent, *folders(typing.cast(Kind, kind)))]
+    return next((file for file in found if file.is_file()), found[0])
 
 
 def code(tree: ast.Module) -> str:

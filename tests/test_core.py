@@ -111,7 +111,7 @@ def test_fingerprints_ignore_the_seed_and_nothing_else(fresh_results):
 
 def test_what_made_the_committed_records_on_embedded_data_makes_the_same_runs_today(fresh_results):
     """Same data, same options: another id would mean that nobody can repeat the number. One seed of each configuration."""
-    found = [json.loads(path.read_text()) for path in sorted(COMMITTED.glob("*/*/*-s0.json"))]
+    found = [record.read(path) for path in sorted(COMMITTED.glob("*/*/*-s0.json"))]
     checked = 0
     for item in found:
         origin = item["task"]["source"]

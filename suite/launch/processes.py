@@ -31,7 +31,7 @@ def launch(
 ) -> list[UserError]:
     """Execute `specs`, prerequisites first in their order, `jobs` at a time; what went wrong by their user's mistake.
 
-    ``execute(spec, report=..., timing=...)`` makes one run and returns its record.
+    ``execute(spec, report=..., timing=...)`` makes one run and returns its record. A run whose process is lost is among them.
     """
     number, mistakes = iter(range(1, len(specs) + 1)), list[UserError]()
 
@@ -44,6 +44,7 @@ def launch(
             mistakes.append(made)
             say(f"    not run: {spec.id}: {made}")
         elif isinstance(made, str):
+            mistakes.append(UserError(f"'{spec.id}' was lost: {made}"))
             say(f"    lost: {spec.id}: {made}")
         elif made["status"] != "done":
             say(f"    {made['status']}: {spec.id}: {made['reason']}")
@@ -140,10 +141,13 @@ def _work(connection: Connection, execute: Execute, timing: Path, parent: int) -
         while True:
             spec = pickle.loads(connection.recv_bytes())
             try:
-                connection.send(("done", execute(spec, report=report, timing=timing)))
+                made: Any = execute(spec, report=report, timing=timing)
             except UserError as mistake:
-                connection.send(("done", mistake))
-    except (EOFError, OSError, KeyboardInterrupt):  # nobody is there any more, or the user stops all of us
+                made = mistake
+            except Exception as error:  # not of the run, whose errors are in its record: of what runs it
+                made = f"{type(error).__name__}: {error}"
+            connection.send(("done", made))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # nobody is there any more, or the user stops all of us
         return
 
 
