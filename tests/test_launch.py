@@ -59,7 +59,8 @@ def test_what_others_rest_on_comes_first_and_failures_stop_no_other(book, jobs):
     child, dead, last = spec("child", first), spec("dead", does="die" if jobs > 1 else "failed"), spec("last", second)
     said: list[str] = []
     mistakes = launch([first, second, dead, child, last], made, say=said.append, jobs=jobs, show_progress=False)
-    assert [str(item) for item in mistakes] == ["mend this"]
+    lost = ["'task/dead/0-s0' was lost: its process ended with code -9; the same command goes on from its last checkpoint"]
+    assert sorted(map(str, mistakes)) == (lost if jobs > 1 else []) + ["mend this"]
     assert read("first")["end"] <= read("child")["begin"] and "end" in read("last")
     text = "\n".join(said)
     assert text.count("[") >= 5 and "not run: task/second/0-s0: mend this" in text
