@@ -76,8 +76,8 @@ def _side_by_side(
                         left.remove(spec)
                         start(spec)
                         worker.give(spec)
-                for worker in [worker for worker in workers if worker.spec and worker.connection in
-                               wait([item.connection for item in workers if item.spec])]:
+                speaking = wait([worker.connection for worker in workers if worker.spec])
+                for worker in [worker for worker in workers if worker.connection in speaking]:
                     kind, *rest = worker.receive()
                     if kind == "progress":
                         shown.update(worker.spec.id, *rest)
