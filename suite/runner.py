@@ -61,12 +61,10 @@ def run_plan(
 
 def execute(spec: Spec, *, report: Report | None = None, timing: Path | None = None) -> Record:
     """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again."""
-    import torch
-
     folder = run_folder(spec.id)
     folder.mkdir(parents=True, exist_ok=True)
-    before, threads = time.time(), torch.get_num_threads()
-    with FileLock(folder / "run.lock"):
+    before = time.time()
+    with FileLock(folder / "run.lock"), threads(spec.threads):
         path = results_folder() / f"{spec.id}.json"
         found = recorded(spec)
         fresh = found and spec.artifact.exists() and not staleness(spec, found)
@@ -76,11 +74,20 @@ def execute(spec: Spec, *, report: Report | None = None, timing: Path | None = N
             for phase in folder.glob("*.pt"):  # made by another version of the method
                 phase.unlink()
         record.write_text(folder / "digest", spec.digest)
-        try:
-            torch.set_num_threads(spec.threads)
-            return _Execution(spec, folder, report, timing).record()
-        finally:
-            torch.set_num_threads(threads)
+        return _Execution(spec, folder, report, timing).record()
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let torch have `number` threads inside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def context(spec: Spec, budget: int = 0, **more: Any) -> Run:

@@ -25,7 +25,7 @@ from suite.contract import Claim, Method, Paper, Published, Task, offers
 from suite.plan import Plan, specs, with_prerequisites
 from suite.record import read, results_folder
 from suite.run import load
-from suite.runner import context, execute, judged, profile_again
+from suite.runner import context, execute, judged, profile_again, threads
 from suite.spec import Spec
 from suite.train import loop
 
@@ -121,7 +121,8 @@ def check_record(spec: Spec, record: dict[str, Any]) -> None:
 def check_saved(spec: Spec) -> None:
     """The cached artifact, read again, scores what the record says: of a method that yields, what its last step says."""
     found = read(results_folder() / f"{spec.id}.json")
-    again = spec.task.evaluate(load(spec.artifact), context(spec, step=max(0, len(found["steps"]) - 1)))
+    with threads(spec.threads):
+        again = spec.task.evaluate(load(spec.artifact), context(spec, step=max(0, len(found["steps"]) - 1)))
     recorded = found["steps"][-1] if found["steps"] else found["scores"]
     same = all(abs(again[name] - recorded[name]) < 1e-9 for name in recorded)
     expect(same, f"{spec.id}: the saved artifact scores {again}, the record says {recorded}")
@@ -130,7 +131,7 @@ def check_saved(spec: Spec) -> None:
 def check_repeats(spec: Spec) -> None:
     """A second fit with the same seed gives the same scores, at every step, and spends and asks the same."""
     found = read(results_folder() / f"{spec.id}.json")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, threads(spec.threads):
         run = replace(context(spec, spec.allowed), folder=Path(folder))
         again = [scores for _, scores in judged(spec, run)]
     summary = spec.task.summarise(again)
@@ -147,7 +148,7 @@ class _Stopped(Exception):
 def check_resumes(spec: Spec) -> None:
     """A fit that is stopped three times, wherever it then is, ends with the same scores and bookings as in one go."""
     found = read(results_folder() / f"{spec.id}.json")
-    with tempfile.TemporaryDirectory() as folder, patch.object(loop, "CHECKPOINT_SECONDS", -1.0):
+    with tempfile.TemporaryDirectory() as folder, threads(spec.threads), patch.object(loop, "CHECKPOINT_SECONDS", -1.0):
         for stop in (2, 7, 11, None):
             reports = itertools.count(1)
 

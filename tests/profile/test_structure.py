@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
-from suite.profile.pruned import drop_blocks
 from torch import nn
 from torch.nn.utils import parametrize
 
 from suite import kernel
 from suite.nn import build
+from suite.nn.selection import block_mask
 from suite.paths import cache_folder
 from suite.profile import structure
 from suite.profile.structure import latency
@@ -29,7 +29,7 @@ def network(width: int = 8, share: float = 0.0, seed: int = 0, kernel_size: int 
     torch.manual_seed(seed)
     made = nn.Sequential(nn.Conv2d(3, width, kernel_size), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 8, 3))
     if share:
-        drop_blocks(made[3].weight, 4, share)
+        made[3].weight.data.mul_(block_mask(made[3].weight, 4, share))
     return made
 
 
