@@ -1,8 +1,9 @@
-"""What the weight pruners share: one mask per layer at one rate, fine-tuning under the masks, notes for the claims."""
+"""What the pruners share: one rate for every layer, masks or a cut, fine-tuning of what is left, notes for the claims."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +13,10 @@ from torch.nn.utils import parametrize
 
 from suite.artifacts import Network
 from suite.contract import Method, option
+from suite.errors import UserError
 from suite.metrics import accuracy
 from suite.nn import Prunable, prunable
+from suite.nn.cut import cut
 from suite.nn.selection import lowest
 from suite.run import Run
 from suite.settings import Classification
@@ -61,12 +64,10 @@ class PruningMethod(Method):
         """The 0/1 mask of a layer's `weight` (Co, Ci, k, k) or (Co, Ci), of the same shape."""
         raise NotImplementedError
 
-    def fit(self, setting: Classification, run: Run) -> Network:
-        network = run.reference(self.arch).module
-        layers = prunable(network, torch.zeros(1, *setting.shape))
-        self.prepare(network, layers)
-        kept, total = 0.0, 0.0
-        retained = []
+    @contextmanager
+    def pruned(self, network: nn.Module, layers: list[Prunable], example: Tensor, run: Run) -> Iterator[dict[str, float]]:
+        """Within the context `network` is pruned and is trained so; gives what is worth noting. Behind it, it is deployed."""
+        kept, total, retained = 0.0, 0.0, []
         for layer in layers:
             module = network.get_submodule(layer.name)
             weight = getattr(module, layer.parameter).detach()
@@ -74,17 +75,55 @@ class PruningMethod(Method):
             parametrize.register_parametrization(module, layer.parameter, Mask(mask))
             retained.append(float((weight * mask).abs().sum() / weight.abs().sum()))
             kept, total = kept + float(mask.sum()), total + mask.numel()
-        run.note(
-            retained_l1=sum(retained) / len(retained), sparsity=1 - kept / total,
-            top1_before_finetuning=accuracy(predict(network, setting.val, setting.normalise, run), setting.val.labels),
-        )
-        recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-        train(network, setting.train, run, augment=setting.augment, recipe=recipe)
+        yield {"retained_l1": sum(retained) / len(retained), "sparsity": 1 - kept / total}
         for layer in layers:
             parametrize.remove_parametrizations(network.get_submodule(layer.name), layer.parameter)
+
+    def fit(self, setting: Classification, run: Run) -> Network:
+        network = run.reference(self.arch).module
+        example = torch.zeros(1, *setting.shape)
+        layers = prunable(network, example)
+        self.prepare(network, layers)
+        with self.pruned(network, layers, example, run) as notes:
+            before = accuracy(predict(network, setting.val, setting.normalise, run), setting.val.labels)
+            run.note(**notes, top1_before_finetuning=before)
+            recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
+            train(network, setting.train, run, augment=setting.augment, recipe=recipe)
         return Network(network)
 
 
-def filters(scores: Tensor, weight: Tensor, share: float) -> Tensor:
-    """A mask of `weight` that removes the filters (rows) with the lowest `scores` (Co,)."""
-    return lowest(scores, share).view(-1, *[1] * (weight.dim() - 1)).expand_as(weight).clone()
+@dataclass
+class FilterPruningMethod(PruningMethod):
+    """Filters go with all that belongs to them: their normalisations, and their inputs in every layer that reads them.
+
+    A pruner supplies `scores`. ``masked=true`` is the comparison of the 1xN paper instead: filters become zero, the same share
+    in every prunable layer, and the layers that read them stay whole; nothing gets smaller.
+    """
+
+    masked: bool = option(False, "set filters to zero and cut nothing: equal layer sparsity, as in the 1xN paper's comparison")
+    macs: float = option(0.0, "share of the dense MACs to cut to, whatever the sparsity; 0: cut by sparsity", bounds=(0, 1))
+
+    def __post_init__(self) -> None:
+        if self.masked and self.macs:
+            raise UserError("masked=true cuts nothing, so that no share of the MACs can be reached; leave out masked or macs.")
+
+    def scores(self, weight: Tensor, run: Run, name: str) -> Tensor:
+        """The importance (Co,) of the filters of a layer's `weight`: the lowest go."""
+        raise NotImplementedError
+
+    def mask(self, weight: Tensor, run: Run, name: str) -> Tensor:
+        kept = lowest(self.scores(weight, run, name), self.sparsity)
+        return kept.view(-1, *[1] * (weight.dim() - 1)).expand_as(weight).clone()
+
+    @contextmanager
+    def pruned(self, network: nn.Module, layers: list[Prunable], example: Tensor, run: Run) -> Iterator[dict[str, float]]:
+        if self.masked:
+            with super().pruned(network, layers, example, run) as notes:
+                yield notes
+            return
+        weights = {layer.name: network.get_submodule(layer.name).weight.detach() for layer in layers if layer.stream}
+        scores = {name: self.scores(weight, run, name) for name, weight in weights.items()}
+        # A share of the MACs is reached by one rate for every stream, as the sparsity is.
+        found = cut(network, scores, example, macs=self.macs or None, rates=1.0 if self.macs else self.sparsity)
+        left = sum(network.get_submodule(name).weight.numel() for name in weights)
+        yield {"sparsity": 1 - left / sum(map(Tensor.numel, weights.values())), "macs_kept": found.macs / found.macs_before}

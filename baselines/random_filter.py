@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from suite.baselines._pruning import PruningMethod, filters
+from suite.baselines._pruning import FilterPruningMethod
 from torch import Tensor
 
 from suite.contract import Paper
@@ -13,12 +13,12 @@ from suite.run import Run
 
 
 @dataclass
-class RandomFilterMethod(PruningMethod):
+class RandomFilterMethod(FilterPruningMethod):
     """What any filter criterion has to beat."""
 
     paper = Paper("Recovering from Random Pruning", "Mittal, Bhardwaj, Khapra, "
                   "Ravindran", "WACV", 2018, "https://arxiv.org/abs/1801.10447")
     tags = ("cnn/pruning-channel",)
 
-    def mask(self, weight: Tensor, run: Run, name: str) -> Tensor:
-        return filters(torch.rand(len(weight), generator=run.generator("filters", name)), weight, self.sparsity)
+    def scores(self, weight: Tensor, run: Run, name: str) -> Tensor:
+        return torch.rand(len(weight), generator=run.generator("filters", name))
