@@ -23,15 +23,18 @@ class Oracle:
     """
 
     def __init__(self, run: Run, network: nn.Module, allowed: int, *, scores: bool = False, name: str = "queries") -> None:
-        self.allowed, self.scores, self.name = allowed, scores, name
-        self._run, self._before = run, run.ledger.get(name, 0.0)
+        self.scores, self.name = scores, name
+        books, before = run.for_method(), run.ledger.get(name, 0.0)  # the same ledger, and no way to what the task needs
         network = network.eval().requires_grad_(False).to(run.device)
-        self._answer = lambda inputs: network(inputs)  # not an attribute that a method could take for itself by its name
+        # In functions and not attributes: a method holds the oracle, and could take or change these by their names.
+        self._answer = lambda inputs: network(inputs.to(books.device))
+        self._count = lambda images: books.count(**{name: images})
+        self._left = lambda: allowed - int(books.ledger.get(name, 0.0) - before)
 
     @property
     def left(self) -> int:
         """How many more images it answers."""
-        return self.allowed - int(self._run.ledger.get(self.name, 0.0) - self._before)
+        return self._left()
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """For `inputs` (N, ...), as the network takes them, labels int64 (N,) or probabilities float32 (N, classes).
@@ -39,8 +42,8 @@ class Oracle:
         Refused where fewer than N answers are left.
         """
         if len(inputs) > self.left:
-            raise Refused(f"asked about {len(inputs)} images, but of {self.allowed} '{self.name}' only {self.left} are left")
-        self._run.count(**{self.name: len(inputs)})
+            raise Refused(f"asked about {len(inputs)} images, and of the allowed '{self.name}' only {self.left} are left")
+        self._count(len(inputs))
         with torch.no_grad():
-            logits = self._answer(inputs.to(self._run.device)).float()
+            logits = self._answer(inputs).float()
         return (logits.softmax(1) if self.scores else logits.argmax(1)).to(inputs.device)

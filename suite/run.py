@@ -89,6 +89,7 @@ class Run:
     ledger: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[list[float | None]]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # the precision of the forward passes
+    trainings: set[str] = field(default_factory=set)  # names of those begun in this process
 
     def for_method(self) -> Run:
         """The run that ``fit`` gets: the same books, and nothing of what the task needs."""

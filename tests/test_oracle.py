@@ -34,11 +34,20 @@ def test_refuses_beyond_the_allowance_and_counts_no_refused_question(tmp_path):
     run = run_in(tmp_path)
     oracle = Oracle(run, Victim(), 3, name="labels")
     oracle(torch.ones(2, 1))
-    with pytest.raises(Refused, match="asked about 2 images, but of 3 'labels' only 1 are left"):
+    with pytest.raises(Refused, match="asked about 2 images, and of the allowed 'labels' only 1 are left"):
         oracle(torch.ones(2, 1))
     assert oracle.left == 1 and run.ledger == {"labels": 2}
     oracle(torch.ones(1, 1))  # an answer that was given before counts again
     assert oracle.left == 0
+
+
+def test_a_method_gets_answers_and_neither_gradients_nor_the_run_that_reaches_the_network(tmp_path):
+    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)).train()
+    oracle = Oracle(run_in(tmp_path, judges={"victim": tmp_path}), network, 9, scores=True)
+    asked = torch.randn(3, 2, requires_grad=True)
+    assert torch.equal(oracle(asked), oracle(asked)) and not oracle(asked).requires_grad  # evaluated: no batch statistics move
+    held = [cell.cell_contents for item in vars(oracle).values() if callable(item) for cell in item.__closure__]
+    assert not any(item.judges for item in held if isinstance(item, Run)) and not hasattr(oracle, "allowed")
 
 
 def test_two_oracles_share_an_entry_and_not_an_allowance(tmp_path):

@@ -63,8 +63,12 @@ def steps(
     epoch. `helpers` counts the networks trained beside the delivered one, on as many samples each, which the budget is charged
     for too. `name` keeps the checkpoints of several trainings in one run apart.
 
-    ValueError where the budget has not one step.
+    ValueError where the budget has not one step, or the run has had a training of that name.
     """
+    if name in run.trainings:
+        raise ValueError(f"two trainings of this run are called '{name}' and would share checkpoints; give each a name of its own")
+    run.trainings.add(name)
+    run.training.setdefault("precision", "float32")
     path = run.folder / f"{name}.checkpoint.pt"
     cost = size * (1 + helpers)
     count = run.budget.left // cost if samples is None else samples // size

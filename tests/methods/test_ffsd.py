@@ -12,6 +12,7 @@ from torch import nn
 
 from suite import plugins
 from suite.contract import Skip, options_of
+from suite.data.pictures import Stored
 from suite.errors import UserError
 from suite.nn import build
 from suite.options import build as build_options
@@ -178,6 +179,23 @@ def test_targets_come_from_the_shifted_map_of_the_student_before_and_from_the_fu
     wanted = [parts.shifted(maps[0]), parts.shifted(maps[1]), made.fusion(torch.cat(maps, 1))[1]]
     assert [module for module, _ in given] == list(made.details)
     assert all(torch.allclose(features, other, atol=1e-5) for (_, features), other in zip(given, wanted, strict=True))
+
+
+def test_fit_trains_every_part_with_lambdas_that_rise_and_notes_the_leaders_accuracy(tmp_path, monkeypatch):
+    labels = torch.arange(8) % 4
+    images = Stored(torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8), labels)
+    setting = Classification(images, images, 4, (3, 32, 32), CropFlip(NORMALISE), NORMALISE)
+    method, given = METHOD(arch="resnet8"), {}
+    monkeypatch.setattr(METHOD, "learn", lambda self, setting, run, learners, losses, helpers: given.update(
+        learners=learners, losses=losses, helpers=helpers))
+    monkeypatch.setattr(METHOD, "losses", lambda self, team, inputs, targets, rise: given.update(team=team) or {"rise": rise})
+    run = Run(0, "smoke", Budget(64), tmp_path, tmp_path)
+    leader = method.fit(setting, run).module
+    assert given["losses"](None, None, 1 / 300) == {"rise": module.risen(1 / 300)} and given["helpers"] == 2
+    trained = [id(weight) for learner in given["learners"].values() for weight in learner.part.parameters()]
+    assert sorted(trained) == sorted(id(weight) for weight in given["team"].parameters())  # each once, the trans-fusion head too
+    found = online.validated([leader, *given["team"].students], setting, run)
+    assert len(set(found)) > 1 and [run.notes["val_top1"], *run.notes["val_top1_of_students"]] == found
 
 
 def test_each_loss_moves_its_own_learner_alone():

@@ -54,20 +54,34 @@ def test_the_head_alone_moves_and_all_of_it(tmp_path):
     assert vars(run.budget) == {"allowed": 128, "total": 128, "final": 128}
 
 
-def test_one_step_by_hand(tmp_path):
-    """The head behind one step is the grown one less rate (1 - dampening has no say yet) times the gradient of cross-entropy."""
-    method = METHOD(**SMALL, session_rate=0.3, epochs=1)
+def test_two_steps_by_hand(tmp_path):
+    """The head moves by rate times the momentum's 0.9 m + (1 - 0.5) g, where g is cross-entropy's gradient and m first g itself."""
+    method = METHOD(**SMALL, session_rate=0.3, epochs=2)
     run = Run(0, "smoke", Budget(128), tmp_path, tmp_path)
     walk = method.fit(sessions(), run)
     first, second = next(walk).module, next(walk).module
     torch.manual_seed(run.seed("weights", 1))
-    weight = finetune.grown(first.head, 2).weight.detach().requires_grad_()
+    weight = finetune.grown(first.head, 2).weight.detach()
     features = torch.load(tmp_path / "features-1.phase.pt", weights_only=False)["value"]
     u = features.values @ first.nodes.weight.T
-    loss = nn.functional.cross_entropy(16 * (u / u.norm(dim=1, keepdim=True)) @ weight.T, features.labels)
-    loss.backward()
-    assert torch.allclose(second.head.weight, weight - 0.3 * weight.grad, atol=1e-5)
-    assert run.curves["session-1_loss"] == [[1, pytest.approx(loss.item(), rel=1e-5)]]
+    momentum, losses = None, []
+    for _ in range(2):
+        weight.requires_grad_()
+        loss = nn.functional.cross_entropy(16 * (u / u.norm(dim=1, keepdim=True)) @ weight.T, features.labels)
+        (gradient,) = torch.autograd.grad(loss, weight)
+        momentum = gradient if momentum is None else 0.9 * momentum + 0.5 * gradient
+        weight = weight.detach() - 0.3 * momentum
+        losses.append(loss.item())
+    assert torch.allclose(second.head.weight, weight, atol=1e-5)
+    assert [value for _, value in run.curves["session-1_loss"]] == pytest.approx(losses, rel=1e-5)
+
+
+def test_the_base_session_sees_augmented_images(tmp_path):
+    setting, seen = sessions(), []
+    usual = setting.augment
+    setting.augment = lambda images, generator: seen.append(len(images)) or usual(images, generator)
+    next(METHOD(**SMALL).fit(setting, Run(0, "smoke", Budget(128), tmp_path, tmp_path)))
+    assert sum(seen) == 64  # half of the budget
 
 
 def test_a_session_has_no_more_than_its_epochs_and_its_share(tmp_path):

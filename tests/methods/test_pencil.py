@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import plugins
+from suite.artifacts import Network
 from suite.data.pictures import Stored
 from suite.run import Budget, Run
 from suite.settings import Classification
@@ -156,6 +157,14 @@ def test_rates_by_the_clock_and_a_momentum_that_goes_on():
         method._descend(optimizer, weight.sum() * (epoch == 0), Clock(epoch, 320, epoch))
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
         assert weight.item() < before  # by the first gradient alone, whatever the stage
+
+
+def test_the_optimizer_is_the_papers(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(module, "train_noisy", lambda network, data, run, keep, update, **sizes: given.update(keep) or Network(network))
+    METHOD(arch="resnet8").fit(setting(), context(tmp_path, 4, 8))
+    usual = given["optimizer"].defaults
+    assert (usual["momentum"], usual["weight_decay"], usual["nesterov"], usual["dampening"]) == (0.9, 1e-4, False, 0)
 
 
 def test_a_run_killed_within_a_stage_goes_on_to_the_same_labels(tmp_path, monkeypatch):

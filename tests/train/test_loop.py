@@ -102,6 +102,20 @@ def test_a_budget_below_one_batch_is_an_error(tmp_path):
         train(network(), images(), run_in(tmp_path, 16), augment=noisy, recipe=Recipe(batch=8), samples=24)
 
 
+def test_a_second_training_of_the_same_name_is_an_error_and_not_the_first_one_again(tmp_path):
+    run = run_in(tmp_path, 64)
+    train(network(), images(), run, augment=noisy, recipe=Recipe(batch=8), samples=16, name="grow")
+    train(network(), images(), run, augment=noisy, recipe=Recipe(batch=8), samples=16, name="prune")
+    with pytest.raises(ValueError, match="two trainings of this run are called 'prune'"):
+        train(network(), images(), run.for_method(), augment=noisy, recipe=Recipe(batch=8), samples=16, name="prune")
+
+
+def test_a_training_without_autocast_is_recorded_as_float32(tmp_path):
+    run = run_in(tmp_path, 64)
+    steps(run, "x", {}, lambda generator: [lambda: None], lambda batch, clock: None, size=8)
+    assert run.training == {"precision": "float32"}
+
+
 def test_an_epoch_without_a_batch_is_an_error_and_not_an_endless_loop(tmp_path):
     with pytest.raises(ValueError, match="an epoch without a batch"):
         steps(run_in(tmp_path, 64), "x", {}, lambda generator: [], lambda batch, clock: None, size=8)
