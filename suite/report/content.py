@@ -54,6 +54,7 @@ def noise(contents: Sequence[Content]) -> str:
             place = f"{facts['task']} ({facts['source']}, {facts['scale']})"
             found.setdefault(place, {}).update(dict.fromkeys(heading.removesuffix(" (ms)") for heading in headings))
             tasks[facts["task"]] = None
+    again = " ".join(f"'{task}/*'" for task in sorted(tasks))
     listed = "; ".join(f"{place}: {', '.join(headings)}" for place, headings in sorted(found.items()))
     return cells.clean(f"More than half of the timings are noisy in {listed}; on a quiet machine time them again with: "
-                       f"suite profile --update {' '.join(sorted(tasks))}") if found else ""
+                       f"suite profile --update --noisy {again}") if found else ""

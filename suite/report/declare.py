@@ -30,7 +30,7 @@ class Equal:
     """A table of the rows of one cost, with the best marked.
 
     `cost`: ``macs_effective`` or ``bytes_packed``, of which they have a `share` of the reference's dense one, `within` more or
-    less; or an option, whose every value heads a block.
+    less; or one of the report's `blocks`, whose every value heads a block of the table.
     """
 
     title: str
@@ -121,4 +121,8 @@ def load(name: str, folder: Path) -> Report:
         raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error
     if report.order not in ORDERS:
         raise UserError(f"'{path}' orders by '{report.order}', which is no order; choose one of {', '.join(ORDERS)}.")
+    for item in report.equal:
+        if item.cost not in (*COSTS, *report.blocks):
+            raise UserError(f"'{path}' has a table of equal '{item.cost}', which is neither a cost nor among 'blocks'; choose "
+                            f"one of {', '.join((*COSTS, *report.blocks))}.")
     return report

@@ -93,7 +93,7 @@ def _section(group: Group, content: Content, back: str) -> str:
 def _front(found: Front, back: str, picture: Path | None) -> str:
     facts, heading = found.group.facts, text(f"At equal cost: {title(found.group)}")
     keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
-    image = f'<p><img alt="quality against measured latency" src="{embedded(picture)}"></p>' if picture else ""
+    image = f'<p class="diagram"><img alt="quality against measured latency" src="{embedded(picture)}"></p>' if picture else ""
     small = sheet(found)
     tables = [f"<h3>{text(group.equal.title)}</h3>{table(group, (), group.equal.text, back)}"
               for group in found.tables if group.equal]

@@ -66,7 +66,8 @@ def test_rows_are_ordered_as_declared():
 def test_a_wrong_declaration_is_a_sentence(tmp_path):
     for text, sentence in (('title = "x"\norder = "age"', "orders by 'age', which is no order"), ('title = "x"\n[headline]\ntask = "y"', "is no report"),
                            ('title = "x"\n[[runs]]\nmethod = "y"', "is no report"),
-                           ('title = "x"\n[[equal]]\ntitle = "y"', "is no report")):
+                           ('title = "x"\n[[equal]]\ntitle = "y"', "is no report"),
+                           ('title = "x"\n[[equal]]\ntitle = "y"\ncost = "mac"', "of equal 'mac', which is neither a cost nor among")):
         (tmp_path / "x.toml").write_text(text)
         with pytest.raises(UserError, match=sentence):
             load("x", tmp_path)

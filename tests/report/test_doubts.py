@@ -100,7 +100,7 @@ def test_a_report_says_which_columns_are_noisy_and_what_times_them_again(tmp_pat
     quiet = [timed("c", 0.7)]
     content = gather(Report("x"), [timed("a", 0.7, "one.torch", "one.sparse"), timed("b", 0.7, "one.torch"), *quiet])
     assert noise([content, content]) == ("More than half of the timings are noisy in cifar10 (embedded, short): torch 1T; on a quiet "
-                                         "machine time them again with: suite profile --update cifar10")
+                                         "machine time them again with: suite profile --update --noisy 'cifar10/*'")
     assert noise([gather(Report("x"), quiet)]) == ""
     monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from pathlib import Path
@@ -13,7 +14,7 @@ from suite.report.charts import charts
 from suite.report.content import gather
 from suite.report.declare import Equal, Headline, Report, load
 from suite.report.front import sheet
-from suite.report.render import texts
+from suite.report.render import texts, write
 from suite.statistics import at
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,17 @@ def test_the_front_is_in_every_view_and_lists_of_unequal_costs_have_no_best():
     assert (best["method"], best["seeds"], best["noisy"], other["latency_ms"]) == ("one_by_n n=4", "5", "false", "0.5")
     assert float(other["behind"]) == pytest.approx(0.1733333) and unread["score"] == "" and unread["not_read"].startswith("2 timed points")
     assert "front.csv" not in texts(gather(Report("x"), RECORDS)) and "**" in texts(gather(Report("x"), RECORDS))["table.md"]
+
+
+def test_the_page_shows_the_front_first_with_its_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
+    made = write(gather(REPORT, RECORDS), tmp_path, "results")
+    page = (tmp_path / "index.html").read_text()
+    (drawn,) = [path for path in made if path.name.endswith("-frontier.svg")]
+    order = [page.index(part) for part in ("<h2>At equal cost: cifar10", base64.b64encode(drawn.read_bytes()).decode(),
+                                           "<h3>At equal measured latency: 0.500 ms</h3>", '<td class=best>77.20 ± 0.16</td>',
+                                           "<h3>Half the MACs (49 to 51 %", "<h3>Equal sparsity</h3>", "<h2>cifar10 (version 1)")]
+    assert order == sorted(order)
 
 
 def test_a_cut_network_gains_over_its_reference_and_not_over_itself():
