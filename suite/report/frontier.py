@@ -92,4 +92,5 @@ def standings(group: Group, where: float, tag: str = "") -> list[Standing]:
 def behind(best: Standing, other: Standing, higher: bool) -> statistics.Interval | None:
     """By how much `other` is worse than `best`, with its 95 % interval over the seeds that both have; None below two."""
     sign = 1 if higher else -1
-    return statistics.interval([sign * (best.scores[seed] - other.scores[seed]) for seed in sorted(best.scores.keys() & other.scores)])
+    common = sorted(best.scores.keys() & other.scores)
+    return statistics.interval([sign * (best.scores[seed] - other.scores[seed]) for seed in common])
