@@ -67,3 +67,20 @@ def break_even(sparsities: Sequence[float], speedups: Sequence[float]) -> float 
         if fast >= 1:
             return left + (1 - slow) / (fast - slow) * (right - left)
     return None
+
+
+def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """The height at `x` of the piecewise linear line through the points (`xs`, `ys`), in whatever order; None outside of them.
+
+    Points of one x count as their mean.
+    """
+    heights: dict[float, list[float]] = {}
+    for place, height in zip(xs, ys, strict=True):
+        heights.setdefault(place, []).append(height)
+    points = [(place, statistics.fmean(found)) for place, found in sorted(heights.items())]
+    if not points or not points[0][0] <= x <= points[-1][0]:
+        return None
+    if len(points) == 1:
+        return points[0][1]
+    (left, low), (right, high) = next(pair for pair in pairwise(points) if x <= pair[1][0])
+    return low + (x - left) / (right - left) * (high - low)

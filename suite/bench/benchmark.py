@@ -28,15 +28,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to time. `bar`: by threads and share of blocks removed, how many times faster than `rival` the kernel
-    should be at N = 4; an empty rival is the fastest fp32 peer."""
+    """A network to time. `bar`: by threads and share of blocks removed, how many times faster than the fastest fp32 peer the
+    kernel should be at N = 4."""
 
     title: str
     arch: str
     size: int
     part: str = ""  # a submodule instead of the whole network
     bar: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
-    rival: str = ""
 
     def network(self) -> tuple[nn.Module, Tensor]:
         """Random weights and an image; the same every time."""
@@ -59,8 +58,8 @@ SUBJECTS = {
     "resnet50": Subject("ResNet-50", "resnet50", 224, bar=_both({0.0: 0.9, 0.5: 1.65, 0.75: 2.9, 0.9: 5.4})),
     "resnet18": Subject("ResNet-18", "resnet18", 224, bar=_both({0.5: 1.2, 0.75: 2.2, 0.9: 4.0})),
     "vgg16_features": Subject("VGG-16, convolutions", "vgg16", 224, "features", _both({0.5: 0.9, 0.75: 1.5, 0.9: 3.0})),
-    "resnet20": Subject("ResNet-20, 32 x 32", "resnet20", 32, bar=_both({0.0: 1.0}), rival="torch.compile"),
-    "resnet56": Subject("ResNet-56, 32 x 32", "resnet56", 32, bar=_both({0.0: 1.0}), rival="torch.compile"),
+    "resnet20": Subject("ResNet-20, 32 x 32", "resnet20", 32, bar=_both({0.0: 1.0})),
+    "resnet56": Subject("ResNet-56, 32 x 32", "resnet56", 32, bar=_both({0.0: 1.0})),
 }
 
 

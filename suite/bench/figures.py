@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.bench.benchmark import SHARES, SUBJECTS, WIDTHS, contender
-from suite.bench.numbers import Results, shapes, speedup
+from suite.bench.numbers import Results, noisy, shapes, speedup
 from suite.report.charts import COLOURS
 from suite.report.figures import MARKERS, save
 
@@ -20,18 +20,22 @@ def ratios(results: Results, names: Sequence[str], path: Path) -> Path:
     panels = figure.subplots(1, max(1, len(threads)), sharey=True, squeeze=False)[0]
     for axes, number in zip(panels, threads, strict=False):
         for index, name in enumerate(names):
-            heat = results["networks"][name]["races"].get(str(number), {"timings": {}, "fastest": ""})
+            heat = results["networks"][name]["races"].get(str(number), {"timings": {}, "precisions": {}})
             for n, style in zip(WIDTHS, ("-", ":"), strict=True):
                 points = [(share, ratio) for share in SHARES if (ratio := speedup(heat, contender(n, share))) is not None]
+                look = {"marker": MARKERS[index % 7], "markersize": 4, "color": COLOURS[index % 7]}
                 if points:
-                    axes.plot(*zip(*points, strict=True), style, marker=MARKERS[index % 7], markersize=4,
-                              color=COLOURS[index % 7], label=f"{SUBJECTS[name].title}, N = {n}")
+                    axes.plot(*zip(*points, strict=True), style, label=f"{SUBJECTS[name].title}, N = {n}", **look)
+                for share, ratio in points:
+                    if noisy(heat, contender(n, share)):
+                        axes.plot(share, ratio, markerfacecolor="white", **look)
         axes.axhline(1.0, color="0.5", linewidth=1)
         axes.set(title=f"{number} thread{'s' * (number > 1)}", xlabel="share of 1xN blocks removed", yscale="log")
         axes.set_yticks([0.5, 1, 2, 3, 5, 8], ["0.5", "1", "2", "3", "5", "8"])
         axes.minorticks_off()
         axes.grid(color="0.9")
     panels[0].set_ylabel("times faster than the fastest dense fp32 engine")
+    panels[0].plot([], [], "o", color="0.4", markerfacecolor="white", markersize=4, label="hollow: noisy timing")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right upper", frameon=False)
     return save(figure, path, ("svg",))[0]
 

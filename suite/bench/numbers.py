@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from suite.report import cells
+from suite.report.columns import NOISY
+
 Results = Mapping[str, Any]
 
 
@@ -30,10 +33,27 @@ class Shape(NamedTuple):
         return self.work[share] / self.bytes[share]
 
 
+def fastest(heat: Results, precision: str = "fp32") -> str:
+    """The fastest peer of an arithmetic; empty where none ran."""
+    peers = [name for name, found in heat["precisions"].items() if found == precision and name in heat["timings"]]
+    return min(peers, key=lambda name: heat["timings"][name]["median_ms"], default="")
+
+
 def speedup(heat: Results, name: str, rival: str = "") -> float | None:
     """Median of the rival (the fastest fp32 peer for an empty one) over that of the contender `name`; None if one is missing."""
-    ours, theirs = heat["timings"].get(name), heat["timings"].get(rival or heat["fastest"])
+    ours, theirs = heat["timings"].get(name), heat["timings"].get(rival or fastest(heat))
     return theirs["median_ms"] / ours["median_ms"] if ours and theirs else None
+
+
+def noisy(heat: Results, name: str, rival: str = "") -> bool:
+    """Whether one of the timings of `speedup` is noisy."""
+    return any(heat["timings"][item]["noisy"] for item in (name, rival or fastest(heat)) if item in heat["timings"])
+
+
+def ratio(heat: Results, name: str, rival: str = "") -> str:
+    """`speedup` as text, with the mark of a noisy one."""
+    found = speedup(heat, name, rival)
+    return cells.times(found) + (NOISY if found is not None and noisy(heat, name, rival) else "")
 
 
 def shapes(network: Results) -> list[Shape]:

@@ -10,13 +10,15 @@ from markdown_it import MarkdownIt
 
 from suite.bench.benchmark import LAYER_WIDTH, SCHEMA, SHARES, SUBJECTS, WIDTHS, contender
 from suite.bench.figures import FIGURES
-from suite.bench.numbers import Results, families, filled, shapes, speedup
+from suite.bench.numbers import Results, families, fastest, filled, noisy, ratio, shapes, speedup
 from suite.errors import UserError
 from suite.record import write_text
 from suite.report.cells import MISSING, count, digits, times
+from suite.report.columns import NOISY
 from suite.report.page import embedded, plain
 from suite.statistics import break_even
 
+SHOWN = tuple(share for share in SHARES if share != 0.3)  # in the summary
 LANES = {"avx512": 16, "avx2": 8, "portable": 4}  # floats in a vector
 
 _TEXT = """\
@@ -25,15 +27,19 @@ _TEXT = """\
 Made by `suite bench` (timing, then this page) or `suite report kernel` (this page alone, from the JSON beside it). Batch 1,
 float32, random weights; the networks are pruned by magnitude, the same share in every layer that pruning touches, and their
 batch normalisation is settled on noise. All contenders of a row ran in one process in interleaved rounds: in its turn each makes
-two calls that do not count and three that do. Figures are medians; ~ marks a noisy one (`suite/profile/latency.py` says when).
-Outputs were compared with torch's first. Engines get the network with its batch normalisation folded, in their own layout, and
-as many threads as the plan. They do not use the zeros.
+two calls that do not count and three that do. Figures are medians; ~ marks a noisy one and every ratio with one
+(`suite/profile/latency.py` says when). Outputs were compared with torch's first. Engines get the network with its batch
+normalisation folded, in their own layout, and as many threads as the plan. They do not use the zeros.
 """
 
 _BARS = """\
-How many times faster than its rival the plan is: the fastest fp32 engine that ran, or the one named. In brackets the bar that this
-project set itself (5 % more at N = 8), bold where it is reached. Break-even: from which share of removed blocks on the plan is
-faster. 30 %: the plan pruned by so much over the same plan unpruned, which must not be below 1.
+How many times faster than its rival the plan is, which is the fastest fp32 engine of that row. In brackets the bar that this
+project set itself (5 % more at N = 8), bold where it is reached by a ratio that is not noisy. Break-even: from which share of
+removed blocks on the plan is faster. 30 %: the plan pruned by so much over the same plan unpruned, which must not be below 1.
+"""
+
+_OTHERS = """\
+The same fp32 plan against the fastest engine of another arithmetic, which computes less exactly (the error is in the tables below):
 """
 
 _LAYERS = f"""\
@@ -113,8 +119,9 @@ def _section(results: Results, names: Sequence[str], stem: str) -> list[str]:
         f"(build `{kernel['digest']}`), {versions}.", "",
         *_ceilings(results), "", "### Whole networks", "",
         _BARS,
-        *_table(["network", "threads", "N", *(f"{share:.0%}" for share in SHARES if share != 0.3), "break-even", "30 %", "rival"],
+        *_table(["network", "threads", "N", *(f"{share:.0%}" for share in SHOWN), "break-even", "30 %", "rival"],
                 _bars(results, names)), "",
+        *_against_others(results, names),
         f"![ratios](ratios{stem}.svg)", "",
     ]
     for name in names:
@@ -128,6 +135,12 @@ def _section(results: Results, names: Sequence[str], stem: str) -> list[str]:
     return text
 
 
+def _against_others(results: Results, names: Sequence[str]) -> list[str]:
+    rows = list(_others(results, names))
+    heads = ["network", "threads", "N", *(f"{share:.0%}" for share in SHOWN), "rival", "its arithmetic"]
+    return [_OTHERS, *_table(heads, rows), ""] if rows else []
+
+
 def _ceilings(results: Results) -> list[str]:
     rows = []
     for threads, roof in sorted(results["ceilings"].items(), key=lambda item: int(item[0])):
@@ -138,30 +151,42 @@ def _ceilings(results: Results) -> list[str]:
 
 
 def _bars(results: Results, names: Sequence[str]) -> Iterable[list[str]]:
+    for name, threads, n, heat in _heats(results, names):
+        bars = SUBJECTS[name].bar.get(threads, {})
+        made = []
+        for share in SHOWN:
+            bar = bars.get(share)
+            made.append(_judged(heat, contender(n, share), bar * 1.05 if bar and n == 8 and share else bar))
+        found = {share: speedup(heat, contender(n, share)) for share in SHARES}
+        known = {share: gain for share, gain in found.items() if gain is not None}
+        even = break_even(list(known), list(known.values()))
+        doubt = NOISY if any(noisy(heat, contender(n, share)) for share in known) else ""
+        yield [SUBJECTS[name].title, str(threads), str(n), *made, MISSING if even is None else f"{even:.0%}{doubt}",
+               ratio(heat, contender(n, 0.3), "dense"), fastest(heat) or MISSING]
+
+
+def _others(results: Results, names: Sequence[str]) -> Iterable[list[str]]:
+    """As `_bars`, against the fastest engine of each arithmetic that is not fp32."""
+    for name, threads, n, heat in _heats(results, names):
+        for precision in sorted(set(heat["precisions"].values()) - {"fp32"}):
+            if rival := fastest(heat, precision):
+                yield [SUBJECTS[name].title, str(threads), str(n), *(ratio(heat, contender(n, share), rival) for share in SHOWN),
+                       rival, precision]
+
+
+def _heats(results: Results, names: Sequence[str]) -> Iterable[tuple[str, int, int, Results]]:
+    """Every network, number of threads and N with its race."""
     for name in names:
-        subject, network = SUBJECTS[name], results["networks"][name]
-        for threads, heat in sorted(network["races"].items(), key=lambda item: int(item[0])):
+        for threads, heat in sorted(results["networks"][name]["races"].items(), key=lambda item: int(item[0])):
             for n in WIDTHS:
-                found = {share: speedup(heat, contender(n, share), subject.rival) for share in SHARES}
-                cells = []
-                for share in SHARES:
-                    if share == 0.3:
-                        continue
-                    bar = subject.bar.get(int(threads), {}).get(share)
-                    bar = bar * 1.05 if bar and n == 8 and share else bar
-                    cells.append(_judged(found[share], bar))
-                known = {share: ratio for share, ratio in found.items() if ratio is not None}
-                even = break_even(list(known), list(known.values()))
-                rival = subject.rival or heat["fastest"] or MISSING
-                yield [subject.title, threads, str(n), *cells, MISSING if even is None else f"{even:.0%}",
-                       times(speedup(heat, contender(n, 0.3), "dense")), rival]
+                yield name, int(threads), n, heat
 
 
-def _judged(ratio: float | None, bar: float | None) -> str:
+def _judged(heat: Results, name: str, bar: float | None) -> str:
     if bar is None:
-        return times(ratio)
-    text = f"{times(ratio)} ({bar:.2f})"
-    return f"**{text}**" if ratio is not None and ratio >= bar else text
+        return ratio(heat, name)
+    text, found = f"{ratio(heat, name)} ({bar:.2f})", speedup(heat, name)
+    return f"**{text}**" if found is not None and found >= bar and not noisy(heat, name) else text
 
 
 def _network(name: str, network: Results) -> list[str]:
@@ -175,7 +200,7 @@ def _network(name: str, network: Results) -> list[str]:
             timing = heat["timings"].get(row)
             cells += [f"{digits(timing['median_ms'])}{'~' if timing['noisy'] else ''}" if timing else MISSING,
                       f"{digits(timing['low_ms'])} to {digits(timing['high_ms'])}" if timing else MISSING,
-                      times(speedup(heat, row))]
+                      ratio(heat, row)]
         rows.append([*cells, f"{max(heat['errors'].get(row, 0.0) for heat in races):.0e}"])
     heading = ["contender", "arithmetic"]
     for heat in races:

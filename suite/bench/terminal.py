@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from suite.bench.numbers import fastest, ratio
 from suite.report.cells import MISSING, digits, times
 
 
@@ -29,15 +30,15 @@ def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console)
     for name in names:
         cells = [name, precision(races, name)]
         for heat in races:
-            timing, best = heat["timings"].get(name), heat["timings"].get(heat["fastest"])
+            timing, best = heat["timings"].get(name), fastest(heat)
             cells.append(f"{timing['median_ms']:.3f}{'~' if timing['noisy'] else ''}" if timing else MISSING)
-            cells.append(f"{best['median_ms'] / timing['median_ms']:.2f}x" if timing and best else MISSING)
+            cells.append(ratio(heat, name) if timing and best else MISSING)
         errors = [heat["errors"][name] for heat in races if name in heat["errors"]]
         table.add_row(*cells, f"{max(errors):.0e}")
     console.print(table)
-    fastest = ", ".join(f"{heat['threads']}T: {heat['fastest'] or 'none ran'}" for heat in races)
-    console.print(f"over it: how many times faster than the fastest fp32 peer ({fastest}); error: of the output, relative to "
-                  "torch; ~: noisy", highlight=False)
+    peers = ", ".join(f"{heat['threads']}T: {fastest(heat) or 'none ran'}" for heat in races)
+    console.print(f"over it: how many times faster than the fastest fp32 peer ({peers}); error: of the output, relative to "
+                  "torch; ~: noisy, or a ratio with a noisy timing", highlight=False)
     for sentence in dict.fromkeys(sentence for heat in races for sentence in heat["absent"].values()):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
 

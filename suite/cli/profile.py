@@ -184,7 +184,9 @@ def _record(found: dict[str, Any]) -> None:
         click.echo(f"{timing['threads']} thread(s): torch eager {_ms(timing['torch'])} ms, plan dense {_ms(timing['dense'])} ms, "
                    f"plan sparse {_ms(timing['sparse'])} ms, {timing['speedup']:.2f}x over dense")
     packed = f"; {profile['bytes_packed']:,} bytes packed" if profile["bytes_packed"] else ""
-    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective{packed}")
+    uncounted = ", ".join(profile["uncounted"])
+    part = f" (not whole: uncounted is {uncounted})" if uncounted else ""
+    click.echo(f"MACs {profile['macs']:,} dense, {profile['macs_effective']:,} effective{part}{packed}")
     kernel = profile["kernel"]
     rest = f"; in torch: {', '.join(kernel['outside'])}" if kernel["outside"] else ""
-    click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs{rest}")
+    click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs{' that were counted' if uncounted else ''}{rest}")

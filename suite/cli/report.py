@@ -72,16 +72,17 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     from suite.bench import page
     from suite.paths import results_folder
     from suite.report import render
-    from suite.report.content import gather
+    from suite.report.content import gather, noise
 
-    records = record.read_all()
+    records, contents = record.read_all(), []
     for name, report in chosen.items():
         try:
             if report.bench:
                 made = page.render(reports / name, folder / name)
             else:
                 back = os.path.relpath(results_folder(), folder / name)
-                made = render.write(gather(report, records), folder / name, back)
+                contents.append(gather(report, records))
+                made = render.write(contents[-1], folder / name, back)
         except UserError as error:
             if required:
                 raise
@@ -89,6 +90,8 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
             continue
         for path in made:
             click.echo(path)
+    if sentence := noise(contents):
+        click.echo(sentence, err=True)
 
 
 def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:

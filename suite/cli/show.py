@@ -66,7 +66,8 @@ def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "budget, samples": {"scale": found["scale"], "seed": found["seed"], **found["budget"]},
         "training": found["training"],
         "cost": {**{key: profile[key] for key in COST if key in profile},
-                 **{f"operations: {key}": item for key, item in profile.get("ops", {}).items()}},
+                 **{f"operations: {key}": item for key, item in profile.get("ops", {}).items()},
+                 **({"not whole, uncounted": ", ".join(profile["uncounted"])} if profile.get("uncounted") else {})},
         "not timed": {"reason": found["untimed"]} if found["untimed"] else {},
         "timed by the task, ms": {timing_name(item["what"], item["items"]): f"{item['ms']:.3f}{' noisy' if item['noisy'] else ''}"
                                   for item in found["timings"]},

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from suite import statistics
 from suite.errors import UserError, nearest
-from suite.report.columns import columns, label
+from suite.report.columns import columns, dense_of, label, partial
+from suite.report.frontier import latency, lines
 from suite.report.rows import Group, Row, timings
 
 # Okabe and Ito's palette, told apart by colour-blind readers; markers and dashes tell series apart in grey.
@@ -17,12 +17,13 @@ COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#C
 
 
 class Point(NamedTuple):
-    """A row's place in a chart; `error` is the deviation over its seeds."""
+    """A row's place in a chart; `error` is the deviation over its seeds, `doubt` why it is drawn hollow."""
 
     across: float
     up: float
     error: float = 0.0
     name: str = ""
+    doubt: str = ""
 
 
 class Series(NamedTuple):
@@ -85,25 +86,31 @@ def _methods(group: Group) -> Iterator[tuple[int, str, list[Row]]]:
         yield index, method, [row for row in group.rows if row.method == method]
 
 
+NOISE, PART = "noisy timing", "MACs not whole"
+
+
 def _macs(group: Group) -> Iterator[Chart]:
-    yield from _against(group, "macs", "effective MACs (millions)", lambda row: row.mean("macs_effective"), 1e-6)
+    yield from _against(group, "macs", "effective MACs (millions)", lambda row: row.mean("macs_effective"),
+                        lambda row: PART if partial(row) else "", 1e-6)
 
 
 def _latency(group: Group) -> Iterator[Chart]:
     """Where it was measured on the group's commonest machine."""
     for place in group.places[:1]:
         heading = "measured latency of one input, one thread (ms)"
-        yield from _against(group, "latency", heading, lambda row, place=place: row.latency("one", "sparse", place))  # type: ignore[misc]
+        yield from _against(group, "latency", heading, lambda row, place=place: row.latency("one", "sparse", place),  # type: ignore[misc]
+                            lambda row, place=place: NOISE if row.noisy("one", "sparse", place) else "")  # type: ignore[misc]
 
 
-def _against(group: Group, name: str, heading: str, cost: Callable[[Row], float | None], unit: float = 1.0) -> Iterator[Chart]:
+def _against(group: Group, name: str, heading: str, cost: Callable[[Row], float | None], doubt: Callable[[Row], str],
+             unit: float = 1.0) -> Iterator[Chart]:
     """Quality with its deviation against a cost, with the Pareto front, where two rows have the cost."""
     quality = columns(group, ("quality",))[:1]
     if not quality or sum(cost(row) is not None for row in group.rows) < 2:
         return
     series = []
     for index, method, rows in _methods(group):
-        points = [Point(x * unit, y, row.deviation("score") or 0.0, label(row)) for row in rows
+        points = [Point(x * unit, y, row.deviation("score") or 0.0, label(row), doubt(row)) for row in rows
                   if (x := cost(row)) is not None and (y := quality[0].number(row)) is not None]
         series.append(Series(method, points, index))
     front = pareto([point[:2] for item in series for point in item.points], bool(group.facts["higher_is_better"]))
@@ -118,17 +125,17 @@ def _ratio(group: Group) -> Iterator[Chart]:
     if not group.places:
         return
     place = group.places[0]
-    before = next((row.latency("one", "dense", place) for row in group.rows if row.role == "reference"), None)
     series = []
     for index, method, rows in _methods(group):
         points = []
         for row in rows:
-            macs, left = row.mean("reference_macs") if before else row.mean("macs"), row.mean("macs_effective")
-            own = row.latency("one", "dense", place)
-            dense = own if before is None or row.mean("macs") == row.mean("reference_macs") else before
-            sparse = row.latency("one", "sparse", place)
+            shape = dense_of(group, row, place)
+            macs, left = shape.mean("macs"), row.mean("macs_effective")
+            dense, sparse = shape.latency("one", "dense", place), row.latency("one", "sparse", place)
             if row.role != "reference" and macs and left and dense and sparse:
-                points.append(Point(macs / left, dense / sparse, name=label(row)))
+                noise = NOISE if row.noisy("one", "sparse", place) or shape.noisy("one", "dense", place) else ""
+                doubt = PART if partial(row, "reference_uncounted") else noise
+                points.append(Point(macs / left, dense / sparse, name=label(row), doubt=doubt))
         series.append(Series(method, points, index))
     ratios = [ratio for item in series for point in item.points for ratio in point[:2]]
     if len(ratios) > 2:
@@ -141,8 +148,9 @@ def _sparsity(group: Group) -> Iterator[Chart]:
     """Quality by sparsity, a line per method and its other options, with the deviation over seeds."""
     lines: dict[str, list[Point]] = {}
     for row in group.rows:
-        share, score = json.loads(row.first("options")).get("sparsity"), row.mean("score")
-        if not row.role and isinstance(share, int | float) and score is not None:
+        share, score = row.option("sparsity"), row.mean("score")
+        by_sparsity = row.block.partition(" ")[0] in ("", "sparsity")  # another option may say how far it goes
+        if not row.role and by_sparsity and isinstance(share, int | float) and score is not None:
             words = [word for word in row.options.split() if not word.startswith("sparsity=")]
             point = Point(float(share), score, row.deviation("score") or 0.0, label(row))
             lines.setdefault(" ".join([row.method, *words]), []).append(point)
@@ -182,19 +190,44 @@ def _growth(group: Group) -> Iterator[Chart]:
     series = []
     for index, _, rows in _methods(group):
         for place, row in enumerate(rows):
-            points = [Point(items, time) for what, items in timed if (time := row.timing((what, items), machine)) is not None]
+            points = [Point(items, time, doubt=NOISE if row.noisy_timing((what, items), machine) else "")
+                      for what, items in timed if (time := row.timing((what, items), machine)) is not None]
             series.append(Series(label(row), points, index, place))
     yield Chart("growth", "items", "time on one thread (ms)", series, ticks=[items for _, items in timed])
+
+
+def _frontier(group: Group) -> Iterator[Chart]:
+    """Quality against measured latency, a line per method over how far it goes; what is not as deployed is dashed."""
+    if not group.places:
+        return
+    place, found = group.places[0], lines(group)
+
+    def point(row: Row) -> Point | None:
+        across, up = row.latency("one", "sparse", place), row.mean("score")
+        doubt = NOISE if row.noisy("one", "sparse", place) else ""
+        return None if across is None or up is None else Point(across, up, row.deviation("score") or 0.0, label(row), doubt)
+
+    series = [Series(line.name, sorted(filter(None, map(point, line.rows))), index, int(line.masked))
+              for index, line in enumerate(found, 1)]
+    if not any(len(item.points) > 1 for item in series):
+        return
+    fixed = [Series(label(row), [made], 0) for row in group.rows if row.role == "reference" and (made := point(row))]
+    heights = [made.up for item in (*fixed, *series) for made in item.points]
+    where = latency(group)
+    guides = [Guide("compared here", [(where, min(heights)), (where, max(heights))], dashed=True)] if where else []
+    yield Chart("frontier", "measured latency of one input, one thread (ms)", columns(group, ("quality",))[0].heading,
+                [*fixed, *series], guides)
 
 
 def _steps(group: Group) -> Iterator[Chart]:
     """The score after each artifact of methods that yield several, a line per row."""
     heading = columns(group, ("quality",))[0].heading
-    lines = [Series(label(row), [Point(step, score) for step, score in enumerate(row.steps(group.facts["metric"]), 1)], index, 0)
+    lines = [Series(label(row), [Point(step, score) for step, score in enumerate(row.steps(group.facts["metric"]), 1)
+                                  if score is not None], index, 0)
              for index, row in enumerate(group.rows)]
     yield Chart("steps", "step", heading, lines)
 
 
 CHARTS: dict[str, Callable[[Group], Iterable[Chart]]] = {
-    "macs": _macs, "latency": _latency, "ratio": _ratio, "sparsity": _sparsity, "curves": _curves, "growth": _growth,
-    "steps": _steps}
+    "frontier": _frontier, "macs": _macs, "latency": _latency, "ratio": _ratio, "sparsity": _sparsity, "curves": _curves,
+    "growth": _growth, "steps": _steps}

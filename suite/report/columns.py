@@ -7,7 +7,6 @@ from math import isclose
 from typing import Any, Literal, NamedTuple
 
 from suite.errors import UserError, nearest
-from suite.record import timing_name
 from suite.report import cells
 from suite.report.rows import Group, Place, Row, Timing, timings
 
@@ -16,12 +15,14 @@ Mark = Literal["best", "second"]
 #: The column groups that a declaration may name, in the order they stand in unless it says otherwise.
 KINDS = ("network", "quality", "scores", "cost", "ledger", "latency", "published")
 MOST = 8  # columns of a table on paper, unless its declaration names column groups
+NOISY, PART = "~", "†"  # behind a number: a noisy timing, or a ratio with one; work of which not all could be counted
 
 
 class Column(NamedTuple):
     """A heading in its group, what it measures, how it is written, and whether more is better (None: nothing is best).
 
-    Where room is short those with the least `weight` stay: 0 is what a row is about, 1 its cost in short, 2 the rest.
+    Where room is short those with the least `weight` stay: 0 is what a row is about, 1 its cost in short, 2 the rest. `noisy`
+    says of a row whether its number rests on a noisy timing: its text then carries `NOISY`, and it is never the best.
     """
 
     group: str
@@ -31,15 +32,21 @@ class Column(NamedTuple):
     text: Callable[[Row], str]
     higher: bool | None = None
     weight: int = 0
+    noisy: Callable[[Row], bool] = lambda row: False
 
 
 def shown(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
     """The columns of a table on paper: all of the `kinds` that its declaration names, else the `MOST` important ones."""
     if kinds:
         return columns(group, ("network", *kinds))
-    found = columns(group)
+    found = [column._replace(weight=0) if column.heading == _EQUAL.get(group.equal.cost if group.equal else "") else column
+             for column in columns(group)]
     chosen = sorted(range(len(found)), key=lambda place: (found[place].weight, place))[:MOST]
     return [found[place] for place in sorted(chosen)]
+
+
+#: The column that shows what rows at an equal cost have in common.
+_EQUAL = {"macs_effective": "MACs change", "bytes_packed": "bytes change"}
 
 
 def columns(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
@@ -88,7 +95,7 @@ def _quality(group: Group) -> list[Column]:
     ]
 
 
-def _series(numbers: Sequence[float]) -> str:
+def _series(numbers: Sequence[float | None]) -> str:
     """``70.1 58.2 54.8``; of a long series the beginning and the end."""
     texts = [cells.digits(number) for number in numbers]
     return " ".join(texts if len(texts) <= 10 else [*texts[:5], "…", *texts[-4:]]) or cells.MISSING
@@ -106,22 +113,39 @@ def _scores(group: Group) -> list[Column]:
 
 
 def _cost(group: Group) -> list[Column]:
-    def cost(heading: str, name: str, what: str) -> list[Column]:
-        left = [_count("cost", f"{heading} ≠ 0", what, name, 1)]
-        change = Column("cost", f"{heading} change", "change against the reference (without one: against the own dense shape)",
-                        lambda row: kept(row, name), lambda row: cells.reduction(1.0, kept(row, name)), None, 2)
-        return [*left, change] if _reduced(group, name) else left
+    def change(heading: str, name: str) -> list[Column]:
+        return [Column("cost", f"{heading} change", "change against the reference (without one: against the own dense shape)",
+                       lambda row: kept(row, name),
+                       lambda row: _marked(cells.reduction(1.0, kept(row, name)), _part(row, name, "reference_uncounted")),
+                       None, 2)] if _reduced(group, name) else []
 
-    return [*cost("params", "params_nonzero", "parameters that are not zero"),
-            *cost("MACs", "macs_effective", "multiply-accumulates with non-zero weights, one input"),
+    ops = [name for name in names(group, "ops.") if any(_telling(row, name) for row in group.rows)]
+    return [_count("cost", "params ≠ 0", "parameters that are not zero", "params_nonzero", 1), *change("params", "params_nonzero"),
+            _count("cost", "MACs ≠ 0", "multiply-accumulates with non-zero weights, one input", "macs_effective", 1),
+            *change("MACs", "macs_effective"),
             *(_count("cost", f"{name.removeprefix('ops.')} ops", "operations of that kind, one input", name)
-              for name in names(group, "ops.") if any(_telling(row, name) for row in group.rows)),
-            _count("cost", "bytes", "the weights as stored, packed, with their indices", "bytes_packed", 2)]
+              for name in ops),
+            _count("cost", "bytes", "the weights as stored, packed, with their indices", "bytes_packed", 2),
+            *change("bytes", "bytes_packed")]
+
+
+def partial(row: Row, more: str = "uncounted") -> bool:
+    """Whether not all of the row's work could be counted, or (`more`: "reference_uncounted") of its reference's."""
+    return any(flat["uncounted"] or flat[more] for flat in row.seeds)
+
+
+def _part(row: Row, name: str, more: str = "uncounted") -> str:
+    """The mark of a count of work that is not whole."""
+    return PART if name.startswith(("macs", "ops.")) and partial(row, more) else ""
+
+
+def _marked(text: str, mark: str) -> str:
+    return text if text == cells.MISSING else text + mark
 
 
 def _count(group: str, heading: str, explanation: str, name: str, weight: int = 0) -> Column:
-    return Column(group, cells.clean(heading), explanation, lambda row: row.mean(name), lambda row: cells.count(row.mean(name)),
-                  None, weight)
+    return Column(group, cells.clean(heading), explanation, lambda row: row.mean(name),
+                  lambda row: _marked(cells.count(row.mean(name)), _part(row, name)), None, weight)
 
 
 def names(group: Group, beginning: str) -> list[str]:
@@ -142,8 +166,8 @@ def _ledger(group: Group) -> list[Column]:
 
 
 def kept(row: Row, name: str) -> float | None:
-    """What is left of ``params_nonzero`` or ``macs_effective``: a share of the reference's, else of its own dense shape's."""
-    dense = name.partition("_")[0]
+    """What is left of ``params_nonzero, macs_effective, bytes_packed``: a share of the reference's dense, else of its own."""
+    dense = {"params_nonzero": "params", "macs_effective": "macs", "bytes_packed": "bytes_dense"}[name]
     whole, left = row.mean(f"reference_{dense}") or row.mean(dense), row.mean(name)
     return left / whole if whole and left is not None else None
 
@@ -158,8 +182,8 @@ _WAYS = {"torch": "PyTorch eager, dense", "dense": "this kernel, dense weights",
 
 def _latencies(group: Group) -> list[Column]:
     found = []
-    gains = {"dense": "how many times faster the packed weights are than dense ones in this kernel",
-             "torch": "how many times faster the packed weights are than PyTorch eager"}
+    gains = {"dense": "how many times faster than the reference's shape with dense weights in this kernel",
+             "torch": "how many times faster than the reference's shape in PyTorch eager"}
     reduced = _reduced(group, "macs_effective")
     for place in group.places[:1]:
         cores: int = next(flat["timed_cores"] for row in group.rows for flat in row.seeds if str(flat["timed_machine"]) == place[0])
@@ -174,7 +198,7 @@ def _latencies(group: Group) -> list[Column]:
                 if way == "dense" and not reduced:
                     continue  # a dense network against itself
                 weight = first if (way == "dense") == reduced else 2
-                found.append(_gain(heading, name, gains[way] + both, threads, way, place)._replace(weight=weight))
+                found.append(_gain(group, heading, name, gains[way] + both, threads, way, place)._replace(weight=weight))
     return found + _timings(group)
 
 
@@ -188,41 +212,53 @@ def _timings(group: Group) -> list[Column]:
         words = what.replace("_", " ") if items is None else f"{what} {items} items" if several else f"{items} items"
         heading = "latency beside the plan" if items is None else "latency of the function"
 
-        def text(row: Row) -> str:
-            number = row.timing(timing, machine)
-            return cells.digits(number) + ("~" if number is not None and noisy(row, f"timing.{timing_name(*timing)}") else "")
-
-        explanation = "median of the task's own timing in PyTorch, one thread, mean over seeds"
-        return Column(heading, cells.clean(f"{words} (ms)"), explanation, lambda row: row.timing(timing, machine), text, False, 1)
+        return _timed(heading, cells.clean(f"{words} (ms)"),
+                      "median of the task's own timing in PyTorch, one thread, mean over seeds",
+                      lambda row: row.timing(timing, machine), cells.digits, False, 1,
+                      lambda row: row.noisy_timing(timing, machine))
 
     return [one(timing) for timing in found]
 
 
 def _latency(group: str, heading: str, explanation: str, threads: str, way: str, place: Place) -> Column:
-    def text(row: Row) -> str:
-        found = row.latency(threads, way, place)
-        return cells.digits(found) + ("~" if found is not None and way == "sparse" and noisy(row, threads) else "")
-
-    higher = False if way == "sparse" else None
-    return Column(group, heading, explanation, lambda row: row.latency(threads, way, place), text, higher)
+    return _timed(group, heading, explanation, lambda row: row.latency(threads, way, place), cells.digits,
+                  False if way == "sparse" else None, 2, lambda row: row.noisy(threads, way, place))
 
 
-def noisy(row: Row, what: str = "one") -> bool:
-    """Whether some seed's timing is noisy: of ``"one"`` thread, of ``"all"``, or ``"timing.<name>"``."""
-    return any(flat.get(f"noisy.{what}") for flat in row.seeds)
-
-
-def _gain(group: str, heading: str, explanation: str, threads: str, way: str, place: Place) -> Column:
+def _gain(group: Group, heading: str, name: str, explanation: str, threads: str, way: str, place: Place) -> Column:
     def number(row: Row) -> float | None:
-        return gain(row, place, threads, way)
+        before = dense_of(group, row, place, threads, way).latency(threads, way, place)
+        after = row.latency(threads, "sparse", place)
+        return before / after if before and after else None
 
-    return Column(group, heading, explanation, number, lambda row: cells.times(number(row)), True)
+    def noisy(row: Row) -> bool:
+        return dense_of(group, row, place, threads, way).noisy(threads, way, place) or row.noisy(threads, "sparse", place)
+
+    return _timed(heading, name, explanation, number, cells.times, True, 2, noisy)
 
 
-def gain(row: Row, place: Place, threads: str = "one", way: str = "dense") -> float | None:
-    """How many times slower `way` is than the sparse plan; None where one of them was not measured at `place`."""
-    before, sparse = row.latency(threads, way, place), row.latency(threads, "sparse", place)
-    return before / sparse if before and sparse else None
+def _timed(group: str, heading: str, explanation: str, number: Number, text: Callable[[float | None], str], higher: bool | None,
+           weight: int, noisy: Callable[[Row], bool]) -> Column:
+    return Column(group, heading, explanation, number, lambda row: _marked(text(number(row)), NOISY if noisy(row) else ""), higher,
+                  weight, lambda row: number(row) is not None and noisy(row))
+
+
+def noisy_columns(group: Group) -> list[str]:
+    """The headings of the timings of which more than half of the numbers are noisy; ratios follow from them and are left out."""
+    found = []
+    for column in columns(group, ("latency",)):
+        known = [row for row in group.rows if column.number(row) is not None]
+        if column.heading.endswith("(ms)") and 2 * sum(map(column.noisy, known)) > len(known):
+            found.append(column.heading)
+    return found
+
+
+def dense_of(group: Group, row: Row, place: Place, threads: str = "one", way: str = "dense") -> Row:
+    """The row whose dense timing shows what `row` gained: itself, timed in the same rounds, if it has its reference's shape or no
+    reference was timed at `place`; else the reference, of which layers or channels are gone.
+    """
+    reference = next((other for other in group.rows if other.role == "reference" and other.latency(threads, way, place)), None)
+    return row if reference is None or row.mean("macs") == row.mean("reference_macs") else reference
 
 
 def _published(group: Group) -> list[Column]:
@@ -233,13 +269,14 @@ def _published(group: Group) -> list[Column]:
 def marks(group: Group, column: Column) -> dict[int, Mark]:
     """The best and second best rows of a column, by their place in ``group.rows``.
 
-    The rule: within each block; references and teachers take no part; numbers equal as printed share their mark; a block in which
-    all have the same number, or one row alone has any, has no best.
+    The rule: within each block; references, teachers and noisy numbers take no part; numbers equal as printed share their mark; a
+    block in which all have the same number, or one row alone has any, has no best; nor has a group that is not `ranked`.
     """
     found: dict[int, Mark] = {}
-    for block in {row.block for row in group.rows} if column.higher is not None else ():
-        rivals = {place: (column.text(row).rstrip("~").split(" ± ")[0], number) for place, row in enumerate(group.rows)
-                  if row.block == block and row.role not in ("reference", "teacher") and (number := column.number(row)) is not None}
+    for block in {row.block for row in group.rows} if column.higher is not None and group.ranked else ():
+        rivals = {place: (column.text(row).split(" ± ")[0], number) for place, row in enumerate(group.rows)
+                  if row.block == block and row.role not in ("reference", "teacher") and not column.noisy(row)
+                  and (number := column.number(row)) is not None}
         ordered = sorted(rivals.values(), key=lambda item: item[1], reverse=bool(column.higher))
         texts = list(dict.fromkeys(text for text, _ in ordered))
         if len(texts) > 1:

@@ -17,13 +17,32 @@ ORDERS = ("method", "score", "params_nonzero", "macs_effective", "latency.one.sp
 
 @dataclass(frozen=True)
 class Headline:
-    """Which rows compete for the first lines: those of a task whose method has a tag and whose option has a value."""
+    """Which rows compete for the first lines, by quality at one measured latency: those of a task whose method has a tag."""
 
     what: str  # such as "pruning method"
     task: str
     tag: str  # the beginning of a tag, such as "cnn/pruning"
-    option: str
-    value: Any
+    latency: float = 0.4  # the share of the reference's latency (dense plan, one thread) at which they are compared
+
+
+@dataclass(frozen=True)
+class Equal:
+    """A table of the rows of one cost, with the best marked.
+
+    `cost`: ``macs_effective`` or ``bytes_packed``, of which they have a `share` of the reference's dense one, `within` more or
+    less; or one of the report's `blocks`, whose every value heads a block of the table.
+    """
+
+    title: str
+    cost: str
+    share: float = 0.5
+    within: float = 0.01
+    tags: Sequence[str] = ()  # of the methods; an empty list: all
+    masked: bool = False  # whether methods that can be masked or cut stand there masked
+    text: str = ""
+
+
+COSTS = ("macs_effective", "bytes_packed")
 
 
 @dataclass(frozen=True)
@@ -54,13 +73,15 @@ class Report:
     scales: Sequence[str] = ()
     sources: Sequence[str] = ()
     columns: Sequence[str] = ()  # of `suite.report.columns.KINDS`, in this order
-    blocks: str = "sparsity"  # the option that divides each table
+    blocks: Sequence[str] = ("macs", "sparsity")  # options that say how far a row goes, the first that is set; they divide tables
+    masked: str = "masked"  # the option of rows that are not as they would be deployed
     order: str = "method"  # of `ORDERS`: rows of a block by method, the best score first, or the least cost first
     figures: Sequence[str] = ()  # of `suite.report.charts.CHARTS`
     tables: bool = True
     bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
     claims: bool = False  # whether to test the claims of the methods shown
     headline: Headline | None = None
+    equal: Sequence[Equal] = ()  # tables at equal cost, before all others; with a headline the one at equal latency is first
     runs: Sequence[Runs] = ()  # that --run-missing makes
     test: Mapping[str, str] = field(default_factory=dict)  # method -> scale: the claims whose runs --run-missing makes too
 
@@ -92,11 +113,16 @@ def load(name: str, folder: Path) -> Report:
         raise UserError(f"There is no report '{name}' in '{folder}'{nearest(name, names(folder))}")
     try:
         found: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        headline = {"headline": Headline(**found["headline"])} if "headline" in found else {}
-        report = Report(**{**found, **headline, "runs": tuple(Runs(**item) for item in found.get("runs", ()))})
+        parts = {"headline": Headline(**found["headline"])} if "headline" in found else {}
+        report = Report(**{**found, **parts, "runs": tuple(Runs(**item) for item in found.get("runs", ())),
+                           "equal": tuple(Equal(**item) for item in found.get("equal", ()))})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         keys = ", ".join(item.name for item in fields(Report))
         raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error
     if report.order not in ORDERS:
         raise UserError(f"'{path}' orders by '{report.order}', which is no order; choose one of {', '.join(ORDERS)}.")
+    for item in report.equal:
+        if item.cost not in (*COSTS, *report.blocks):
+            raise UserError(f"'{path}' has a table of equal '{item.cost}', which is neither a cost nor among 'blocks'; choose "
+                            f"one of {', '.join((*COSTS, *report.blocks))}.")
     return report

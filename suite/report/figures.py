@@ -60,13 +60,22 @@ def _save(group: Group, chart: Chart, path: Path) -> list[Path]:
 def paint(chart: Chart, axes: Axes) -> None:
     """Draw a chart's series and guides."""
     for series in chart.series:
-        across, up, error, _ = zip(*series.points, strict=True)
+        across, up, error, _, doubts = zip(*series.points, strict=True)
+        colour = COLOURS[series.colour % len(COLOURS)]
+        marker = MARKERS[series.colour % len(MARKERS)]
         axes.errorbar(
             across, up, yerr=error if any(error) else None, capsize=2, label=literal(series.name),
-            color=COLOURS[series.colour % len(COLOURS)], marker=MARKERS[series.colour % len(MARKERS)], markersize=4,
+            color=colour, marker=marker, markersize=4,
             linestyle="none" if series.dash is None else _DASHES[series.dash % len(_DASHES)], linewidth=1,
             markevery=None if series.dash is None else max(1, len(across) // 8),
         )
+        hollow = [(x, y) for x, y, doubt in zip(across, up, doubts, strict=True) if doubt]
+        if hollow:
+            axes.plot(*zip(*hollow, strict=True), linestyle="none", marker=marker, markersize=4, color=colour,
+                      markerfacecolor="white", zorder=3)
+    reasons = dict.fromkeys(point.doubt for series in chart.series for point in series.points if point.doubt)
+    if reasons:
+        axes.plot([], [], "o", color="0.4", markerfacecolor="white", markersize=4, label=f"hollow: {', '.join(reasons)}")
     for guide in chart.guides:
         axes.plot(*zip(*guide.points, strict=True), color="0.6", linewidth=1, zorder=0, label=literal(guide.name),
                   linestyle="--" if guide.dashed else "-", drawstyle="steps-post" if guide.steps else "default")

@@ -39,16 +39,17 @@ def flatten(records: Iterable[Record]) -> list[Flat]:
 
     Columns: ``id, config`` (the id without its seed), those of `PLACES`, ``task_options, options`` (resolved, as sorted
     JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score, score.<name>, note.<name>`` (numbers only),
-    ``ledger.<name>, ops.<name>``, ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, ``noisy.<one|all>``,
-    ``speedup.<one|all>``, ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``,
-    ``outside, standins, tags`` (tuples), ``published, published_where``, ``older_core``; ``reference, teacher``: the ids of
-    the parents in these roles, empty without; of the reference's record, if it is of the same task, ``reference_score,
-    reference_macs, reference_params, change_reference``; of the reference trained on ``trained_on_score,
-    change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
+    ``ledger.<name>, ops.<name>``, ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, each with its own
+    ``noisy.<one|all>.<torch|dense|sparse>``, ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``,
+    ``outside, uncounted, standins, tags`` (tuples), ``published, published_where``, ``older_core, no_commit``; ``reference,
+    teacher``: the ids of the parents in these roles, empty without; of the reference's record, if it is of the same task,
+    ``reference_score, reference_macs, reference_params, reference_bytes_dense, reference_uncounted, change_reference``; of the
+    reference trained on ``trained_on_score, change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
     """
     done = {record["id"]: record for record in records if record["status"] == "done"}
     current = _current()
-    return [{**_row(record, done), "older_core": _older(record, current)} for record in done.values()]
+    return [{**_row(record, done), "older_core": _older(record, current), "no_commit": not value(record, "code.commit")}
+            for record in done.values()]
 
 
 def _current() -> Callable[[str, str], str]:
@@ -77,11 +78,16 @@ def _row(record: Record, done: dict[str, Record]) -> Flat:
     row |= {f"option.{name}": item for name, item in options.items()}
     row |= {"arch": str(options.get("arch", "")), "standins": tuple(value(record, "method.standins") or ())}
     row |= {"tags": tuple(value(record, "method.tags") or ())}
-    row |= {"outside": tuple(value(record, "profile.kernel.outside") or ())}
+    row |= {"outside": tuple(value(record, "profile.kernel.outside") or ()), "uncounted": _uncounted(record)}
     row |= {f"ops.{name}": number for name, number in (value(record, "profile.ops") or {}).items()}
     row |= {f"ledger.{name}": number for name, number in record["ledger"].items()}
     row |= _scores(record) | _latency(record) | _published(record)
     return row | _parents(record, row, done)
+
+
+def _uncounted(record: Record) -> tuple[str, ...]:
+    """What of the network's work could not be counted, by the names of modules and operators."""
+    return tuple(map(str, value(record, "profile.uncounted") or ()))
 
 
 def _text(options: dict[str, Any]) -> str:
@@ -105,9 +111,8 @@ def _latency(record: Record) -> Flat:
     row: Flat = {}
     for threads in THREADS:
         here = f"profile.latency.{threads}"
-        row[f"speedup.{threads}"] = value(record, f"{here}.speedup")
-        row[f"noisy.{threads}"] = any(value(record, f"{here}.{way}.noisy") for way in WAYS)
         for way in WAYS:
+            row[f"noisy.{threads}.{way}"] = bool(value(record, f"{here}.{way}.noisy"))
             row[f"latency.{threads}.{way}"] = value(record, f"{here}.{way}.median_ms")
             row[f"latency.{threads}.{way}.low"] = value(record, f"{here}.{way}.low_ms")
             row[f"latency.{threads}.{way}.high"] = value(record, f"{here}.{way}.high_ms")
@@ -136,6 +141,8 @@ def _parents(record: Record, row: Flat, done: dict[str, Record]) -> Flat:
         "reference_score": score(reference),
         "reference_macs": value(reference or {}, "profile.macs"),
         "reference_params": value(reference or {}, "profile.params"),
+        "reference_bytes_dense": value(reference or {}, "profile.bytes_dense"),
+        "reference_uncounted": _uncounted(reference or {}),
         "change_reference": change(reference),
         "trained_on_score": score(longer),
         "change_trained_on": change(longer),
@@ -163,7 +170,8 @@ def mentioned(row: Flat) -> set[str]:
 def labels(rows: Sequence[Flat]) -> dict[str, str]:
     """What to call each configuration among `rows`: options in which a method's configurations differ, or that were asked for.
 
-    Returns ``{config: "n=4 sparsity=0.5"}``; the architecture is left out, as it has a place of its own.
+    Returns ``{config: "n=4 sparsity=0.5"}``; the architecture is left out, as it has a place of its own, and so is what is off
+    (false, 0, none) without having been asked for.
     """
     seen: dict[tuple[str, str], set[str]] = {}
     options = {row["config"]: json.loads(row["options"]) for row in rows}
@@ -179,7 +187,7 @@ def labels(rows: Sequence[Flat]) -> dict[str, str]:
         config: " ".join(
             f"{name}={_plain(item)}"
             for name, item in chosen.items()
-            if name != "arch" and ((method[config], name) in varying or name in asked[config])
+            if name != "arch" and (name in asked[config] or (item and (method[config], name) in varying))
         )
         for config, chosen in options.items()
     }

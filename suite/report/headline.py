@@ -1,15 +1,16 @@
-"""The first lines of a report, generated from its records: what the numbers are, and which of some rivals is fastest."""
+"""The first lines of a report, generated from its records: what the numbers are, and which of some rivals is most exact."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from suite import statistics
 from suite.claims import SCALES
 from suite.report import cells
-from suite.report.columns import gain, label, noisy
 from suite.report.declare import Headline, Report
-from suite.report.rows import Group, Row
+from suite.report.front import between
+from suite.report.frontier import Standing, behind, latency, lines, standings
+from suite.report.rows import Group, trivial
 
 KINDS = {
     "embedded": "small procedural data that the suite makes itself, not the dataset of that name",
@@ -19,7 +20,7 @@ KINDS = {
 
 
 def headline(report: Report, groups: Sequence[Group]) -> list[str]:
-    """Sentences in plain text: one per kind of data, then how the declared rivals compare.
+    """Sentences in plain text: one per kind of data, then how the declared rivals compare at equal latency.
 
     They are compared on the most telling data and scale that they have run on alone, a sentence per reference network:
     official data before a subset before embedded data, and long runs before short ones.
@@ -34,10 +35,10 @@ def headline(report: Report, groups: Sequence[Group]) -> list[str]:
             sentences.append(f"{kind.capitalize()} data ({what}): {runs} run{'' if runs == 1 else 's'}, {cells.clean(tasks)}.")
     wanted = report.headline
     if wanted:
-        rivals = [(group, rows) for group in groups if (rows := _rivals(group, wanted))]
-        most = max((_telling(group) for group, _ in rivals), default=None)
-        sentences += [_fastest(group, rows, wanted) for group, rows in rivals if _telling(group) == most] or [
-            f"No {wanted.what} has run on {wanted.task} at {wanted.option} {wanted.value} yet."]
+        rivals = [group for group in groups if group.facts["task"] == wanted.task and lines(group, wanted.tag)]
+        most = max(map(_telling, rivals), default=None)
+        sentences += [_most_exact(group, wanted) for group in rivals if _telling(group) == most] or [
+            f"No {wanted.what} has run on {wanted.task} yet."]
     return sentences
 
 
@@ -46,38 +47,46 @@ def _telling(group: Group) -> tuple[int, int]:
     return list(KINDS).index(source) if source in KINDS else -1, SCALES.index(scale) if scale in SCALES else -1
 
 
-def _rivals(group: Group, wanted: Headline) -> list[Row]:
-    """The rows that compete: neither the reference nor the reference trained on."""
-    return [row for row in group.rows if group.facts["task"] == wanted.task and not row.role
-            and any(tag.startswith(wanted.tag) for tag in row.first("tags"))
-            and json.loads(row.first("options")).get(wanted.option) == wanted.value]
+def _most_exact(group: Group, wanted: Headline) -> str:
+    """Which of the rivals is most exact at one measured latency, as deployed, and which of the others the seeds tell from it."""
+    facts, where = group.facts, latency(group)
+    place = f"On {facts['task']} ({facts['source']} data, scale {facts['scale']}, {facts['arch']})"
+    if where is None:
+        return cells.clean(f"{place} no reference has been timed, so that no {wanted.what} is compared at its latency.")
+    found = standings(group, where, wanted.tag)
+    read, unread = [item for item in found if item.scores], [item for item in found if not item.scores]
+    at = f"{place} at {cells.digits(where)} ms on one thread ({100 * wanted.latency:.3g} % of the reference's dense plan)"
+    missing = f"; not read there: {', '.join(f'{item.line.name} ({item.reason})' for item in unread)}" if unread else ""
+    if len(read) < 2:
+        one = f" but {read[0].line.name}" if read else ""
+        return cells.clean(f"{at} no {wanted.what}{one} can be compared yet{missing}.")
+    best, higher = read[0], bool(facts["higher_is_better"])
+    if _at_chance(group, best):
+        return cells.clean(f"{at} the best {wanted.what} is not above chance (a trivial predictor scores "
+                           f"{cells.digits(trivial(group))}), so that nothing is compared{missing}.")
+    differences = {_named(item, less): less for item in read[1:] for less in [behind(best, item, higher)]}
+    told = [name for name, less in differences.items() if less and less.low > 0]
+    untold = [name for name in differences if name not in told]
+    score = cells.spread(best.mean, statistics.deviation(list(best.scores.values())))
+    exact = f"{facts['metric']} {score} {facts['unit']}".strip() + f" over {len(best.scores)} seed{'s' * (len(best.scores) > 1)}"
+    first = f"{at} the most exact of {len(read)} {wanted.what}s is {best.line.name}: {exact}{', noisy timing' * best.noisy}"
+    ahead = f", ahead of {', '.join(told)}" if told else ""
+    apart = f"; these seeds do not tell it from {', '.join(untold)}" if untold else ""
+    return cells.clean(f"{first}{ahead}{apart}{missing}.")
 
 
-def _fastest(group: Group, rows: Sequence[Row], wanted: Headline) -> str:
-    facts = group.facts
-    higher = bool(facts["higher_is_better"])
-    where = (f"On {facts['task']} ({facts['source']} data, scale {facts['scale']}, {facts['arch']}) "
-             f"at {wanted.option} {wanted.value}")
-    place = group.places[0] if group.places else None
-    timed = [(time, row) for row in rows if place and (time := row.latency("one", "sparse", place)) is not None]
-    if place is None or not timed:
-        return cells.clean(f"{where} no {wanted.what} has been timed yet.")
-    least, first = min(timed, key=lambda item: item[0])
-    ratio = gain(first, place)
-    doubt = ", a noisy timing" if noisy(first) else ""
-    faster = f", {cells.times(ratio)} as fast as its own dense plan" if ratio else ""
-    sentence = (f"{where} the {wanted.what} with the least measured latency is {label(first)}: {cells.digits(least)} ms on one "
-                f"thread{doubt}{faster}, {_quality(group, first)}")
-    judged = [row for row in rows if row.mean("score") is not None]
-    best = (max if higher else min)(judged, key=lambda row: row.mean("score") or 0.0) if judged else first
-    if best is first:
-        return cells.clean(f"{sentence}; it is also the best of {len(rows)} in quality.")
-    slower = next((f" in {cells.digits(time)} ms" for time, row in timed if row is best), ", not timed")
-    return cells.clean(f"{sentence}; the best of {len(rows)} in quality is {label(best)}, {_quality(group, best)}{slower}.")
+def _named(item: Standing, less: statistics.Interval | None) -> str:
+    """A line with what it is behind the best by, such as ``l1_filter (by 0.49 [-0.24, 1.23], noisy timing)``."""
+    by = f"by {cells.digits(less.mean)} {between(less)}" if less else f"{len(item.scores)} seed{'s' * (len(item.scores) > 1)}"
+    return f"{item.line.name} ({by}{', noisy timing' * item.noisy})"
 
 
-def _quality(group: Group, row: Row) -> str:
-    facts = group.facts
-    change = row.mean("change_reference")
-    against = f" ({cells.change(change)} against the reference)" if change is not None else ""
-    return f"{facts['metric']} {cells.spread(row.mean('score'), row.deviation('score'))} {facts['unit']}".strip() + against
+def _at_chance(group: Group, best: Standing) -> bool:
+    """Whether the best is no better than the task's trivial predictor, as far as the seeds can tell."""
+    chance = trivial(group)
+    if chance is None:
+        return False
+    sign = 1 if group.facts["higher_is_better"] else -1
+    gains = [sign * (score - chance) for score in best.scores.values()]
+    found = statistics.interval(gains)
+    return (found.low if found else gains[0]) <= 0

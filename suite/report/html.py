@@ -8,8 +8,9 @@ from html import escape
 from urllib.parse import quote
 
 from suite.report import cells
-from suite.report.columns import Column, columns, marks, name
+from suite.report.columns import NOISY, Column, columns, marks, name
 from suite.report.flat import Flat
+from suite.report.front import Sheet
 from suite.report.notes import footnotes, title
 from suite.report.rows import Group, Row
 from suite.report.tables import spans
@@ -40,6 +41,19 @@ def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
     listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
     above = [f"<p>{text(caption)}</p>"] if caption else []
     return "\n".join([*above, *lines, f'</tbody></table></div><ul class="notes">{listed}</ul>'])
+
+
+def small_table(found: Sheet) -> str:
+    """A small table with its heading."""
+    heads = "".join(f'<th scope="col">{text(head)}</th>' for head in found.head)
+    rows = []
+    for place, (first, *rest) in enumerate(found.rows):
+        made = "".join(f'<td{" class=best" if (place, column) == (found.best, 0) else ""}>{text(cell)}</td>'
+                       for column, cell in enumerate(rest))
+        rows.append(f'<tr><th scope="row">{text(first)}</th>{made}</tr>')
+    return (f"<h3>{text(found.title)}</h3><p>{text(found.text)}</p>"
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{text(found.title)}"><table class="sortable">'
+            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
 
 
 def _kind(group: str) -> str:
@@ -108,7 +122,7 @@ def _training(flat: Flat) -> str:
 def _timing(flat: Flat) -> str:
     low, high = flat["latency.one.sparse.low"], flat["latency.one.sparse.high"]
     between = f" [{cells.digits(low)}, {cells.digits(high)}]" if low is not None and high is not None else ""
-    return cells.digits(flat["latency.one.sparse"]) + ("~" if flat["noisy.one"] else "") + between
+    return cells.digits(flat["latency.one.sparse"]) + (NOISY if flat["noisy.one.sparse"] else "") + between
 
 
 def link(address: object, words: object) -> str:

@@ -12,10 +12,9 @@ from suite import plugins
 from suite.contract import options_of
 from suite.errors import UserError
 from suite.options import build
-from suite.record import timing_name
 from suite.report import cells
-from suite.report.columns import Column, noisy, shown
-from suite.report.rows import Group, Row, timings
+from suite.report.columns import NOISY, PART, Column, columns, shown
+from suite.report.rows import Group, Row, trivial
 
 
 class Footnotes(NamedTuple):
@@ -32,20 +31,24 @@ class Footnotes(NamedTuple):
 
 
 def footnotes(group: Group, kinds: Sequence[str] = ()) -> Footnotes:
-    """What a reader must know beside the numbers: stand-ins, layers outside the plan, places of published numbers, noise, and
-    rows that were trained otherwise than most, or by an older core."""
+    """What a reader must know beside the numbers: stand-ins, layers outside the plan, places of published numbers, noise,
+    counts that are not whole, and rows that were trained otherwise than most, by an older core or by nobody knows which."""
     numbers: dict[str, int] = {}
-    texts = [[*_notes(row), *doubts] for row, doubts in zip(group.rows, doubtful(group), strict=True)]
+    texts = [[*_notes(row, brief=group.equal is not None), *doubts]
+             for row, doubts in zip(group.rows, doubtful(group), strict=True)]
     marks = [sorted(numbers.setdefault(cells.clean(text), len(numbers) + 1) for text in found) for found in texts]
-    general = ["Bold is best and underlined second best of a block; references and teachers take no part."]
-    if all(map(_old, group.rows)):
-        general.append("Every row was made by an older version of the core.")
-    if not kinds or "latency" in kinds:
-        timed = ("one", "all", *(f"timing.{timing_name(*timing)}" for timing in timings(group)[1]))
-        if any(noisy(row, what) for row in group.rows for what in timed):
-            general.append("~ noisy timing: the 90th percentile or the drift of some seed is large.")
-        if len(group.places) > 1:
-            general.append("Latencies of other machines or kernel versions than the commonest are left out.")
+    general = ["Bold is best and underlined second best of a block; references, teachers and noisy timings take no part."
+               if group.ranked else "Nothing is marked best here, as these rows differ in cost: the tables at equal cost compare."]
+    general += [every for fact, (_, every) in _FACTS.items() if all(_some(row, fact) for row in group.rows)]
+    chosen = columns(group, kinds and ("network", *kinds))
+    if any(column.noisy(row) for column in chosen for row in group.rows):
+        general.append(f"{NOISY} noisy timing, or a ratio with one: the 90th percentile or the drift of some seed is large.")
+    uncounted = sorted({str(what) for row in group.rows for flat in row.seeds
+                        for what in (*flat["uncounted"], *flat["reference_uncounted"])})
+    if uncounted and (not kinds or "cost" in kinds):
+        general.append(f"{PART} not whole: more work is done than could be counted ({', '.join(uncounted)}).")
+    if len(group.places) > 1 and (not kinds or "latency" in kinds):
+        general.append("Latencies of other machines or kernel versions than the commonest are left out.")
     return Footnotes(general, list(numbers), marks)
 
 
@@ -56,7 +59,7 @@ _TRAINED = {"precision": "Trained at precision {}, most rows at {}.", "threads":
 
 def doubtful(group: Group) -> list[list[str]]:
     """What keeps each row from comparing with the others: another precision, device or number of threads than most were trained
-    with, or an older core than some.
+    with, or an older core than some, or no commit.
     """
     notes: list[list[str]] = [[] for _ in group.rows]
     for name, text in _TRAINED.items():
@@ -64,18 +67,27 @@ def doubtful(group: Group) -> list[list[str]]:
         usual = Counter(found).most_common(1)[0][0]
         for place, other in enumerate(found):
             notes[place] += [text.format(other, usual)] if other != usual else []
-    if not all(map(_old, group.rows)):
-        for place, row in enumerate(group.rows):
-            notes[place] += ["Made by an older version of the core."] if _old(row) else []
+    for fact, (one, _) in _FACTS.items():
+        marked = [_some(row, fact) for row in group.rows]
+        for place, true in enumerate(marked):
+            notes[place] += [one] if true and not all(marked) else []
     return notes
 
 
-def _old(row: Row) -> bool:
-    return any(seed["older_core"] for seed in row.seeds)
+#: Flat column that is true of some records: the footnote of such a row, and of a table in which every row is one.
+_FACTS = {
+    "older_core": ("Made by an older version of the core.", "Every row was made by an older version of the core."),
+    "no_commit": ("Its record names no commit.", "No record of these rows names a commit."),
+}
 
 
-def _notes(row: Row) -> list[str]:
-    notes = [f"Stand-in in {row.method}, where its paper is silent: {text}" for text in row.first("standins")]
+def _some(row: Row, fact: str) -> bool:
+    return any(seed[fact] for seed in row.seeds)
+
+
+def _notes(row: Row, brief: bool) -> list[str]:
+    """What must be known about one row; `brief` leaves out what its list of all rows says anyway."""
+    notes = [] if brief else [f"Stand-in in {row.method}, where its paper is silent: {text}" for text in row.first("standins")]
     if row.first("outside"):
         notes.append(f"Layers outside the kernel's plan, run in torch: {', '.join(map(str, row.first('outside')))}")
     if row.first("untimed"):
@@ -84,7 +96,7 @@ def _notes(row: Row) -> list[str]:
         notes.append(f"Seeds of different versions of {row.method}.")
     if row.first("theoretical"):
         notes.append("The plan fell back to dense: the reduction of MACs is theoretical.")
-    if row.first("published") is not None:
+    if row.first("published") is not None and not brief:
         notes.append(f"Published number: {row.first('published_where')}")
     return notes
 
@@ -99,11 +111,13 @@ def legend(groups: Sequence[Group], kinds: Sequence[str] = (), choose: Callable[
 
 
 def title(group: Group) -> str:
-    """Task, what the rows start from or their architecture, the task's options that are not usual, and what the numbers are."""
-    facts = group.facts
+    """Task, what the rows start from or their architecture, the task's options that are not usual, and what the numbers are; of
+    rows at equal cost what they have in common.
+    """
+    facts, equal = group.facts, f"{group.equal.title}: " if group.equal else ""
     chosen = " ".join(f"{name}={item}" for name, item in _unusual(facts["task"], facts["scale"], facts["task_options"]))
     what = ", ".join(filter(None, (f"{facts['task']} (version {facts['task_version']})", start(group), chosen)))
-    return cells.clean(f"{what}: {caption(group)}")
+    return cells.clean(f"{equal}{what}: {caption(group)}")
 
 
 def start(group: Group) -> str:
@@ -117,8 +131,8 @@ def caption(group: Group) -> str:
     facts, flats = group.facts, [flat for row in group.rows for flat in row.seeds]
     source = facts["source"]
     data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}.get(source, source)
-    trivial = facts.get(f"score.trivial_{facts['metric']}")
-    beside = "" if trivial is None else f", a trivial predictor scores {trivial:.2f}"
+    chance = trivial(group)
+    beside = "" if chance is None else f", a trivial predictor scores {chance:.2f}"
     timed = {f"{flat['timed_cpu']} ({flat['timed_cores']} cores)" for flat in flats if flat["timed_machine"]}
     machines = sorted(timed or {f"{flat['cpu']} ({flat['cores']} cores)" for flat in flats})
     numbers = cells.seeds([flat["seed"] for flat in flats])

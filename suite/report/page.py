@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,24 @@ from suite.report import verdicts
 from suite.report.columns import columns
 from suite.report.content import Content
 from suite.report.figures import stem
-from suite.report.html import table, text
+from suite.report.front import Front, sheet
+from suite.report.html import small_table, table, text
 from suite.report.notes import legend, title
 from suite.report.plots import plots
 from suite.report.rows import Group
 
 
-def page(content: Content, back: str, diagram: Path | None = None) -> str:
-    """The page. `back` leads from its folder to the results; `diagram` is the SVG of the ranks."""
+def page(content: Content, back: str, diagram: Path | None = None, pictures: Mapping[str, Path] | None = None) -> str:
+    """The page. `back` leads from its folder to the results; `diagram` is the SVG of the ranks, `pictures` those of frontiers by
+    the stem of their group.
+    """
     from plotly.offline import get_plotlyjs
 
     glue = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs().replace("\r", "")
     report = content.report
-    sections = [_section(group, content, back) for group in content.groups] if report.tables else []
+    sections = [_front(found, back, (pictures or {}).get(stem(found.group))) for found in content.fronts]
+    sections += [_section(group, content, back) for group in content.groups] if report.tables else []
     anchors = [f'<li><a href="#{stem(group)}">{text(title(group))}</a></li>' for group in content.groups if report.tables]
     return plain(report.title, "\n".join([
         f"<header><h1>{text(report.title)}</h1>",
@@ -84,6 +88,17 @@ def _section(group: Group, content: Content, back: str) -> str:
     return (f'<section id="{stem(group)}" {keys}><h2>{text(title(group))}</h2>'
             f"{table(group, report.columns, report.caption, back)}<details><summary>What the columns mean</summary>"
             f'<ul class="notes">{meanings}</ul></details>{figures}</section>')
+
+
+def _front(found: Front, back: str, picture: Path | None) -> str:
+    facts, heading = found.group.facts, text(f"At equal cost: {title(found.group)}")
+    keys = " ".join(f'data-{name}="{text(facts[name])}"' for name in ("task", "source", "scale"))
+    image = f'<p class="diagram"><img alt="quality against measured latency" src="{embedded(picture)}"></p>' if picture else ""
+    small = sheet(found)
+    tables = [f"<h3>{text(group.equal.title)}</h3>{table(group, (), group.equal.text, back)}"
+              for group in found.tables if group.equal]
+    return "".join([f'<section id="equal-{stem(found.group)}" {keys}><h2>{heading}</h2>', image,
+                    small_table(small) if small else "", *tables, "</section>"])
 
 
 def embedded(path: Path) -> str:

@@ -9,7 +9,7 @@ from suite.report.charts import COLOURS, Chart, Guide, Series, charts
 from suite.report.html import text
 from suite.report.rows import Group
 
-ALWAYS = ("macs", "latency", "ratio", "steps")  # whatever a report declares
+ALWAYS = ("frontier", "macs", "latency", "ratio", "steps")  # whatever a report declares
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MANY = 16  # points of a line that are marked, at most
@@ -33,15 +33,18 @@ def _plot(chart: Chart) -> dict[str, Any]:
 
 
 def _series(series: Series) -> dict[str, Any]:
-    across, up, errors, names = zip(*series.points, strict=True)
+    across, up, errors, names, doubts = zip(*series.points, strict=True)
     mode = "markers" if series.dash is None else "lines" if len(across) > _MANY else "lines+markers"
-    colour = COLOURS[series.colour % len(COLOURS)]
+    colour, symbol = COLOURS[series.colour % len(COLOURS)], _SYMBOLS[series.colour % len(_SYMBOLS)]
+    texts = [text(", ".join(filter(None, found))) for found in zip(names, doubts, strict=True)]
     return {
         "type": "scatter", "mode": mode, "name": text(series.name), "x": across, "y": up,
-        **({"text": [*map(text, names)]} if any(names) else {}),
-        "hovertemplate": f"%{{{'text' if any(names) else 'fullData.name'}}}<br>%{{x:.4g}}, %{{y:.4g}}<extra></extra>",
+        **({"text": texts} if any(texts) else {}),
+        "hovertemplate": f"%{{{'text' if any(names) else 'fullData.name'}}}"
+                         f"{'' if any(names) or not any(doubts) else ' %{text}'}<br>%{{x:.4g}}, %{{y:.4g}}<extra></extra>",
         "error_y": {"array": errors, "visible": any(errors), "thickness": 1},
-        "marker": {"size": 9 if series.dash is None else 6, "color": colour, "symbol": _SYMBOLS[series.colour % len(_SYMBOLS)]},
+        "marker": {"size": 9 if series.dash is None else 6, "color": colour,
+                   "symbol": [f"{symbol}-open" if doubt else symbol for doubt in doubts] if any(doubts) else symbol},
         "line": {"color": colour, "width": 1, "dash": _DASHES[(series.dash or 0) % len(_DASHES)]},
     }
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from suite.record import write_text
 from suite.report import figures, page, verdicts
+from suite.report.charts import charts
 from suite.report.content import Content
-from suite.report.notes import legend
+from suite.report.declare import Report
+from suite.report.front import Front, Sheet, sheet
+from suite.report.notes import legend, title
 from suite.report.ranks import draw
-from suite.report.tables import comma_separated, escape_csv, escape_markdown, latex, markdown, markdown_table
+from suite.report.rows import Group
+from suite.report.tables import (
+    comma_separated,
+    comma_separated_fronts,
+    escape_csv,
+    escape_markdown,
+    latex,
+    latex_sheet,
+    markdown,
+    markdown_sheet,
+    markdown_table,
+)
 
 
 def texts(content: Content) -> dict[str, str]:
@@ -20,8 +34,11 @@ def texts(content: Content) -> dict[str, str]:
     report = content.report
     made = {"table.md": _markdown(content)}
     if report.tables:
-        made["table.tex"] = "\n".join(latex(group, report.columns, report.caption) for group in content.groups)
+        fronts = [text for found in content.fronts for text in _front(found, latex, latex_sheet)]
+        made["table.tex"] = "\n".join([*fronts, *(latex(group, report.columns, report.caption) for group in content.groups)])
         made["table.csv"] = comma_separated(content.groups)
+    if content.fronts:
+        made["front.csv"] = comma_separated_fronts(content.fronts)
     if content.claims:
         made["claims.csv"] = _claims_csv(content.claims)
     return made
@@ -34,7 +51,8 @@ def write(content: Content, folder: Path, back: str) -> list[Path]:
         write_text(folder / name, text)
     drawn = figures.draw_all(content.groups, content.report.figures, folder / "figures")
     diagram = draw(content.ranked, folder / "figures/ranks") if content.ranked.mean and content.report.tables else []
-    write_text(folder / "index.html", page.page(content, back, *diagram[:1]))
+    pictures = {path.stem.removesuffix("-frontier"): path for path in drawn if path.name.endswith("-frontier.svg")}
+    write_text(folder / "index.html", page.page(content, back, diagram[0] if diagram else None, pictures))
     return [*(folder / name for name in made), *drawn, *diagram, folder / "index.html"]
 
 
@@ -49,6 +67,7 @@ def _markdown(content: Content) -> str:
     report = content.report
     first = "\n".join(f"- {escape_markdown(sentence)}" for sentence in content.first)
     parts = [f"# {escape_markdown(report.title)}", first, report.text.strip()]
+    parts += [part.strip() for found in content.fronts for part in _front_markdown(found, report)]
     if report.tables:
         parts += [markdown(group, report.columns, report.caption).strip() for group in content.groups]
         listed = [f"- {escape_markdown(line)}" for line in legend(content.groups, report.columns)]
@@ -60,6 +79,21 @@ def _markdown(content: Content) -> str:
         lines = ["- " + escape_markdown(f"{item['id']}: {item['status']}: {item['reason']}") for item in content.unfinished]
         parts += ["## Runs without a number", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_markdown(found: Front, report: Report) -> list[str]:
+    picture = f"{figures.stem(found.group)}-frontier"
+    drawn = report.figures and any(chart.name == "frontier" for chart in charts(found.group, set(report.figures) & {"frontier"}))
+    return [f"## {escape_markdown(f'At equal cost: {title(found.group)}')}",
+            f"![quality against measured latency](figures/{picture}.svg)" if drawn else "",
+            *_front(found, markdown, lambda small, group: markdown_sheet(small))]
+
+
+def _front(found: Front, table: Callable[..., str], small_table: Callable[[Sheet, Group], str]) -> list[str]:
+    """The tables of a front, the one at equal latency first."""
+    small = sheet(found)
+    return [*([small_table(small, found.group)] if small else []),
+            *(table(group, (), group.equal.text) for group in found.tables if group.equal)]
 
 
 def _claims_csv(claims: Sequence[verdicts.Tested]) -> str:

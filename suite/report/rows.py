@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite import statistics
 from suite.record import timing_name
 from suite.report.flat import Flat, grouped, labels
+
+if TYPE_CHECKING:
+    from suite.report.declare import Equal, Report
 
 Place = tuple[str, str]  # machine id and kernel version: latencies compare only within one
 Timing = tuple[str, int | None]  # what a task times itself, and on how many items, if on a number of them
@@ -46,17 +49,30 @@ class Row:
         """The mean over seeds of the median latency in ms, of seeds timed at `place` alone."""
         return statistics.mean(self.numbers(f"latency.{threads}.{way}", lambda seed: place_of(seed) == place))
 
+    def noisy(self, threads: str, way: str, place: Place) -> bool:
+        """Whether that timing is noisy of a seed that is part of its `latency`."""
+        return any(self.numbers(f"noisy.{threads}.{way}", lambda seed: place_of(seed) == place))
+
     def timing(self, timing: Timing, machine: str) -> float | None:
         """The mean over seeds of one of the task's own timings in ms, of seeds timed on `machine` alone."""
         name = f"timing.{timing_name(*timing)}"
         return statistics.mean(self.numbers(name, lambda seed: str(seed["timed_machine"]) == machine))
 
-    def steps(self, metric: str) -> list[float]:
-        """A score after each artifact that the method yielded, each the mean over the seeds that came so far."""
+    def noisy_timing(self, timing: Timing, machine: str) -> bool:
+        """Whether one of the task's own timings is noisy of a seed that is part of `timing`."""
+        name = f"noisy.timing.{timing_name(*timing)}"
+        return any(self.numbers(name, lambda seed: str(seed["timed_machine"]) == machine))
+
+    def option(self, name: str) -> Any:
+        """The value of one of the method's options; None where the method has no such option."""
+        return json.loads(self.first("options")).get(name)
+
+    def steps(self, metric: str) -> list[float | None]:
+        """A score after each artifact that the method yielded, each the mean over the seeds that came so far and have one."""
         longest = max((len(seed["steps"] or ()) for seed in self.seeds), default=0)
         reached = [[seed["steps"][step].get(metric) for seed in self.seeds if step < len(seed["steps"] or ())]
                    for step in range(longest)]
-        return [statistics.mean([item for item in items if item is not None]) or 0.0 for items in reached]
+        return [statistics.mean([item for item in items if item is not None]) for items in reached]
 
     def first(self, name: str) -> Any:
         """The column of the first seed, for facts that a configuration's seeds share."""
@@ -70,6 +86,19 @@ class Group:
     facts: Flat  # `suite.report.flat.GROUP`, metric, unit, direction; `arch` if it is one; `start`, what the rows start from, or ""
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
+    report: Report | None = None  # the declaration that shows it, where there is one
+    equal: Equal | None = None  # what the rows have in common, where they were chosen for a table at equal cost
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the best is marked: not in a list of rows of many costs that has tables at equal cost beside it."""
+        return self.equal is not None or self.report is None or not self.report.equal
+
+
+def trivial(group: Group) -> float | None:
+    """What a predictor that looks at nothing scores, where the task says so."""
+    name = f"score.trivial_{group.facts['metric']}"
+    return next((found for row in group.rows for found in row.numbers(name)), None)
 
 
 def place_of(seed: Flat) -> Place:
@@ -86,8 +115,9 @@ def timings(group: Group) -> tuple[str, list[Timing]]:
     return machine, sorted(found, key=lambda timing: (timing[0], timing[1] or 0))
 
 
-def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> list[Group]:
-    """All rows, grouped; `blocks` names the option whose values divide each table, such as ``sparsity``.
+def groups(flats: Sequence[Flat], blocks: Sequence[str] = (), order: str = "method") -> list[Group]:
+    """All rows, grouped; `blocks` names the options whose values divide each table, such as ``sparsity``: of a row the first one
+    that is set.
 
     Within a block rows stand by method and options, or first by the mean of the column `order`: the best score, the least
     of anything else; rows without a number last.
@@ -103,17 +133,30 @@ def groups(flats: Sequence[Flat], blocks: str = "", order: str = "method") -> li
         for config, seeds in configs.items():
             ids = {flat["id"] for flat in seeds}
             role = next((role for role, found in parents.items() if ids & found), "")
-            block = "" if role else _block(seeds[0], blocks)
+            block = "" if role else _block(json.loads(seeds[0]["options"]), blocks)
             ordered = tuple(sorted(seeds, key=lambda flat: flat["seed"]))
-            rows.append(Row(seeds[0]["method"], seeds[0]["arch"] if len(archs) > 1 else "", names[config], role, block, ordered))
+            rows.append(Row(seeds[0]["method"], seeds[0]["arch"] if len(archs) > 1 else "",
+                            _without(names[config], blocks, block), role, block, ordered))
         facts = members[0] | {"arch": min(archs) if len(archs) == 1 else "", "start": key[-1]}
         made.append(Group(facts, tuple(sorted(rows, key=partial(_order, order=order))), _places(members)))
     return made
 
 
-def _block(flat: Flat, blocks: str) -> str:
-    item = json.loads(flat["options"]).get(blocks)
-    return "" if item is None else f"{blocks} {item}"
+def block_option(options: Mapping[str, Any], blocks: Sequence[str]) -> str:
+    """Which of the options `blocks` says how far a configuration goes: the first one that is set (not 0), else the last it has."""
+    known = [name for name in blocks if options.get(name) is not None]
+    return next((name for name in known if options[name]), known[-1] if known else "")
+
+
+def _block(options: Mapping[str, Any], blocks: Sequence[str]) -> str:
+    name = block_option(options, blocks)
+    return f"{name} {options[name]}" if name else ""
+
+
+def _without(options: str, blocks: Sequence[str], block: str) -> str:
+    """The text of `options` without those of `blocks` that do not count, as another one of them heads the row's `block`."""
+    idle = {name for name in blocks if block and name != block.split()[0]}
+    return " ".join(word for word in options.split(" ") if word.partition("=")[0] not in idle)
 
 
 def _order(row: Row, order: str) -> tuple[Any, ...]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 
 from suite.record import timing_name
 from suite.report import cells
-from suite.report.columns import Column, Mark, marks, name, names, noisy, shown
+from suite.report.columns import Column, Mark, marks, name, names, shown
 from suite.report.flat import GROUP, THREADS, WAYS
+from suite.report.front import Front, Sheet
+from suite.report.frontier import behind
 from suite.report.notes import footnotes, legend, title
 from suite.report.rows import Group, timings
+from suite.statistics import interval, mean
 
 Escape = Callable[[str], str]
 
@@ -31,10 +34,24 @@ def markdown(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
     rows = body(group, chosen, escape_markdown, {"best": lambda text: f"**{text}**", "second": lambda text: f"<ins>{text}</ins>"})
     firsts = [escape_markdown(name(row)) + (f"<sup>{','.join(map(str, mark))}</sup>" if mark else "")
              for row, mark in zip(group.rows, notes.marks, strict=True)]
-    lines = [f"## {escape_markdown(title(group))}", ""] + ([escape_markdown(caption), ""] if caption else [])
+    heading = f"### {escape_markdown(group.equal.title)}" if group.equal else f"## {escape_markdown(title(group))}"
+    lines = [heading, ""] + ([escape_markdown(caption), ""] if caption else [])
     lines += markdown_table(["method", *[escape_markdown(column.heading) for column in chosen]],
                             [[first, *row] for first, row in zip(firsts, rows, strict=True)], "l" + _sides(chosen))
     return "\n".join([*lines, "", *[f"- {escape_markdown(note)}" for note in notes.all], ""])
+
+
+def markdown_sheet(found: Sheet) -> str:
+    """A small table with a heading below its group's."""
+    rows = [[escape_markdown(cell) for cell in row] for row in found.rows]
+    if found.best is not None:
+        rows[found.best][1] = f"**{rows[found.best][1]}**"
+    lines = markdown_table([escape_markdown(head) for head in found.head], rows, _sides_of(found))
+    return "\n".join([f"### {escape_markdown(found.title)}", "", escape_markdown(found.text), "", *lines])
+
+
+def _sides_of(found: Sheet) -> str:
+    return "l" + "r" * (len(found.head) - 2) + "l"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], aligned: str) -> list[str]:
@@ -57,17 +74,34 @@ def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
     firsts = [escape_latex(name(row)) + (rf"\textsuperscript{{{','.join(map(str, mark))}}}" if mark else "")
               for row, mark in zip(group.rows, notes.marks, strict=True)]
     over = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(heading)}}}" for heading, span in spans(chosen)]
-    rows = [" & ".join([first, *row]) + r" \\" for first, row in zip(firsts, made, strict=True)]
-    for place, (above, below) in reversed(list(enumerate(pairwise(group.rows), 1))):
-        if above.block != below.block:
-            rows.insert(place, r"\midrule")
-    below_it = r" \\ ".join(map(escape_latex, [*notes.all, "; ".join(legend([group], kinds)) + "."]))
+    rows = [[first, *row] for first, row in zip(firsts, made, strict=True)]
+    rules = [place for place, (above, below) in enumerate(pairwise(group.rows), 1) if above.block != below.block]
+    heads = [" & ".join(["", *over]), " & ".join(["method", *(escape_latex(column.heading) for column in chosen)])]
+    below = [*notes.all, "; ".join(legend([group], kinds)) + "."]
+    return _booktabs(" ".join(filter(None, [title(group) + ".", caption])), f"l{_sides(chosen)}", heads, rows, rules, below)
+
+
+def latex_sheet(found: Sheet, group: Group) -> str:
+    """A small booktabs table."""
+    rows = [[escape_latex(cell) for cell in row] for row in found.rows]
+    if found.best is not None:
+        rows[found.best][1] = rf"\textbf{{{rows[found.best][1]}}}"
+    head = " & ".join(map(escape_latex, found.head))
+    return _booktabs(f"{found.title}: {title(group)}.", _sides_of(found), [head], rows, [], [found.text])
+
+
+def _booktabs(caption: str, sides: str, heads: Sequence[str], rows: Sequence[Sequence[str]], rules: Sequence[int],
+              below: Sequence[str]) -> str:
+    """A table of cells that are LaTeX, with rules before some `rows`; `caption` and the lines `below` it are plain text."""
+    lines, end = [" & ".join(row) + r" \\" for row in rows], r" \\ ".join(map(escape_latex, below))
+    for place in reversed(rules):
+        lines.insert(place, r"\midrule")
     return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(' '.join(filter(None, [title(group) + '.', caption])))}}}",
-        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{l{_sides(chosen)}}}",
-        r"\toprule", " & ".join(["", *over]) + r" \\",
-        " & ".join(["method", *(escape_latex(column.heading) for column in chosen)]) + r" \\", r"\midrule", *rows,
-        r"\bottomrule", r"\end{tabular}}", r"\par\medskip", rf"\raggedright\scriptsize {below_it}", r"\end{table}", "",
+        r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(caption)}}}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{sides}}}",
+        r"\toprule", *(head + r" \\" for head in heads), r"\midrule", *lines, r"\bottomrule", r"\end{tabular}}",
+        r"\par\medskip",
+        rf"\raggedright\scriptsize {end}", r"\end{table}", "",
     ])
 
 
@@ -82,7 +116,7 @@ def spans(chosen: Sequence[Column]) -> list[tuple[str, int]]:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-          "~": r"$\sim$", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+          "~": r"$\sim$", "†": r"\dag{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
           "−": "$-$", "×": r"$\times$", "–": "--", "≠": r"$\neq$", "≤": r"$\leq$", "≥": r"$\geq$", "|": r"\textbar{}",
           '"': "''", "[": "{[}", "]": "{]}", "-": "{-}"}  # fmt: skip
 
@@ -108,7 +142,7 @@ def comma_separated(groups: Sequence[Group]) -> str:
 
     Columns of single tasks and methods come last, where some row has them: other scores, operations, ledger entries and the
     task's own timings, means over seeds, and the primary score by step. Text that a spreadsheet would run as a formula is
-    quoted; what is missing is empty.
+    quoted; what is missing is empty. Behind each timing stands whether it is noisy.
     """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
@@ -117,25 +151,50 @@ def comma_separated(groups: Sequence[Group]) -> str:
                    if name != f"score.{group.facts['metric']}"})
     own = sorted({timing for group in groups for timing in timings(group)[1]}, key=lambda timing: (timing[0], timing[1] or 0))
     writer.writerow([*GROUP, "start", *FACTS, "method", "options", "role", "seeds", "score", "score_deviation", *NUMBERS,
-                     *[f"latency_{way}_{threads}_ms" for threads, way in latencies], "noisy", "machine", "cpu", "kernel",
-                     "published", "published_where", "steps", *map(escape_csv, more),
-                     *[escape_csv(f"timing.{timing_name(*timing)}") for timing in own]])
+                     *[name for threads, way in latencies for name in (f"latency_{way}_{threads}_ms", f"noisy_{way}_{threads}")],
+                     "uncounted", "machine", "cpu", "kernel", "published", "published_where", "steps", *map(escape_csv, more),
+                     *[escape_csv(f"{noisy}timing.{timing_name(*timing)}") for timing in own for noisy in ("", "noisy.")]])
     for group in groups:
         place, machine = group.places[0] if group.places else ("", ""), timings(group)[0]
         for row in group.rows:
-            times = [row.latency(threads, way, place) for threads, way in latencies]
-            owned = [row.timing(timing, machine) for timing in own]
-            known = any(number is not None for number in times)
+            times = [_flagged(row.latency(threads, way, place), row.noisy(threads, way, place)) for threads, way in latencies]
+            owned = [_flagged(row.timing(timing, machine), row.noisy_timing(timing, machine)) for timing in own]
+            known = any(number for number, _ in times)
             texts = [*[group.facts[name] for name in (*GROUP, "start")], *[row.first(name) for name in FACTS], row.method,
                      row.options, row.role]
-            numbers = [len(row.seeds), row.mean("score"), row.deviation("score"), *[row.mean(name) for name in NUMBERS], *times]
-            noise = str(any(noisy(row, threads) for threads in THREADS)).lower() if known else ""
-            where = (place[0] or machine, row.first("timed_cpu"), place[1]) if known or any(owned) else ("", "", "")
+            numbers = [len(row.seeds), row.mean("score"), row.deviation("score"), *[row.mean(name) for name in NUMBERS]]
+            where = (place[0] or machine, row.first("timed_cpu"), place[1]) if known or any(ms for ms, _ in owned) else ("", "", "")
+            uncounted = "; ".join(dict.fromkeys(str(what) for seed in row.seeds for what in seed["uncounted"]))
             writer.writerow([
-                *["" if text is None else escape_csv(text) for text in texts], *map(_number, numbers), noise,
-                *map(escape_csv, where), _number(row.first("published")), escape_csv(row.first("published_where") or ""),
+                *["" if text is None else escape_csv(text) for text in texts], *map(_number, numbers), *chain(*times),
+                escape_csv(uncounted), *map(escape_csv, where), _number(row.first("published")),
+                escape_csv(row.first("published_where") or ""),
                 " ".join(map(_number, row.steps(group.facts["metric"]))), *[_number(row.mean(name)) for name in more],
-                *map(_number, owned)])
+                *chain(*owned)])
+    return output.getvalue()
+
+
+def _flagged(number: float | None, noisy: bool) -> tuple[str, str]:
+    """A timing and whether it is noisy, as cells."""
+    return _number(number), "" if number is None else str(noisy).lower()
+
+
+def comma_separated_fronts(fronts: Sequence[Front]) -> str:
+    """Every method at the latency of its group's front as one CSV, numbers in full; empty where there is none."""
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow([*GROUP, "start", "metric", "latency_ms", "method", "seeds", "score", "low", "high", "behind", "behind_low",
+                     "behind_high", "noisy", "not_read"])
+    for found in fronts:
+        facts = found.group.facts
+        for item in found.standings:
+            scores = list(item.scores.values())
+            own = interval(scores)
+            less = behind(found.standings[0], item, facts["higher_is_better"]) if item is not found.standings[0] else None
+            numbers = [mean(scores), *(own[1:3] if own else (None, None)), *(less[:3] if less else (None, None, None))]
+            writer.writerow([*[escape_csv(facts[name]) for name in (*GROUP, "start", "metric")], _number(found.where),
+                             escape_csv(item.line.name), str(len(scores)), *map(_number, numbers),
+                             str(item.noisy).lower() if scores else "", escape_csv(item.reason)])
     return output.getvalue()
 
 

@@ -84,6 +84,23 @@ def test_the_page_says_what_the_results_say_and_is_the_same_twice(tmp_path: Path
     assert both.index("(ratios.svg)") < both.index("(ratios-avx2.svg)"), "the CPU's own path comes first"
 
 
+def test_ratios_are_against_the_fastest_engine_and_noisy_where_one_of_their_timings_is(tmp_path: Path) -> None:
+    made = results()
+    made["networks"] = {"resnet20": made["networks"]["mobilenet_v2"]}
+    for name, milliseconds in (("torch.compile", 30.0), ("engine int8", 6.0), ("slow int8", 9.0)):
+        for race in made["networks"]["resnet20"]["races"].values():
+            race["timings"][name], race["errors"][name] = timing(milliseconds), 1e-2
+            race["precisions"][name] = "int8" if "int8" in name else "fp32"
+    made["networks"]["resnet20"]["races"]["1"]["timings"]["1x4 0.90"] = timing(1.0, noisy=True)
+    made["networks"]["resnet20"]["races"]["2"]["timings"]["onnxruntime"] = timing(11.0, noisy=True)
+    (tmp_path / "results.json").write_text(json.dumps(made))
+    rows = [line for line in render(tmp_path)[0].read_text().splitlines() if line.startswith("| ResNet-20, 32 x 32 |")]
+    assert rows[0].endswith("| 1 | 4 | **1.10× (1.00)** | 2.20× | 4.40× | 11.00×~ | 0%~ | 1.43× | onnxruntime |")
+    assert rows[2].endswith("| 2 | 4 | 1.10×~ (1.00) | 2.20×~ | 4.40×~ | 11.00×~ | 0%~ | 1.43× | onnxruntime |"), "noisy is never bold"
+    assert rows[4].endswith("| 1 | 4 | 0.30× | 0.60× | 1.20× | 3.00×~ | openvino bf16 | bf16 |"), "in the summary, by its arithmetic"
+    assert rows[5].endswith("| 1 | 4 | 0.60× | 1.20× | 2.40× | 6.00×~ | engine int8 | int8 |")
+
+
 def test_a_bar_that_is_missed_is_not_bold(tmp_path: Path) -> None:
     made = results()
     made["networks"]["mobilenet_v2"]["races"]["1"]["timings"]["1x4 0.90"] = timing(5.0)

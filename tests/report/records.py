@@ -20,7 +20,7 @@ def timing(median: float, noisy: bool = False) -> dict[str, Any]:
 
 
 def latency(threads: int, torch: float, dense: float, sparse: float, noisy: bool = False) -> dict[str, Any]:
-    """Torch eager, dense and sparse timings, in ms, with their ratios."""
+    """Torch eager, dense and sparse timings, in ms, with their ratios; `noisy` is the sparse one."""
     return {"threads": threads, "torch": timing(torch), "dense": timing(dense), "sparse": timing(sparse, noisy),
             "speedup": dense / sparse, "speedup_torch": torch / sparse}
 

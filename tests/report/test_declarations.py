@@ -17,7 +17,7 @@ from suite.report import ranks
 from suite.report.charts import CHARTS
 from suite.report.columns import KINDS, label
 from suite.report.content import gather
-from suite.report.declare import Headline, Report, load, names
+from suite.report.declare import Report, load, names
 from suite.report.flat import flatten
 from suite.report.render import stale, texts, write
 from suite.report.rows import groups
@@ -57,50 +57,22 @@ def test_selection_keeps_the_references_and_takes_patterns():
 
 
 def test_rows_are_ordered_as_declared():
-    (group,) = groups(flatten(RECORDS), "", "score")
+    (group,) = groups(flatten(RECORDS), (), "score")
     assert [label(row).split()[0] for row in group.rows] == ["plain", "plain", "one_by_n", "one_by_n", "l1_filter", "l1_filter"]
-    (group,) = groups(flatten(RECORDS), "", "latency.one.sparse")
+    (group,) = groups(flatten(RECORDS), (), "latency.one.sparse")
     assert [row.latency("one", "sparse", group.places[0]) for row in group.rows[2:]] == pytest.approx([0.65, 0.65, 0.9, 0.9])
 
 
 def test_a_wrong_declaration_is_a_sentence(tmp_path):
     for text, sentence in (('title = "x"\norder = "age"', "orders by 'age', which is no order"), ('title = "x"\n[headline]\ntask = "y"', "is no report"),
-                           ('title = "x"\n[[runs]]\nmethod = "y"', "is no report")):
+                           ('title = "x"\n[[runs]]\nmethod = "y"', "is no report"),
+                           ('title = "x"\n[[equal]]\ntitle = "y"', "is no report"),
+                           ('title = "x"\n[[equal]]\ntitle = "y"\ncost = "mac"', "of equal 'mac', which is neither a cost nor among")):
         (tmp_path / "x.toml").write_text(text)
         with pytest.raises(UserError, match=sentence):
             load("x", tmp_path)
     with pytest.raises(UserError, match="no column group 'qualty'; did you mean 'quality'"):
         texts(gather(Report("x", columns=("qualty",)), RECORDS))
-
-
-HEADLINE = Headline("pruning method", "cifar10", "cnn/pruning", "sparsity", 0.75)
-
-
-def first(records):
-    return gather(Report("x", headline=HEADLINE), records).first
-
-
-def test_the_first_lines_name_the_fastest_and_the_most_accurate():
-    slow = record("one_by_n", 0, 79.0, options={"sparsity": 0.75}, profile=profile(0.75, 0.6))
-    quick = record("l1_filter", 0, 76.0, options={"sparsity": 0.75}, profile=profile(0.75, 0.4, noisy=True))
-    lines = first([slow, quick])
-    assert lines[0] == "Embedded data (small procedural data that the suite makes itself, not the dataset of that name): 2 runs, cifar10 at scale short."
-    assert lines[1].startswith("On cifar10 (embedded data, scale short, resnet20) at sparsity 0.75 the pruning method with the least measured "
-                               "latency is l1_filter sparsity=0.75: 0.400 ms on one thread, a noisy timing, 2.50× as fast as its own dense plan")
-    assert "the best of 2 in quality is one_by_n sparsity=0.75, top1 79.00 % in 0.600 ms." in lines[1]
-
-
-def test_the_first_lines_rest_on_the_most_telling_data():
-    records = [record("a", 0, options={"sparsity": 0.75}, source=source, scale=scale, profile=profile(0.75, 0.5))
-               for source in ("embedded", "subset") for scale in ("short", "long")]
-    assert [line for line in first(records) if "least measured" in line] == [line for line in first(records) if "subset data, scale long," in line]
-    assert len([line for line in first(records) if "least measured" in line]) == 1
-
-
-def test_the_first_lines_admit_what_is_missing():
-    assert "No pruning method has run on cifar10 at sparsity 0.75 yet." in first([record("a")])
-    untimed = record("a", options={"sparsity": 0.75}, profile=None)
-    assert first([untimed])[1].endswith("at sparsity 0.75 no pruning method has been timed yet.")
 
 
 def test_published_numbers_and_footnotes_stand_beside_ours():

@@ -53,9 +53,12 @@ def test_our_own_glue_is_short():
 
 def test_plots_hold_every_row_and_the_pareto_front(made):
     charts = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', made)]
-    assert len(charts) == 2 and [chart["layout"]["xaxis"]["title"]["text"].split()[0] for chart in charts[0]] == ["effective", "measured", "what"]
-    by_macs = {series["name"]: series for series in charts[0][0]["data"]}
+    assert len(charts) == 2 and [chart["layout"]["xaxis"]["title"]["text"].split()[0] for chart in charts[0]] == [
+        "measured", "effective", "measured", "what"]
+    frontier = {series["name"]: series for series in charts[0][0]["data"]}
+    assert frontier["one_by_n n=4"]["x"] == pytest.approx([0.65, 0.9]) and frontier["one_by_n n=4"]["mode"] == "lines+markers"
+    by_macs = {series["name"]: series for series in charts[0][1]["data"]}
     assert by_macs["one_by_n"]["x"] == pytest.approx([20.2755, 10.13775]) and by_macs["one_by_n"]["y"] == pytest.approx([79.25, 79.25])
     assert by_macs["Pareto front"]["x"] == pytest.approx([10.13775, 40.551])  # 1x4 at 75 %, then the reference trained on
-    promised = {series["name"]: series for series in charts[0][2]["data"]}["l1_filter"]
+    promised = {series["name"]: series for series in charts[0][3]["data"]}["l1_filter"]
     assert promised["x"] == pytest.approx([2, 4], rel=1e-4) and promised["y"] == pytest.approx([1 / 0.9, 1 / 0.65])

@@ -31,7 +31,7 @@ RECORDS = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0, 
 
 
 def only(records):
-    (group,) = groups(flatten(records), "sparsity")
+    (group,) = groups(flatten(records), ("macs", "sparsity"))
     return group
 
 
