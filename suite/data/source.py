@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -34,16 +35,31 @@ class Source:
 def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
     """The data to use: below `data`, else below ``SUITE_DATA``, else (and for `EMBEDDED`) the embedded data, made under `cache`.
 
-    Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
+    Raises UserError where `data` holds no such data set, where either folder holds two, for unreadable data and for test data
+    that is in the training data.
     """
     folder, note = locate_folder(dataset, data, cache)
     try:
-        return source_of(dataset, folder, note)
+        source = source_of(dataset, folder, note)
+        _compare_once(dataset, source, cache)
+        return source
     except UserError as error:
         home = _home(dataset, cache)
         if home not in (folder, *folder.parents):
             raise
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
+
+
+def _compare_once(dataset: Dataset, source: Source, cache: Path) -> None:
+    """UserError where splits overlap; data without that is marked in `cache` by its digest, and not read for it again."""
+    mark = cache / "data" / ".compared" / f"{dataset.name}-{source.digest[:16]}"
+    if source.kind == "embedded" or mark.exists():
+        return
+    if sentences := dataset.overlaps(source.folder):
+        raise UserError("\n".join(sentences))
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time alone
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def locate_needed(dataset: Dataset, data: Path | None, cache: Path) -> Source:

@@ -25,7 +25,7 @@ def images(tmp_path: Path) -> Path:
     folder.mkdir()
     for name, count in (("train", 300), ("test", 200)):
         fine = [row % 100 for row in range(count)]
-        content = {"data": np.zeros((count, 3072), np.uint8), "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}
+        content = {"data": np.full((count, 3072), count % 256, np.uint8), "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}
         (folder / name).write_bytes(pickled(content))
     (folder / "meta").write_bytes(pickled({"fine_label_names": ["x"] * 100, "coarse_label_names": ["y"] * 20}))
     return folder
