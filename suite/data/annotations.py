@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from suite.data import masks
-from suite.data.files import below
+from suite.data.files import below, spelled
 
 SLACK = 1.0  # pixels by which the official polygons stick out of their pictures
 SIDE_SLACK = 2.0, 0.1  # pixels, and parts of the longer side, by which a box may miss its mask
@@ -38,6 +38,9 @@ def problem_of(content: dict[str, Any], pictures: Path, source: Path, official: 
         (identity, times), *_ = Counter(item["id"] for item in content[name]).most_common(1) or [(0, 0)]
         if times > 1:
             return f"the {what} id {identity} occurs {times} times, expected once"
+    for item in content["categories"]:
+        if not isinstance(item["name"], str) or spelled(item["name"]) != item["name"]:
+            return f"the category {item['id']} has the name {item['name']!r}, expected text"
     for item in content["images"]:
         if not below(pictures, item["file_name"], source).is_file():
             return f"image {item['id']} is the file '{pictures.name}/{item['file_name']}', which is missing"

@@ -140,8 +140,9 @@ class ChangeData(Dataset):
         pairs = self.pairs(folder, split)
         if not any(self._may_show_change(pair) for pair in pairs):
             uncounted = f" and {', '.join(map(str, self.greys.ignore))} is not counted" if self.greys.ignore else ""
-            raise UserError(f"Nothing changes in any of the {len(pairs)} pairs of '{split}' in '{folder.name}', so nothing can be judged; "
-                            f"look at the masks, where {self.change} is change{uncounted}: task.change and task.threshold set that.")
+            raise UserError(f"Nothing changes in any of the {len(pairs)} pairs of '{split}' in '{folder.name}', so nothing can be "
+                            f"judged; look at the masks, where {self.change} is change{uncounted}: task.change and task.threshold "
+                            "set that.")
         return pair_images(pairs, self.greys)
 
     def _may_show_change(self, pair: Pair) -> bool:
@@ -211,7 +212,8 @@ def _pictures(folder: Path, shown: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in picture_files(folder):
         if (other := found.setdefault(path.stem, path)) != path:
-            raise UserError(f"'{shown}' holds '{other.name}' and '{path.name}', of which only one belongs to the pair; delete the other.")
+            raise UserError(f"'{shown}' holds '{other.name}' and '{path.name}', of which only one belongs to the pair; delete the "
+                            "other.")
     return found
 
 

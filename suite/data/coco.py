@@ -20,7 +20,7 @@ from suite.data.annotations import problem_of
 from suite.data.dataset import Dataset
 from suite.data.embedded import outlines, scenes
 from suite.data.embedded.writing import png
-from suite.data.files import shown
+from suite.data.files import readable, shown
 from suite.data.pictures import PictureCache, Pictures, pixels_of
 from suite.errors import UserError
 
@@ -128,7 +128,7 @@ class Coco(Dataset):
         bare = [item["id"] for item in content["annotations"] if "segmentation" not in item]
         if self.with_masks and bare:
             raise UserError(f"In '{shown(_file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations have no "
-                            f"mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve box detection: coco_detection.")
+                            f"mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
         named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
         if named[0] != named[1]:
             raise UserError(f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
@@ -150,11 +150,12 @@ class Coco(Dataset):
 
     def _checked(self, folder: Path, split: str) -> dict[str, Any]:
         path = _file(folder, split)
+        if not path.is_file():
+            raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.")
         try:
-            content = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.") from None
-        except (OSError, ValueError, RecursionError) as error:
+            with readable():
+                content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
             raise UserError(f"'{shown(path)}' is no readable JSON ({error}); get {self.where_to_get}.") from None
         lists = ("images", "annotations", "categories")
         if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):

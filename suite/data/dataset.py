@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from suite.data.files import size_of, sum_of
+from suite.data.files import readable, size_of, sum_of
 from suite.data.overlap import TOLERATED, Comparable, shared
 from suite.data.pictures import Pictures
 from suite.errors import UserError
@@ -87,6 +87,7 @@ class Dataset:
         """What `check` calls first: each raises UserError where a part of the data is wrong."""
         return [partial(self.read, folder, split) for split in self.splits(folder)]
 
+    @readable()
     def check(self, folder: Path) -> list[str]:
         """All that is wrong with the data in `folder`, a sentence each; empty for complete data.
 
@@ -195,7 +196,8 @@ def refusals(calls: Iterable[Callable[[], object]]) -> list[str]:
 
     def refusal(call: Callable[[], object]) -> str:
         try:
-            call()
+            with readable():
+                call()
         except UserError as error:
             return str(error)
         return ""

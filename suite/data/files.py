@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,32 +18,37 @@ def shown(path: Path) -> str:
 
 
 def spelled(name: str) -> str:
-    r"""`name` for messages, with bytes that are no UTF-8 as ``\xe9``."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    r"""`name` for messages, with what no UTF-8 can hold as ``\udce9``."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def readable_name(path: Path) -> Path:
     """`path`; UserError where its name is not UTF-8, which no record, list or table could hold."""
     if spelled(path.name) != path.name:
-        raise UserError(f"The file name '{shown(path)}' is not UTF-8; rename the file.")
+        raise UserError(f"The name '{shown(path)}' is not UTF-8; rename it.")
     return path
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Turns the system's refusal to read a file or folder into a UserError that names it."""
+    try:
+        yield
+    except OSError as error:
+        name = shown(Path(os.fsdecode(error.filename or "?")))
+        raise UserError(f"'{name}' cannot be read ({error.strerror}); copy it again, or check its permissions.") from None
 
 
 def sum_of(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
     """The sum of a file's bytes, in hex; UserError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    with readable(), path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def size_of(path: Path) -> int:
     """The bytes in a file; UserError where there is none."""
-    try:
+    with readable():
         return path.stat().st_size
-    except OSError as error:
-        raise _unreadable(path, error) from None
 
 
 def lines_of(path: Path) -> list[str]:
@@ -49,10 +56,8 @@ def lines_of(path: Path) -> list[str]:
 
     UserError where it cannot be read or is anything else.
     """
-    try:
+    with readable():
         content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
     try:
         text = content.decode("utf-8-sig")
         if "\0" in text:  # UTF-16 without a mark
@@ -69,7 +74,3 @@ def below(folder: Path, name: str, said_by: Path) -> Path:
         raise UserError(f"'{shown(said_by)}' names '{spelled(name)}', which leaves the folder '{shown(folder)}'; give names of "
                         "files inside it.")
     return folder / name
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"'{shown(path)}' cannot be read ({error.strerror}); copy it again, or check its permissions.")

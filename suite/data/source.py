@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.data.dataset import Dataset, Kind
+from suite.data.files import readable
 from suite.errors import UserError
 
 EMBEDDED = Path("embedded")  # as data: the embedded ones, whatever SUITE_DATA holds
@@ -86,7 +87,8 @@ def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Pat
 
 def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
-    return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
+    with readable():
+        return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
 
 
 def embedded_folder(dataset: Dataset, cache: Path) -> Path:
@@ -102,6 +104,7 @@ def found_in(dataset: Dataset, data: Path) -> Path:
     folder = _search(dataset, data)
     if folder is None:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
+        found = found if os.access(data, os.R_OK | os.X_OK) or not data.is_dir() else "it may not be read"
         raise UserError(f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
                         f"get {dataset.where_to_get}, or type --data embedded to use the embedded data.")
     return folder
@@ -140,15 +143,15 @@ def _search(dataset: Dataset, data: Path) -> Path | None:
 
 
 def _matches(dataset: Dataset, folder: Path, depth: int) -> Iterator[Path]:
-    if dataset.matches(folder):
-        yield folder
-    elif depth:
-        try:
-            below = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
-        except PermissionError:
+    try:
+        if dataset.matches(folder):
+            yield folder
             return
-        for inner in below:
-            yield from _matches(dataset, inner, depth - 1)
+        below = [Path(entry.path) for entry in os.scandir(folder) if os.path.isdir(entry) and entry.name[0] != "."]
+    except PermissionError:
+        return
+    for inner in below if depth else ():
+        yield from _matches(dataset, inner, depth - 1)
 
 
 def _make_once(dataset: Dataset, home: Path) -> None:

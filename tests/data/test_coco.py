@@ -108,6 +108,8 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a box of another place": (_annotation({"bbox": [0, 0, 160, 128]}), "has the box 0, 0, 160, 128 and a mask in"),
     "an area of another size": (_annotation({"area": 1.0}), "annotation 1 has the area 1 and a mask of"),
     "an id of text": (_annotation({"id": "one"}), "the annotation id 'one' is no whole number"),
+    "a category without a name": (lambda content: content["categories"][0].update(name=None), "the category 1 has the name None"),
+    "a name of half a letter": (lambda content: content["categories"][0].update(name="\ud800"), "has the name .*, expected text"),
     "an image elsewhere": (lambda content: content["images"][0].update(file_name="../val2017/000000100001.png"), "which leaves the folder"),
     "an annotation of another kind": (lambda content: content["annotations"].insert(0, "one"), "not of COCO's form"),
     "half a polygon": (_annotation({"segmentation": [[1.0, 1.0, 2.0]]}), "a polygon of 3 numbers"),
@@ -172,7 +174,7 @@ def test_boxes_alone_serve_box_detection(copy: Path, segmentation: Any) -> None:
     perfect = [{**{key: item[key] for key in ("image_id", "category_id", "bbox")}, "score": 1.0} for item in entries if not item["iscrowd"]]
     assert coco_scores(found.truth(), perfect, "bbox")["AP"] == pytest.approx(100)
     (first, second) = Coco(with_masks=True).check(copy)
-    assert "annotations have no mask ('segmentation'), annotation 1 for one; boxes alone serve box detection" in first
+    assert "annotations have no mask ('segmentation'), annotation 1 for one; boxes alone serve coco_detection" in first
     assert "instances_val2017.json" in second
 
 
