@@ -125,12 +125,14 @@ def option(
     *,
     bounds: tuple[float, float] | None = None,
     choices: Sequence[Any] | None = None,
+    later: bool = False,
 ) -> Any:
     """A dataclass field that the command line can set; `bounds` are inclusive.
 
-    Where its value names a file, the contents count and not the name: the same name with other contents is another run.
+    Where its value names a file, the contents count and not the name: the same name with other contents is another run. One
+    that came `later` than records were made is left out of them and of fingerprints at its default, so that they stay.
     """
-    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+    return field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices, "later": later})
 
 
 class Task:
@@ -241,5 +243,6 @@ def offers(task: Task | type[Task]) -> str:
 
 
 def options_of(plugin: Task | Method) -> dict[str, Any]:
-    """The resolved options of a task or method, by field name."""
-    return {item.name: getattr(plugin, item.name) for item in dataclasses.fields(plugin)}  # type: ignore[arg-type]
+    """The resolved options of a task or method, by field name; those that came later only where they are not the default."""
+    found = {item: getattr(plugin, item.name) for item in dataclasses.fields(plugin)}  # type: ignore[arg-type]
+    return {item.name: value for item, value in found.items() if not item.metadata.get("later") or value != item.default}

@@ -98,7 +98,7 @@ def counted(plugin: Task | Method) -> dict[str, Any]:
     """A plug-in's options, with the digest of each file that one of them names in the place of its name."""
     found = options_of(plugin)
     free = [item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")]  # type: ignore[arg-type]
-    files = {name: Path(found[name]) for name in free if isinstance(found[name], str) and os.path.isfile(found[name])}
+    files = {name: Path(found[name]) for name in free if isinstance(found.get(name), str) and os.path.isfile(found[name])}
     return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()}}
 
 

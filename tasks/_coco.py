@@ -38,7 +38,7 @@ class CocoJudge(Task):
     images: int = option(0, "judge on the first so many test images; 0 is all", bounds=(0, 1_000_000))
 
     def dataset(self) -> Coco:
-        return Coco()
+        return Coco(with_masks=self.kind == "segm")
 
     def split(self, run: Run) -> tuple[CocoScenes, CocoScenes]:
         """train2017 less a random tenth (at most 5,000 images), and that tenth, which is for selection."""

@@ -51,12 +51,15 @@ class ChangeDetectionTask(Task):
     change: str = option("layout", "the grey that is change: white, black, all between (classes), or as usual in the layout",
                          choices=CHANGES)
     ignore: tuple[int, ...] = option((), "greys of a mask that count neither way, such as 170 or 85:170", bounds=(0, 255))
+    threshold: int = option(0, "the least grey of a mask that counts as white, such as 128 for soft edges; 0: masks are 0 and 255",
+                            bounds=(0, 255), later=True)
     fold: int = option(0, "the fifth of a pcd set that is tested", bounds=(0, 4))
     kinds: str = option("all", "what happens in the embedded scenes", choices=("all", *KINDS))
     crop: int = option(256, "side of the training crops in pixels, 0 for whole pictures", bounds=(0, 4096))
 
     def dataset(self) -> ChangeData:
-        return ChangeData(self.layout, self.change, self.ignore, self.fold, KINDS if self.kinds == "all" else (self.kinds,))
+        kinds = KINDS if self.kinds == "all" else (self.kinds,)
+        return ChangeData(self.layout, self.change, self.ignore, self.fold, kinds, self.threshold)
 
     def setting(self, run: Run) -> ChangePairs:
         train, val = self._split(run)

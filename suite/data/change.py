@@ -21,7 +21,8 @@ from typing import ClassVar, NamedTuple
 from suite.data.dataset import MARK, Dataset
 from suite.data.embedded import street
 from suite.data.embedded.writing import png
-from suite.data.pairs import Greys, Pair, PairImages, pair_images
+from suite.data.files import below, lines_of
+from suite.data.pairs import CHANGED, Greys, Pair, PairImages, pair_images, read_mask
 from suite.data.pictures import picture_files
 from suite.errors import UserError, nearest
 
@@ -39,11 +40,13 @@ class Roles(NamedTuple):
 
 class ChangeData(Dataset):
     """A set of pairs. `change` says which grey of a mask is change (``"layout"``: as usual there), `ignore` which greys count
-    neither way, `fold` which fifth of a ``pcd`` set is tested, `kinds` what happens in the embedded scenes.
+    neither way, `threshold` from which on a grey is white (0: 0 and 255 alone are read), `fold` which fifth of a ``pcd`` set is
+    tested, `kinds` what happens in the embedded scenes.
     """
 
     title = "change detection pairs"
     version = street.VERSION
+    items = "pairs"
     where_to_get = (
         "LEVIR-CD from its authors' page (justchenhao.github.io/LEVIR), or VL-CMU-CD, TSUNAMI or GSV from their authors on "
         "request, in the processed form that the repository DoctorKey/C-3PO describes"
@@ -62,11 +65,14 @@ class ChangeData(Dataset):
 
     def __init__(
         self, layout: str = "street", change: str = "layout", ignore: Sequence[int] = (), fold: int = 0,
-        kinds: tuple[str, ...] = street.KINDS,
+        kinds: tuple[str, ...] = street.KINDS, threshold: int = 0,
     ) -> None:
-        self.style, self.ignore, self.fold, self.kinds = layout, tuple(ignore), fold, kinds
+        self.style, self.fold, self.kinds = layout, fold, kinds
         self.usual = "black" if layout == "pcd" else "white"
         self.change = self.usual if change == "layout" else change
+        self.greys = Greys(self.change, tuple(ignore), threshold)
+        if threshold and change == "classes":
+            raise UserError("A threshold leaves two greys and no classes; leave out task.threshold or task.change=classes.")
         self.layout, self.official_counts = self.layouts[layout], self.official[layout]
         self.name = "-".join([f"change_{layout}", *(kinds if kinds != street.KINDS else ())])
 
@@ -124,14 +130,27 @@ class ChangeData(Dataset):
                 for split in self.splits(folder) for pair in self.pairs(folder, split) for path in pair[1:]}
 
     def read(self, folder: Path, split: str) -> PairImages:
-        """The pairs of a split, sorted by name (in the order of a list)."""
+        """The pairs of a split, sorted by name (in the order of a list); UserError where nothing changes in any of them."""
         if self.is_embedded(folder) and self.change != self.usual:
             raise UserError(f"The embedded '{self.name}' masks have {self.usual} as change, not '{self.change}'; leave task.change "
                             "out, or name your own data with --data.")
         if not self.is_embedded(folder) and self.kinds != street.KINDS:
             raise UserError(f"Only the embedded scenes can be limited to {' and '.join(self.kinds)}; leave task.kinds out for "
                             f"'{folder.name}'.")
-        return pair_images(self.pairs(folder, split), Greys(self.change, self.ignore))
+        pairs = self.pairs(folder, split)
+        if not any(self._may_show_change(pair) for pair in pairs):
+            uncounted = f" and {', '.join(map(str, self.greys.ignore))} is not counted" if self.greys.ignore else ""
+            raise UserError(f"Nothing changes in any of the {len(pairs)} pairs of '{split}' in '{folder.name}', so nothing can be "
+                            f"judged; look at the masks, where {self.change} is change{uncounted}: task.change and task.threshold "
+                            "set that.")
+        return pair_images(pairs, self.greys)
+
+    def _may_show_change(self, pair: Pair) -> bool:
+        """Whether a pixel of the mask is changed, or the mask cannot be read, which is said elsewhere."""
+        try:
+            return bool((read_mask(pair.mask, self.greys) == CHANGED).any())
+        except UserError:
+            return True
 
     def splits(self, folder: Path) -> list[str]:
         """The names of the splits there are, train and test first (named even where they are missing)."""
@@ -164,8 +183,8 @@ class ChangeData(Dataset):
         path = folder / "list" / f"{split}.txt"
         if not path.is_file():
             raise UserError(f"'{folder.name}/list/{split}.txt' is missing; write it with the file name of a pair on each line.")
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        pairs = [Pair(Path(name).stem, *(folder / role / name for role in self.roles[self.style])) for name in names]
+        names = dict.fromkeys(lines_of(path))  # a pair that is named twice counts once
+        pairs = [Pair(Path(name).stem, *(below(folder / role, name, path) for role in self.roles[self.style])) for name in names]
         for pair in pairs:
             for file in pair[1:]:
                 if not file.is_file():
@@ -187,10 +206,15 @@ class ChangeData(Dataset):
 
 
 def _pictures(folder: Path, shown: str) -> dict[str, Path]:
-    """The pictures in a folder by stem; UserError where it does not exist."""
+    """The pictures in a folder by stem; UserError where it does not exist, and where two have one."""
     if not folder.is_dir():
         raise UserError(f"The folder '{shown}' is missing; copy the data again.")
-    return {path.stem: path for path in picture_files(folder)}
+    found: dict[str, Path] = {}
+    for path in picture_files(folder):
+        if (other := found.setdefault(path.stem, path)) != path:
+            raise UserError(f"'{shown}' holds '{other.name}' and '{path.name}', of which only one belongs to the pair; delete the "
+                            "other.")
+    return found
 
 
 def _number(pair: Pair) -> int:

@@ -16,8 +16,8 @@ import numpy as np
 
 from suite.data.cifar import Cifar10
 from suite.data.dataset import near
+from suite.data.files import shown
 from suite.data.pickles import load_pickle
-from suite.data.pictures import shown
 from suite.errors import UserError
 
 FILE = "CIFAR-10_human.pt"

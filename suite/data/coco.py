@@ -20,7 +20,8 @@ from suite.data.annotations import problem_of
 from suite.data.dataset import Dataset
 from suite.data.embedded import outlines, scenes
 from suite.data.embedded.writing import png
-from suite.data.pictures import PictureCache, Pictures, pixels_of, shown
+from suite.data.files import readable, shown
+from suite.data.pictures import PictureCache, Pictures, pixels_of
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ class CocoScenes(Pictures):
 
 @dataclass
 class Coco(Dataset):
-    """The reader; what it has parsed and checked is kept, as the official file takes long."""
+    """The reader; what it has parsed and checked is kept, as the official file takes long.
+
+    A file of boxes alone is one without ``segmentation`` (or with empty ones); for `with_masks` it is refused.
+    """
 
     name = "coco"
     title = "COCO 2017 boxes and masks"
@@ -85,6 +89,7 @@ class Coco(Dataset):
     landmarks = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
     embedded_classes = scenes.CATEGORIES
 
+    with_masks: bool = False
     parsed: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def make(self, folder: Path) -> None:
@@ -120,6 +125,10 @@ class Coco(Dataset):
         Raises UserError for annotations that are damaged or contradict themselves, the other split or the pictures on disk.
         """
         content = self._content(folder, split)
+        bare = [item["id"] for item in content["annotations"] if "segmentation" not in item]
+        if self.with_masks and bare:
+            raise UserError(f"In '{shown(_file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations have no "
+                            f"mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
         named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
         if named[0] != named[1]:
             raise UserError(f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
@@ -141,26 +150,36 @@ class Coco(Dataset):
 
     def _checked(self, folder: Path, split: str) -> dict[str, Any]:
         path = _file(folder, split)
+        if not path.is_file():
+            raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.") from None
-        except (OSError, ValueError) as error:
+            with readable():
+                content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
             raise UserError(f"'{shown(path)}' is no readable JSON ({error}); get {self.where_to_get}.") from None
         lists = ("images", "annotations", "categories")
         if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
             raise UserError(f"'{shown(path)}' lacks one of the lists {', '.join(lists)}; get {self.where_to_get}.")
-        for item in content["annotations"]:
-            item.setdefault("iscrowd", 0)
-        if len(content["images"]) == self.official_counts[0][split]:  # a few of the official boxes have no height
-            content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
+        official = len(content["images"]) == self.official_counts[0][split]
         try:
-            problem = problem_of(content, folder / FOLDERS[split])
-        except (KeyError, TypeError, ValueError) as error:
+            for item in content["annotations"]:
+                _complete(item)
+            if official:  # a few of its boxes have no height
+                content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
+            problem = problem_of(content, folder / FOLDERS[split], path, official)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             problem = f"an image, annotation or category is not of COCO's form ({type(error).__name__}: {error})"
         if problem:
             raise UserError(f"In '{shown(path)}' {problem}; mend that entry or get {self.where_to_get}.")
         return content
+
+
+def _complete(item: dict[str, Any]) -> None:
+    """Add what files of boxes alone leave out, and take an empty mask away."""
+    item.setdefault("iscrowd", 0)
+    if not item.get("segmentation"):
+        item.pop("segmentation", None)
+        item.setdefault("area", item["bbox"][2] * item["bbox"][3])
 
 
 def _decoded(path: Path, sizes: Mapping[Path, tuple[int, int]]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import zipfile
 import zlib
@@ -14,6 +15,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from suite.data.files import readable, size_of, sum_of
+from suite.data.overlap import TOLERATED, Comparable, shared
 from suite.data.pictures import Pictures
 from suite.errors import UserError
 
@@ -84,10 +87,12 @@ class Dataset:
         """What `check` calls first: each raises UserError where a part of the data is wrong."""
         return [partial(self.read, folder, split) for split in self.splits(folder)]
 
+    @readable()
     def check(self, folder: Path) -> list[str]:
         """All that is wrong with the data in `folder`, a sentence each; empty for complete data.
 
-        Where every part can be read the pictures are decoded, and where the counts are official the sums compared.
+        Where every part can be read the pictures are decoded; where that is well the parts are compared with one another, and
+        where the counts are official the sums with the official ones.
         """
         if problems := refusals(self.parts(folder)):
             return problems
@@ -96,7 +101,24 @@ class Dataset:
         if not problems and self.counts(folder) in self.official_counts:
             problems = [f"'{folder.name}/{name}' is complete but its MD5 sum is not the official {self.md5[name]}; "
                         f"get {self.where_to_get} again." for name in self.unofficial(folder)]
-        return problems
+        return problems or self.overlaps(folder)
+
+    def overlaps(self, folder: Path) -> list[str]:
+        """A sentence for each two splits that have more than one in `TOLERATED` items of the later one in common, by their bytes.
+
+        Official releases are as they are: those known by their sums, and those too large to read once more.
+        """
+        if self.is_official(folder) and (self.md5 or len(self.files(folder)) > MANY):
+            return []
+        sentences = []
+        for first, second in itertools.combinations(self.splits(folder), 2):
+            others, found = self.read(folder, first), self.read(folder, second)
+            both = shared(found, others) if isinstance(found, Comparable) and isinstance(others, Comparable) else []
+            if len(both) * TOLERATED > len(found):
+                example = f"'{found.item_name(both[0].row)}' is '{others.item_name(both[0].other)}'"
+                sentences.append(f"{len(both)} of the {len(found)} {self.items} of '{second}' are also in '{first}' ({example}), "
+                                 "so scores would be too high; take them out of one of the two.")
+        return sentences
 
     def describe(self, folder: Path) -> dict[str, str]:
         """Counts, shapes and label ranges by split, for people; UserError where the data cannot be read."""
@@ -125,7 +147,7 @@ class Dataset:
         """The names of the files whose MD5 sum is not the official one."""
         files = self.files(folder) if self.md5 else {}
         algorithm = partial(hashlib.md5, usedforsecurity=False)
-        return [name for name, md5 in self.md5.items() if _sum_of(files[name], algorithm) != md5]
+        return [name for name, md5 in self.md5.items() if sum_of(files[name], algorithm) != md5]
 
     def counts(self, folder: Path) -> dict[str, int]:
         """The number of items of each split; UserError where the data cannot be read."""
@@ -174,7 +196,8 @@ def refusals(calls: Iterable[Callable[[], object]]) -> list[str]:
 
     def refusal(call: Callable[[], object]) -> str:
         try:
-            call()
+            with readable():
+                call()
         except UserError as error:
             return str(error)
         return ""
@@ -202,11 +225,6 @@ def digest_of(files: Mapping[str, Path], contents: bool = True) -> str:
     """SHA-256 over the sorted names of `files` with their contents, or with their sizes alone, in hex."""
     total = hashlib.sha256()
     for name in sorted(files):
-        part = _sum_of(files[name], hashlib.sha256) if contents else str(files[name].stat().st_size)
+        part = sum_of(files[name]) if contents else str(size_of(files[name]))
         total.update(f"{name}\0{part}\n".encode())
     return total.hexdigest()
-
-
-def _sum_of(path: Path, algorithm: Callable[[], Any]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -49,8 +49,8 @@ class AstarHar(Dataset):
         np.savez(folder / FILE, **content)  # type: ignore[arg-type]
 
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
-        """Each split, and whether a subject is in both."""
-        return [*super().parts(folder), partial(self._apart, folder)]
+        """Each split, whether a subject is in both, and the classes' names."""
+        return [*super().parts(folder), partial(self._apart, folder), partial(self.class_names, folder)]
 
     def _apart(self, folder: Path) -> None:
         train, test = (self.read(folder, split).subjects for split in SPLITS)
@@ -89,15 +89,23 @@ class AstarHar(Dataset):
         labels = self.whole_numbers(self._column(arrays, split, "y"), f"'{split}_y' {shown}", len(values), MOST_CLASSES)
         if split == "test" and len(unknown := np.setdiff1d(labels, self._column(arrays, "train", "y"))):
             raise self.damaged(f"Label {unknown[0]} is in the test split of '{FILE}' and not in the training split")
+        if split == "train" and (empty := set(range(labels.max())) - set(labels.tolist())):
+            raise UserError(f"No training window of '{FILE}' has label {min(empty)}, and there are labels {labels.min()} to "
+                            f"{labels.max()}; number the classes from 0 without a gap in both splits"
+                            f"{', here by taking 1 from each label' if labels.min() == 1 else ''}.")
         worn = None
         if (key := f"{split}_subject") in arrays:
             worn = torch.from_numpy(self.whole_numbers(arrays[key], f"'{key}' {shown}", len(values), 1 << 62))
         return Windows(torch.from_numpy(values[:, None]), torch.from_numpy(labels), worn)
 
     def class_names(self, folder: Path) -> list[str]:
-        """The classes' names by label; empty where the file does not tell."""
-        names = self.load_arrays(folder / FILE).get("class_names")
-        return [] if names is None else [str(name) for name in names]
+        """The classes' names by label; empty where the file does not tell. UserError where they are not one for each class."""
+        if (names := self.load_arrays(folder / FILE).get("class_names")) is None:
+            return []
+        classes = int(self.read(folder, "train").labels.max()) + 1
+        if names.shape != (classes,):
+            raise self.damaged(f"'class_names' in '{FILE}' has the shape {names.shape} for {classes} classes")
+        return [str(name) for name in names]
 
     def _values(self, arrays: Mapping[str, np.ndarray], split: str) -> np.ndarray:
         found = self._column(arrays, split, "x")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from suite.data.dataset import Dataset
 from suite.data.embedded import procedural
+from suite.data.files import readable_name
 from suite.data.pictures import ENDINGS, picture_files
 from suite.errors import UserError
 
@@ -64,7 +65,7 @@ class ImageNet(Dataset):
     def read(self, folder: Path, split: str) -> FolderImages:
         """The images of a split, by class and name; ``"test"`` is the official validation set.
 
-        UserError for a missing, unsorted or empty folder, and for classes that only one split has.
+        UserError for a missing, unsorted or empty folder, for a name that is not UTF-8, and for classes that only one split has.
         """
         import torch
 
@@ -83,7 +84,7 @@ class ImageNet(Dataset):
         paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            images = picture_files(where / name)
+            images = picture_files(readable_name(where / name))
             if not images:
                 raise UserError(f"The class folder '{shown}/{name}' holds no image ({', '.join(ENDINGS)}); copy its images again, "
                                 "or delete the folder from train and val.")

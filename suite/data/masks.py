@@ -36,6 +36,22 @@ def lengths(runs: Any) -> list[int]:
     return found
 
 
+def area(segmentation: Segmentation, height: int, width: int) -> float:
+    """The pixels inside any of COCO's three forms."""
+    from pycocotools import mask as coding
+
+    return float(coding.area(encode(segmentation, height, width)))
+
+
+def extent(runs: dict[str, Any]) -> tuple[float, tuple[float, float, float, float]]:
+    """The pixels inside run lengths, and the box around them: left, top, right, bottom."""
+    from pycocotools import mask as coding
+
+    coded = encode(runs, *runs["size"])
+    left, top, wide, high = coding.toBbox(coded).tolist()
+    return float(coding.area(coded)), (left, top, left + wide, top + high)
+
+
 def decode(segmentation: Segmentation, height: int, width: int) -> np.ndarray:
     """uint8 (H, W), 1 inside, of any of COCO's three forms."""
     from pycocotools import mask as coding

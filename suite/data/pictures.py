@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from suite.data.files import readable_name, shown, size_of, sum_of
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +62,21 @@ class Pictures:
         """A call for each picture that raises UserError where it is damaged; nothing is kept."""
         return [partial(self.cache.decode, file) for file in self.files]
 
+    def inputs(self, row: int) -> tuple[Path, ...]:
+        """The files of an item that a network sees, its truth left out."""
+        return (self.files[row],)
+
+    def file_sizes(self, row: int) -> object:
+        """In bytes, of an item's files in whatever order (:class:`suite.data.overlap.Comparable`)."""
+        return tuple(sorted(map(size_of, self.inputs(row))))
+
+    def content(self, row: int) -> object:
+        """The sums of an item's files, in whatever order: two pictures in one another's place are the same pair."""
+        return tuple(sorted(map(sum_of, self.inputs(row))))
+
+    def item_name(self, row: int) -> str:
+        return shown(self.inputs(row)[0])
+
 
 @dataclass
 class Stored:
@@ -79,12 +96,23 @@ class Stored:
         """A copy of the samples at `index`, in that order."""
         return replace(self, values=self.values.index_select(0, index), labels=self.labels.index_select(0, index))
 
+    def file_sizes(self, row: int) -> object:
+        """None: all are in memory, and as long as one another (:class:`suite.data.overlap.Comparable`)."""
+        return ()
+
+    def content(self, row: int) -> object:
+        """The sum of a sample's values."""
+        return hashlib.sha256(self.values[row].numpy().tobytes()).digest()
+
+    def item_name(self, row: int) -> str:
+        return f"row {row}"
+
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures in `folder`, sorted by name."""
+    """The pictures in `folder`, sorted by name; UserError for a name that is not UTF-8."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.name.lower().endswith(ENDINGS))
-    return [folder / name for name in names]
+    return [readable_name(folder / name) for name in names]
 
 
 def pixels_of(path: Path, mode: str = "RGB") -> Tensor:
@@ -96,17 +124,38 @@ def pixels_of(path: Path, mode: str = "RGB") -> Tensor:
 
 
 def decoded(path: Path, mode: str = "RGB") -> Image.Image:
-    """The picture in a file as Pillow's `mode`; UserError, naming its last three parts, where it is damaged."""
+    """The picture in a file as Pillow's `mode`; UserError as of `stored`."""
+    return stored(path).convert(mode)
+
+
+def stored(path: Path) -> Image.Image:
+    """The picture in a file in the mode it has there, 16-bit grey scaled to 8 bits.
+
+    UserError, naming the file's last three parts, where it is damaged or its values have no known range.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return image.convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no image format is recognised" if isinstance(error, Image.UnidentifiedImageError) else error
+            image.load()
+            return image if image.mode[0] not in "IF" else _eight_bits(image, shown(path))
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's formats raise nearly anything on damaged bytes
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0] or type(error).__name__
+        reason = "no image format is recognised" if isinstance(error, Image.UnidentifiedImageError) else reason
         raise UserError(f"'{shown(path)}' is not a readable image ({reason}); copy it again from the official archive.") from None
 
 
-def shown(path: Path) -> str:
-    """The last three parts of `path`, for messages."""
-    return "/".join(path.parts[-3:])
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Grey of more than 8 bits as 8, 65535 as 255: Pillow itself would make all above 255 white."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535 or (image.mode == "I" and image.format != "PNG"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise UserError(f"'{name}' holds {kind} values, whose range nobody says; save it with 8 or 16 bits.")
+    if 0 < values.max() <= 255:
+        raise UserError(f"'{name}' has 16 bits and no value above {values.max()} of 65535, which is black to the eye; save it "
+                        "with 8 bits.")
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

@@ -14,38 +14,40 @@ from suite.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+KEYS = ("image_id", "category_id", "score", "bbox", "segmentation")  # others would make pycocotools take a result for another kind
 FORM = "a list of {image_id, category_id, score, and bbox [x, y, w, h] or segmentation {size [h, w], counts}}"
 
 
 def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]:
     """The entries of a results file. UserError for a file that is none, and for the first entry that is not of the form."""
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"There is no results file '{path}'; give the path of {FORM}.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is no readable JSON ({error}); expected {FORM}.") from None
     if not isinstance(entries, list):
         raise UserError(f"'{path}' holds a {type(entries).__name__}; expected {FORM}.")
     for number, entry in enumerate(entries):
         try:
             problem = _problem(entry, categories)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             problem = f"is not of the form ({type(error).__name__}: {error})"
         if problem:
             raise UserError(f"Entry {number} of '{path}' {problem}; expected {FORM}.")
-    return entries
+    return [_known(entry) for entry in entries]
 
 
 def completed(entries: Sequence[dict[str, Any]], sizes: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
-    """Those of `entries` in one of the images of `sizes` (height and width by id), with a box around the mask where they have none.
+    """Those of `entries` in one of the images of `sizes` (height and width by id), with a box around the mask where they have none
+    and without keys that results do not have.
 
     UserError for a mask of another size than its image, and where there are entries, but none in these images.
     """
     from pycocotools import mask as coding
 
     found = []
-    for entry in entries:
+    for entry in map(_known, entries):
         size = sizes.get(entry["image_id"])
         if size is not None and "segmentation" in entry:
             high, wide = entry["segmentation"]["size"]
@@ -59,6 +61,11 @@ def completed(entries: Sequence[dict[str, Any]], sizes: Mapping[int, tuple[int, 
     if entries and not found:
         raise UserError(f"None of the {len(entries)} results is on one of the {len(sizes)} judged images; give results on val2017.")
     return found
+
+
+def _known(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry without the keys that results do not have, and without empty ones."""
+    return {key: entry[key] for key in KEYS if entry.get(key) is not None}
 
 
 def entries_of(image: int, categories: Sequence[int], found: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
@@ -93,7 +100,7 @@ def _problem(entry: dict[str, Any], categories: Collection[int]) -> str:
     box = entry.get("bbox")
     if box is not None and not (len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0):
         return f"has the box {box}"
-    if "segmentation" not in entry:
+    if entry.get("segmentation") is None:
         return "has neither bbox nor segmentation" if box is None else ""
     try:
         masks.lengths(entry["segmentation"])

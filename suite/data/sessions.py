@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from suite.data.cifar import Cifar100
 from suite.data.dataset import near
-from suite.data.pictures import shown
+from suite.data.files import lines_of, shown
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _rows(path: Path, count: int, used: dict[int, str]) -> Tensor:
 
     if not path.is_file():
         raise _wrong(f"'{shown(path)}' is missing, and sessions count from 1 without a gap")
-    words = path.read_text(encoding="utf-8", errors="replace").split()
+    words = " ".join(lines_of(path)).split()
     if not words:
         raise _wrong(f"The list '{shown(path)}' is empty")
     for word in words:

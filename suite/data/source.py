@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.data.dataset import Dataset, Kind
+from suite.data.files import readable
 from suite.errors import UserError
 
 EMBEDDED = Path("embedded")  # as data: the embedded ones, whatever SUITE_DATA holds
@@ -34,16 +36,31 @@ class Source:
 def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
     """The data to use: below `data`, else below ``SUITE_DATA``, else (and for `EMBEDDED`) the embedded data, made under `cache`.
 
-    Raises UserError where `data` holds no such data set, where either folder holds two, and for unreadable data.
+    Raises UserError where `data` holds no such data set, where either folder holds two, for unreadable data and for test data
+    that is in the training data.
     """
     folder, note = locate_folder(dataset, data, cache)
     try:
-        return source_of(dataset, folder, note)
+        source = source_of(dataset, folder, note)
+        _compare_once(dataset, source, cache)
+        return source
     except UserError as error:
         home = _home(dataset, cache)
         if home not in (folder, *folder.parents):
             raise
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
+
+
+def _compare_once(dataset: Dataset, source: Source, cache: Path) -> None:
+    """UserError where splits overlap; data without that is marked in `cache` by its digest, and not read for it again."""
+    mark = cache / "data" / ".compared" / f"{dataset.name}-{source.digest[:16]}"
+    if source.kind == "embedded" or mark.exists():
+        return
+    if sentences := dataset.overlaps(source.folder):
+        raise UserError("\n".join(sentences))
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time alone
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def locate_needed(dataset: Dataset, data: Path | None, cache: Path) -> Source:
@@ -70,7 +87,8 @@ def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Pat
 
 def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
-    return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
+    with readable():
+        return Source(dataset.classify(folder), dataset.name, folder, dataset.digest(folder), dataset.counts(folder), note)
 
 
 def embedded_folder(dataset: Dataset, cache: Path) -> Path:
@@ -86,6 +104,7 @@ def found_in(dataset: Dataset, data: Path) -> Path:
     folder = _search(dataset, data)
     if folder is None:
         found = "nothing like it was found there" if data.is_dir() else "there is no such folder"
+        found = found if os.access(data, os.R_OK | os.X_OK) or not data.is_dir() else "it may not be read"
         raise UserError(f"'{dataset.name}' was looked for in '{data}' and {DEPTH} folders below ({dataset.layout}), but {found}; "
                         f"get {dataset.where_to_get}, or type --data embedded to use the embedded data.")
     return folder
@@ -124,15 +143,15 @@ def _search(dataset: Dataset, data: Path) -> Path | None:
 
 
 def _matches(dataset: Dataset, folder: Path, depth: int) -> Iterator[Path]:
-    if dataset.matches(folder):
-        yield folder
-    elif depth:
-        try:
-            below = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
-        except PermissionError:
+    try:
+        if dataset.matches(folder):
+            yield folder
             return
-        for inner in below:
-            yield from _matches(dataset, inner, depth - 1)
+        below = [Path(entry.path) for entry in os.scandir(folder) if os.path.isdir(entry) and entry.name[0] != "."]
+    except PermissionError:
+        return
+    for inner in below if depth else ():
+        yield from _matches(dataset, inner, depth - 1)
 
 
 def _make_once(dataset: Dataset, home: Path) -> None:

@@ -31,10 +31,10 @@ def embedded(request: pytest.FixtureRequest, cache: Path) -> Source:
     return source.source_of(request.param, source.embedded_folder(request.param, cache))
 
 
-def batch(classes: int, images: int = 20) -> dict:
-    """The content of a valid CIFAR batch."""
+def batch(classes: int, images: int = 20, first: int = 0) -> dict:
+    """The content of a valid CIFAR batch; another `first` value makes other pictures."""
     labels = [row % classes for row in range(images)]
-    pixels = np.arange(images * 3072).reshape(images, 3072) % 251
+    pixels = (first + np.arange(images * 3072).reshape(images, 3072)) % 251
     keys = {"labels": labels} if classes == 10 else {"fine_labels": labels, "coarse_labels": [x // 5 for x in labels]}
     return {"data": pixels.astype(np.uint8), **keys}
 
@@ -45,7 +45,7 @@ def cifar10(tmp_path: Path) -> Path:
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
-        (folder / name).write_bytes(pickled(batch(10)))
+        (folder / name).write_bytes(pickled(batch(10, first=int(name == "test_batch"))))
     (folder / "batches.meta").write_bytes(pickled({"label_names": list("abcdefghij")}))
     return folder
 
@@ -53,10 +53,10 @@ def cifar10(tmp_path: Path) -> Path:
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """A tiny valid ImageFolder: three classes with two images of each, of two sizes."""
-    for split in ("train", "val"):
+    for split, shade in (("train", 50), ("val", 60)):
         for number in range(3):
             place = tmp_path / "images" / split / f"n0144000{number}"
             place.mkdir(parents=True)
             for size in ((40, 30), (50, 64)):
-                Image.new("RGB", size, (80 * number, 100, 50)).save(place / f"{size[0]}.JPEG")
+                Image.new("RGB", size, (80 * number, 100, shade)).save(place / f"{size[0]}.JPEG")
     return tmp_path / "images"

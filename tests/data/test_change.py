@@ -39,11 +39,12 @@ def half(change: int, other: int) -> np.ndarray:
 
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
-    """Three training pairs of two sequences and one test pair; earlier pictures 10, later ones 20, the left half changed."""
+    """Three training pairs of two sequences and one test pair; earlier pictures 10, later ones 20 (in the test 21), the left half
+    changed."""
     folder = tmp_path / "street"
     for name in ("train/{}/000_00_0.png", "train/{}/000_01_0.png", "train/{}/001_00_0.png", "test/{}/002_00_0.png"):
         picture(folder / name.format("t0"), 10)
-        picture(folder / name.format("t1"), 20)
+        picture(folder / name.format("t1"), 20 + ("test" in name))
         picture(folder / name.format("mask"), half(255, 0))
     return folder
 
@@ -57,7 +58,7 @@ def levir(tmp_path: Path) -> Path:
         (folder / "list" / f"{split}.txt").write_text("\n".join(names) + "\n")
         for name in names:
             picture(folder / "A" / name, 10)
-            picture(folder / "B" / name, 20)
+            picture(folder / "B" / name, 20 + len(split))
             picture(folder / "label" / name, half(255, 0))
     return folder
 
@@ -73,7 +74,7 @@ def test_street_view_pairs(street: Path) -> None:
     assert found == street and dataset.counts(street) == {"train": 3, "test": 1} and dataset.classify(street) == "subset"
     pixels = dataset.read(street, "test").batch(torch.tensor([0]), False, ANY)
     assert pixels.shape == (1, 7, 8, 12)
-    assert (pixels[:, :3] == 10).all() and (pixels[:, 3:6] == 20).all() and pixels[0, 6, :, :6].all() and not pixels[0, 6, :, 6:].any()
+    assert (pixels[:, :3] == 10).all() and (pixels[:, 3:6] == 21).all() and pixels[0, 6, :, :6].all() and not pixels[0, 6, :, 6:].any()
     assert dataset.describe(street)["train"] == "3 pairs, 12x8, 50.0% of the pixels changed"
     assert dataset.check(street) == []
 
@@ -121,7 +122,7 @@ def test_the_official_set_is_known_by_its_sequences(street: Path) -> None:
 
 @pytest.mark.parametrize("change, ignore, wanted", [
     ("classes", (), {0: 0, 3: 1, 255: 0}), ("classes", (255,), {0: 0, 3: 1, 255: 255}), ("white", (3,), {0: 0, 3: 255, 255: 1}),
-    ("black", (3,), {0: 1, 3: 255, 255: 0}), ("black", (3, 0), {0: 255, 3: 255, 255: 0})])
+    ("black", (3,), {0: 1, 3: 255, 255: 0}), ("black", (3, 255), {0: 1, 3: 255, 255: 255})])
 def test_what_the_greys_mean(street: Path, change, ignore, wanted) -> None:
     mask = np.zeros((8, 12), np.uint8)
     mask[:, 4:8], mask[:, 8:] = 3, 255
@@ -159,7 +160,8 @@ def spoil_all(street: Path) -> None:
 @pytest.mark.parametrize("spoil, sentence", [
     (spoil_picture, "'street/train/t1' has no '000_01_0', which is in 't0'"),
     (spoil_size, "'train/mask/000_01_0.png' has 12x9 pixels and 'train/t0/000_01_0.png' has 12x8"),
-    (spoil_grey, "has the grey 128 in 48 pixels, expected 0 and 255 alone; leave such pixels out with task.ignore=128"),
+    (spoil_grey, "has the grey 128 in 48 pixels, expected 0 and 255 alone; leave such pixels out with task.ignore=128, or type "
+                 "task.threshold=128 (128 and above is change)"),
     (spoil_bytes, "'train/t0/000_01_0.png' is not a readable image"),
     (spoil_folder, "The folder 'street/test/mask' is missing"),
     (spoil_all, "The split 'train' of 'street' has no pairs"),
@@ -168,6 +170,100 @@ def test_bad_pairs_get_one_sentence(street: Path, spoil, sentence) -> None:
     spoil(street)
     (problem,) = ChangeData("street").check(street)
     assert sentence in problem and problem.endswith(".") and "\n" not in problem
+
+
+def masked(street: Path, mask: np.ndarray | Image.Image, name: str = "000_00_0.png", **saving: object) -> Path:
+    """`street` with one mask for all its pairs."""
+    image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+    for path in street.glob("*/mask/*"):
+        path.unlink()
+        image.save(path.with_suffix(Path(name).suffix), **saving)
+    return street
+
+
+SOFT = np.repeat(np.array([[0, 0, 9, 39, 48, 168, 207, 255, 255, 255, 255, 255]], np.uint8), 8, axis=0)
+
+
+@pytest.mark.parametrize("mask, name, change, advice, typed, changed", [
+    (half(1, 0), "x.png", "layout", "masks of 0 and 1 usually mean change by 1: type task.threshold=1", {"threshold": 1}, {1}),
+    (half(1, 0), "x.png", "black", "mean change by 1: type task.change=white task.threshold=1", {"change": "white", "threshold": 1}, {1}),
+    (half(1, 255), "x.png", "layout", "mean change by 1, and 255 is not counted: type task.threshold=1 task.ignore=255",
+     {"threshold": 1, "ignore": (255,)}, {1}),
+    (SOFT, "x.png", "layout", "for soft edges, as JPEG files and scaling leave them, type task.threshold=128 (128 and above is change)",
+     {"threshold": 128}, {168, 207, 255}),
+    (SOFT, "x.png", "black", "type task.threshold=128 (below 128 is change)", {"threshold": 128}, {0, 9, 39, 48}),
+    (half(254, 1), "x.jpg", "layout", "for soft edges", {"threshold": 128}, {254}),
+    (half(170, 85), "x.png", "layout", "task.ignore=85:170, or type task.threshold=128", {"threshold": 128}, {170}),
+])
+def test_advice_never_inverts_a_mask(street: Path, mask: np.ndarray, name: str, change: str, advice: str, typed: dict, changed: set) -> None:
+    masked(street, mask, name, **({"quality": 100} if name.endswith("jpg") else {}))
+    found = ChangeData("street", change).check(street)
+    assert len(found) == 4 and all(advice in sentence for sentence in found)
+    read = masks(ChangeData("street", **{"change": change, **typed}), street)[0].numpy()
+    assert np.array_equal(read == 1, np.isin(mask, list(changed)))
+
+
+def test_a_threshold_makes_masks_of_two_greys(street: Path) -> None:
+    masked(street, SOFT)
+    for change, first in (("white", 0), ("black", 1)):
+        assert masks(ChangeData("street", change, threshold=128), street)[0, 0].tolist() == [first] * 5 + [1 - first] * 7
+    read = masks(ChangeData("street", "white", (39, 255), threshold=48), street)[0, 0].tolist()
+    assert read == [0, 0, 0, 255, 1, 1, 1, *[255] * 5]
+    with pytest.raises(UserError, match="two greys and no classes; leave out task.threshold or"):
+        ChangeData("street", "classes", threshold=128)
+
+
+@pytest.mark.parametrize("grey, options", [(0, {}), (255, {"change": "black"}), (1, {"ignore": (1,)}), (100, {"threshold": 128})])
+def test_a_split_in_which_nothing_changes_is_refused(street: Path, grey: int, options: dict) -> None:
+    for path in street.glob("test/mask/*"):
+        picture(path, grey)
+    (problem,) = ChangeData("street", **options).check(street)
+    assert problem.startswith("Nothing changes in any of the 1 pairs of 'test' in 'street'") and problem.endswith("set that.")
+    with pytest.raises(UserError, match="Nothing changes"):
+        ChangeData("street", **options).read(street, "test")
+
+
+def test_masks_are_grey_and_opaque(street: Path) -> None:
+    def problems(mask: Image.Image, change: str = "layout") -> list[str]:
+        masked(street, mask, "x.tif" if mask.mode == "F" else "x.png")
+        return ChangeData("street", change).check(street)
+
+    grey = Image.fromarray(half(255, 0))
+    for mode in ("RGB", "RGBA", "1", "P"):
+        assert problems(grey.convert(mode)) == [], mode
+    clear = Image.merge("RGBA", (*[Image.new("L", (12, 8))] * 3, grey))  # the mask is in the alpha channel alone
+    assert "has transparent pixels, so what it marks cannot be told" in problems(clear)[0]
+    red = Image.merge("RGB", (grey, *[Image.new("L", (12, 8))] * 2))
+    assert "has colours, so what it marks cannot be told" in problems(red)[0]
+    assert problems(red, "classes") == []  # kinds of change, and the left half is one
+    assert "holds floating-point values" in problems(Image.fromarray(half(1, 0).astype(np.float32)))[0]
+    assert "has 16 bits and no value above 255 of 65535" in problems(Image.fromarray(half(255, 0).astype(np.uint16)))[0]
+    assert problems(Image.fromarray(half(255, 0).astype(np.uint16) * 257)) == []
+
+
+@pytest.mark.parametrize("coding, read", [("utf-8", True), ("utf-8-sig", True), ("utf-16", False), ("utf-16-le", False), ("latin-1", False)])
+def test_lists_are_utf8_with_or_without_a_mark(levir: Path, coding: str, read: bool) -> None:
+    for role in ("A", "B", "label"):
+        shutil.copy(levir / role / "d.png", levir / role / "dé.png")
+    (levir / "list" / "test.txt").write_text("dé.png\r\n\r\ndé.png\r\n", encoding=coding)
+    if read:
+        assert [pair.name for pair in ChangeData("levir").pairs(levir, "test")] == ["dé"]  # named twice, it counts once
+    else:
+        assert ChangeData("levir").check(levir) == ["'levir/list/test.txt' is not UTF-8 text; save it as UTF-8, for example with 'iconv "
+                                                    "-f UTF-16 -t UTF-8'."]
+
+
+@pytest.mark.parametrize("name", ["../label/d.png", "/tmp/d.png", "x/../../d.png", "..\\d.png", "C:\\d.png"])
+def test_lists_do_not_leave_the_folder(levir: Path, name: str) -> None:
+    (levir / "list" / "test.txt").write_text(name)
+    with pytest.raises(UserError, match="'levir/list/test.txt' names .* which leaves the folder"):
+        ChangeData("levir").pairs(levir, "test")
+
+
+def test_two_pictures_of_one_name_are_refused(street: Path) -> None:
+    picture(street / "test" / "mask" / "002_00_0.jpg", 0)
+    assert ChangeData("street").check(street) == ["'street/test/mask' holds '002_00_0.jpg' and '002_00_0.png', of which only one "
+                                                 "belongs to the pair; delete the other."]
 
 
 def test_bad_lists_and_names_get_one_sentence(levir: Path, street: Path) -> None:

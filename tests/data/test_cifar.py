@@ -98,8 +98,8 @@ def test_check_names_every_problem(cifar10: Path) -> None:
 
 def test_cifar100_checks_both_labels(tmp_path: Path) -> None:
     fine = [row % 100 for row in range(200)]
-    content = {"data": np.zeros((200, 3072), np.uint8), "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}
-    for name in ("train", "test"):
+    for value, name in enumerate(("train", "test")):
+        content = {"data": np.full((200, 3072), value, np.uint8), "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}
         (tmp_path / name).write_bytes(pickled(content))
     names = {"fine_label_names": ["x"] * 100, "coarse_label_names": ["y"] * 20}
     (tmp_path / "meta").write_bytes(pickled(names))

@@ -19,10 +19,11 @@ DIGEST = "6d30fb6efe848d132789e76e0460ea0c610c498948cec5763c91853d19eb2b86"  # o
 
 
 def content(train: int = 12, test: int = 6) -> dict[str, np.ndarray]:
-    """A tiny valid file: three classes, value = number of the window."""
+    """A tiny valid file: three classes, value = number of the window, in the test split one more in the first channel."""
     arrays: dict[str, np.ndarray] = {}
     for split, count in (("train", train), ("test", test)):
         values = np.zeros((count, 9, 64, 1), np.float32) + np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1)
+        values[:, 0] += split == "test"
         arrays |= {f"{split}_x": values, f"{split}_y": np.arange(count) % 3}
     return arrays
 
@@ -52,6 +53,18 @@ def test_describes_a_subset(tmp_path: Path) -> None:
     assert HAR.counts(tmp_path) == {"train": 12, "test": 6}
     assert HAR.describe(tmp_path)["train"] == "12 windows of 9 x 64, labels 0 to 2, 4 to 4 windows of each class, 3 subjects"
     assert HAR.read(tmp_path, "train").subjects.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_every_class_has_training_windows_and_names_are_one_for_each(tmp_path: Path) -> None:
+    write(tmp_path, train_y=np.arange(12) % 3 + 1, test_y=np.arange(6) % 3 + 1)
+    assert HAR.check(tmp_path) == [f"No training window of '{FILE}' has label 0, and there are labels 1 to 3; number the classes from 0 "
+                                   "without a gap in both splits, here by taking 1 from each label."]
+    write(tmp_path, train_y=np.arange(12) % 3 * 2, test_y=np.arange(6) % 3 * 2)
+    (problem,) = HAR.check(tmp_path)
+    assert "has label 1, and there are labels 0 to 4" in problem and "taking 1" not in problem
+    write(tmp_path, class_names=np.array(["a", "b"]))
+    (problem,) = HAR.check(tmp_path)
+    assert problem.startswith(f"'class_names' in '{FILE}' has the shape (2,) for 3 classes")
 
 
 def test_the_digest_is_of_the_values_and_not_of_the_file(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +18,7 @@ from PIL import Image
 from suite.data import source
 from suite.data.folders import random_box
 from suite.data.imagenet import ImageNet
+from suite.data.pictures import decoded
 from suite.errors import UserError
 
 DATASET = ImageNet(32)
@@ -125,6 +128,21 @@ def test_other_formats_and_colours(folders: Path) -> None:
     assert len(images) == 8
     assert images.batch(torch.arange(8), False, torch.Generator()).shape == (8, 3, 32, 32)
     assert DATASET.check(folders) == []
+
+
+def test_16_bits_are_scaled_and_other_ranges_refused(folders: Path) -> None:
+    path = folders / "train" / "n01440000" / "deep.png"
+    values = np.array([[0, 128, 129, 4095], [256, 32768, 65407, 65535]], np.uint16)
+    Image.fromarray(values).save(path)
+    assert np.array(decoded(path, "L")).tolist() == [[0, 0, 1, 16], [1, 128, 255, 255]]  # value / 65535 * 255
+    assert np.array(decoded(path)).shape == (2, 4, 3)
+    assert DATASET.check(folders) == []
+    Image.fromarray(values.astype(np.float32)).save(path.with_suffix(".tif"))
+    Image.fromarray(values.astype(np.int32)).save(path.with_name("long.tif"))
+    Image.fromarray(np.minimum(values, 200)).save(path)
+    sentences = DATASET.check(folders)
+    assert [re.findall("holds floating-point|holds 32-bit|no value above 200 of 65535", sentence) for sentence in sentences] == [
+        ["no value above 200 of 65535"], ["holds floating-point"], ["holds 32-bit"]]
 
 
 def test_counts_make_it_official(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from suite import plugins
 from suite.artifacts import Network
 from suite.cli.run import make_plan
 from suite.data import source
-from suite.data.har import AstarHar
+from suite.data.har import FILE, AstarHar
 from suite.errors import UserError
 from suite.run import Budget, Run
 
@@ -90,6 +91,16 @@ def test_scores_by_hand(run):
     scores = TASK().evaluate(Network(Fixed(wrong)), run)
     assert scores["tail_recall"] == 80 and scores["accuracy"] == 95 and scores["f1_class_19"] == 0
     assert scores["f1_class_01"] == pytest.approx(200 / 3) and scores["macro_f1"] == pytest.approx((18 * 100 + 200 / 3) / 20)
+
+
+def test_a_class_without_test_windows_is_no_class(run, tmp_path):
+    """Perfect predictions score 100 whatever the test split lacks."""
+    arrays = dict(np.load(run.data / FILE))
+    kept = arrays["test_y"] != 19  # one of the rarest
+    np.savez(tmp_path / FILE, **{key: item[kept] if key.startswith("test") else item for key, item in arrays.items()})
+    labels = AstarHar().read(tmp_path, "test").labels
+    scores = TASK().evaluate(Network(Fixed(labels)), Run(0, "smoke", Budget(0), tmp_path, tmp_path))
+    assert scores["macro_f1"] == scores["accuracy"] == scores["tail_recall"] == 100
 
 
 def test_the_confusion_matrix_is_kept_and_drawn(run):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from suite import plugins
 from suite.cli import command
+from suite.contract import options_of
 from suite.data import source
 from suite.paths import cache_folder, run_folder
 from suite.run import Budget, Run
@@ -37,7 +38,7 @@ def test_pairs_of_one_sequence_stay_together(tmp_path):
                 for role in ("t0", "t1", "mask"):
                     path = tmp_path / "vl" / split / role / f"{number:03d}_{view:02d}_0.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+                    Image.fromarray(np.full((8, 8), 255 * (role == "mask"), np.uint8)).save(path)
     task = TASK(crop=4)
     train, val = task._split(Run(0, "smoke", Budget(0), tmp_path, tmp_path / "vl"))
     held = {pair.name[:3] for pair in val.pairs}
@@ -51,6 +52,11 @@ def test_the_overlay_tells_right_false_and_missed_apart():
     guess, mask = torch.tensor([[1, 1, 0, 0, 1]]), torch.tensor([[1, 0, 1, 0, 255]])
     found = module.overlay(picture, guess, mask)[0].tolist()
     assert found == [[40, 160, 40], [178, 40, 40], [40, 88, 193], [100, 100, 100], [116, 116, 116]]
+
+
+def test_the_threshold_reaches_the_reader_and_its_default_no_fingerprint():
+    assert TASK(threshold=128).dataset().greys.threshold == 128 and options_of(TASK(threshold=128))["threshold"] == 128
+    assert TASK().threshold == 0 and "threshold" not in options_of(TASK())  # records from before it stay
 
 
 def test_no_change_beside_the_scores():
