@@ -57,7 +57,7 @@ class Runs:
 
     def __init__(self, monkeypatch, score):
         self.asked, self.score, self.refused = [], score, set()
-        self.known = {}
+        self.known, self.outcomes = {}, {}
         monkeypatch.setenv("COLUMNS", "220")
         monkeypatch.setattr("suite.plan.specs", self.specs)
         monkeypatch.setattr("suite.plan.recorded", lambda spec: self.known.get(spec.id))
@@ -75,7 +75,7 @@ class Runs:
         for spec in plan.missing:
             if spec.id not in self.refused:
                 self.known[spec.id] = {"id": spec.id, "seed": spec.seed, "name": spec.name, "budget": {"total": 1, "final": 1},
-                                       "scores": {"top1": self.score(spec.name, spec.seed)}}
+                                       "scores": {"top1": self.score(spec.name, spec.seed)}, "outcomes": self.outcomes}
         return [self.known[spec.id] for spec in plan.wanted if spec.id in self.known]
 
     def claims(self, monkeypatch, *words):
@@ -93,7 +93,7 @@ def test_claims_go_on_from_look_to_look_and_stop_when_decided(monkeypatch):
     assert [len(asked) for asked in runs.asked] == [6, 4, 8]
     assert "1b at 75%: not decided (waits for seeds 0, 1, 2); planned: seeds 0 to 2" in err
     assert "not decided (look 1 of 3, 3 seeds; waits for seeds 3, 4); planned: seeds 0 to 4" in err and "planned: seeds 0 to 8" in err
-    assert "holds (look 3 of 3, 9 seeds)" in out and "at 97.5 %" in out and out.endswith("18 mirrored")
+    assert "holds (look 3 of 3, 9 seeds)" in out and "at 97.5 %" in out and "over images" not in out and out.endswith("18 mirrored")
     runs.asked.clear()
     assert "holds (look 3 of 3, 9 seeds)" in runs.claims(monkeypatch)[0] and runs.asked == [[]]
     clear = Runs(monkeypatch, lambda name, seed: 70.0 + (0.0 if name == "one_by_n" else 5.0 + 0.01 * seed))
@@ -105,6 +105,10 @@ def test_claims_at_long_are_tried_with_one_seed_and_seeds_is_a_limit(monkeypatch
     runs = Runs(monkeypatch, lambda name, seed: 70.0 + seed)
     assert "one look, not decided (seed 0; waits for seeds 1, 2)" in runs.claims(monkeypatch, "--scale", "long")[0]
     assert [len(asked) for asked in runs.asked] == [2]
+    seen = Runs(monkeypatch, lambda name, seed: 70.0)
+    seen.outcomes = {"score": "top1", "bits": "sA==", "count": 4}
+    out = seen.claims(monkeypatch, "--seeds", "1")[0]
+    assert "over images" in out and "0.000 [0.000, 0.000]" in out and "about these networks, not about the method" in out
     wild = Runs(monkeypatch, lambda name, seed: 70.0 + (0.0 if name == "one_by_n" else LUCK[seed]))
     assert "look 1 of 3, 3 seeds; waits for seed 4" in wild.claims(monkeypatch, "--seeds", "4")[0]
     assert [len(asked) for asked in wild.asked] == [6, 2]

@@ -111,24 +111,25 @@ def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from suite.report.cells import digits
-    from suite.report.verdicts import differences, level
+    from suite.report.verdicts import differences, level, means
 
-    table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left",
-                  caption="Over test images: the 95 % interval of the same difference, about these networks, not about the method.",
-                  caption_justify="left")
+    table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left")
     table.add_column("claim", overflow="fold")
-    for heading in ("verdict", "means", "difference over seeds", "over test images"):
-        table.add_column(heading)
+    table.add_column("verdict", min_width=26)
+    table.add_column("means")
+    table.add_column("difference")
+    if imaged := any(verdict.images for verdict in verdicts):
+        table.add_column("over images")
+        table.caption = "Over images: the 95 % interval over the test images, about these networks, not about the method."
     colours = {"holds": "green", "refuted": "red"}
     for verdict in verdicts:
         table.add_row(
             escape(f"{verdict.claim.name}: {verdict.claim.sentence}"),
             f"[{colours.get(verdict.finding, 'yellow')}]{escape(verdict.text)}[/]",
-            "\n".join(digits(item) for item in verdict.means),
+            escape(means(verdict, "\n")),
             escape(differences(verdict.intervals).replace("; ", "\n") + level(verdict)),
-            escape(differences(verdict.images).replace("; ", "\n")),
+            *([escape(differences(verdict.images).replace("; ", "\n"))] if imaged else []),
         )
     for claim in undecidable:
-        table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}", "")
+        table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}")
     Console().print(table)

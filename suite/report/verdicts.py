@@ -33,13 +33,21 @@ class Tested:
         """The cells of a claims table, in the order of `HEADINGS`; plain text."""
         verdict = self.verdict
         return (self.method, self.claim.name, verdict.text, self.claim.sentence, self.where,
-                " / ".join(cells.digits(item) for item in verdict.means) or cells.MISSING,
-                differences(verdict.intervals) + level(verdict) or cells.MISSING, differences(verdict.images) or cells.MISSING)
+                means(verdict) or cells.MISSING, differences(verdict.intervals) + level(verdict) or cells.MISSING,
+                differences(verdict.images) or cells.MISSING)
 
 
-HEADINGS = ("method", "claim", "verdict", "what the paper says", "on", "means (ours / rival)",
+HEADINGS = ("method", "claim", "verdict", "what the paper says", "on", "means of the sides",
             "difference over seeds [interval of the look]",
             "difference over test images [95 % interval], about these networks, not about the method")
+
+
+def means(verdict: Verdict, between: str = " / ") -> str:
+    """Each side's mean, with the method's name where the sides are of different methods."""
+    sides = verdict.claim.sides[: len(verdict.means)]
+    named = len({side.method for side in sides}) > 1
+    return between.join(f"{side.method} {cells.digits(item)}" if named else cells.digits(item)
+                        for side, item in zip(sides, verdict.means, strict=True))
 
 
 def differences(intervals: Sequence[Interval]) -> str:
