@@ -89,6 +89,7 @@ class TwoStageMethod(DetectorMethod):
         "One warm-up and one cosine instead of steps, images of one size; below scale full Adam instead of SGD.",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
         "Below scale full anchors are half as large as the paper's, pyramid and heads narrower, and fewer regions are sampled.",
+        "Gradients longer than 10 are cut; DeFeat's recipe cuts those longer than 35.",
     )
 
     anchor: float = option(8.0, "side of the anchors in strides", bounds=(0.5, 16))

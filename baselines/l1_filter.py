@@ -18,7 +18,8 @@ class L1FilterMethod(FilterPruningMethod):
     paper = Paper("Pruning Filters for Efficient ConvNets", "Li, Kadav, Durdanovic, Samet, Graf", "ICLR", 2017,
                   "https://arxiv.org/abs/1608.08710")
     tags = ("cnn/pruning-channel",)
-    standins = ("One rate for all layers and 1xN's fine-tuning, instead of rates by each layer's sensitivity.",)
+    standins = (*FilterPruningMethod.standins,
+                "One rate for all layers and 1xN's fine-tuning, instead of rates by each layer's sensitivity.")
     published = (
         Published("imagenet", "top1", 66.730, "1xN README, Table 1", {"arch": "mobilenet_v2", "sparsity": 0.5, "masked": True}),
         Published("imagenet", "top1", 75.382, "1xN plotting data", {"arch": "resnet50", "sparsity": 0.5, "masked": True}),

@@ -19,7 +19,8 @@ class MagnitudeMethod(PruningMethod):
     paper = Paper("Learning both Weights and Connections for Efficient Neural Networks", "Han, Pool, Tran, Dally", "NeurIPS",
                   2015, "https://arxiv.org/abs/1506.02626")
     tags = ("cnn/pruning-unstructured",)
-    standins = ("One shot at one rate per layer and 1xN's fine-tuning, as in the 1xN comparison, instead of Han's iterations.",)
+    standins = (*PruningMethod.standins,
+                "One shot at one rate per layer and 1xN's fine-tuning, as in the 1xN comparison, instead of Han's iterations.")
     published = (
         Published("imagenet", "top1", 71.146, "1xN README, Table 1", {"arch": "mobilenet_v2", "sparsity": 0.5}),
         Published("imagenet", "top1", 77.088, "1xN plotting data", {"arch": "resnet50", "sparsity": 0.5}),

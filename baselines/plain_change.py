@@ -12,7 +12,7 @@ import torch
 from suite.baselines._change import ChangeMethod, Segmenter
 from torch import Tensor, nn
 
-from suite.contract import Paper, Published, option
+from suite.contract import Paper, option
 from suite.nn.pyramid import Pyramid
 
 
@@ -26,13 +26,6 @@ class PlainChangeMethod(ChangeMethod):
     standins = (
         "C-3PO's backbone, merging of scales and head instead of a U-Net, so that rows differ in the merging of times alone.",
         "The first layer of early concatenation has its pre-trained weights twice, halved, once for each picture.",
-    )
-    published = tuple(
-        Published("change_detection", "f1_image", value, f"C-3PO README (paper tables 5, 6), {data}, last",
-                  {"merge": merge, "arch": "unet"})
-        for merge, data, value in (
-            ("early", "VL-CMU-CD", 43.2), ("difference", "VL-CMU-CD", 65.1), ("concatenation", "VL-CMU-CD", 65.6),
-            ("early", "PCD", 70.2), ("difference", "PCD", 71.3), ("concatenation", "PCD", 75.5))
     )
 
     merge: str = option("concatenation", "features side by side, their absolute difference, or the pictures (early)",

@@ -33,6 +33,7 @@ class RetinaNetMethod(DetectorMethod):
         "Below scale full the heads have an eighth or a quarter of the paper's channels and start by He's rule: with its deviation "
         "of 0.01 they do not learn eight images by heart in 200 steps (AP 10 against 96).",
         "The backbone is pre-trained on the suite's embedded photographs, and its normalisation is trained on.",
+        "Gradients longer than 10 are cut; DeFeat's recipe cuts those longer than 35.",
         "Below scale full the pyramid begins at stride 4 instead of 8, and the backbone ends a stage earlier: the pictures are "
         "smaller, their objects too.",
     )

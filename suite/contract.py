@@ -57,10 +57,14 @@ class Published:
 
 
 class Side(NamedTuple):
-    """One side of a claim: a method and the options that differ from the claim's common ones."""
+    """One side of a claim: a method and the options that differ from the claim's common ones.
+
+    `grid` gives an option several values: the points of a ``frontier``, a run each.
+    """
 
     method: str
     options: Mapping[str, Any] = {}
+    grid: Mapping[str, tuple[Any, ...]] = {}
 
 
 Role = Literal["reference", "teacher", "backbone", "judge", "victim"]
@@ -83,7 +87,7 @@ class Needed(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """One falsifiable sentence of a paper as a check over seeds.
+    """One falsifiable sentence of a paper as a check over seeds; :mod:`suite.claims` says with how many, and when it is decided.
 
     `value` names what is compared: a metric of the task (``"top1"``), ``"note.<name>"`` (written by ``run.note``),
     ``"timing.<what>"`` or ``"timing.<what>.<items>"`` (the ms of one of the task's ``timings``) or a dotted path into the
@@ -92,22 +96,25 @@ class Claim:
     kind ``above``: ours minus the rival's (or minus `bound`) exceeds `margin`.
     kind ``within``: ours and the rival's differ by less than `margin`.
     kind ``ordered``: the values of `sides`, in order, fall by more than -`margin` at every step.
+    kind ``frontier``: ``above`` at equal cost. The sides are ours, the rival's and a reference. The points of each seed that a
+    side's `grid` gives are joined by straight lines over the value of `cost`, and read off at `share` of the reference's `cost`.
     """
 
     name: str
     sentence: str  # what the paper says
     task: str
     value: str
-    kind: Literal["above", "within", "ordered"]
+    kind: Literal["above", "within", "ordered", "frontier"]
     sides: tuple[Side, ...]  # ours first; one side alone is compared with `bound`
     bound: float | None = None
     margin: float = 0.0
-    seeds: int = 3
     held_equal: tuple[tuple[str, float], ...] = ()  # e.g. (("total", 0.01),): relative tolerance, else inconclusive
     least_scale: str = "short"
     options: Mapping[str, Any] = field(default_factory=dict)  # common to all sides
     task_options: Mapping[str, Any] = field(default_factory=dict)
     rival_value: str = ""  # where the rival's value lies elsewhere than ours
+    cost: str = ""  # of a frontier, such as "profile.latency.one.sparse.median_ms"
+    share: float = 1.0  # of the reference's cost, at which a frontier is compared
 
 
 @dataclass(frozen=True)

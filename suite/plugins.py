@@ -16,6 +16,7 @@ import os
 import sys
 import typing
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -45,10 +46,16 @@ def folders(kind: Kind) -> list[Path]:
     own = importlib.util.find_spec(f"suite.{kind}")
     found = [Path(folder) for folder in (own.submodule_search_locations or [])] if own else []
     found += [Path(folder) / kind for folder in os.environ.get("SUITE_PLUGINS", "").split(os.pathsep) if folder]
-    for entry in entry_points(group="suite.plugins"):
-        spec = importlib.util.find_spec(entry.value)
+    for package in _packages():
+        spec = importlib.util.find_spec(package)
         found += [Path(folder) / kind for folder in (spec.submodule_search_locations or [])] if spec else []
     return list(dict.fromkeys(folder for folder in found if folder.is_dir()))
+
+
+@cache  # a plan asks for folders, files and digests hundreds of times
+def _packages() -> list[str]:
+    """The installed packages that bring plug-ins."""
+    return [entry.value for entry in entry_points(group="suite.plugins")]
 
 
 def find(kind: Kind) -> dict[str, Found]:
@@ -62,11 +69,12 @@ def find(kind: Kind) -> dict[str, Found]:
                 raise UserError(
                     f"'{path.stem}' is the name of both '{plugins[path.stem].path}' and '{path}'; rename one of the files."
                 )
-            plugins[path.stem] = _parse(path, kind)
+            plugins[path.stem] = _parse(path, kind, path.stat().st_mtime_ns)
     return plugins
 
 
-def _parse(path: Path, kind: Kind) -> Found:
+@cache
+def _parse(path: Path, kind: Kind, changed: int) -> Found:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
@@ -149,11 +157,18 @@ def digest(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
+    own, siblings = _own(path, path.stat().st_mtime_ns)
+    text = own + "".join(_digest(sibling(path, name)) for name in siblings)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _own(path: Path, changed: int) -> tuple[str, list[str]]:
+    """What a file does by itself, and the siblings that it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     siblings = sorted({node.module for node in ast.walk(tree)
                        if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module})
-    text = code(tree) + "".join(_digest(sibling(path, name)) for name in siblings)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return code(tree), siblings
 
 
 def sibling(path: Path, module: str) -> Path:

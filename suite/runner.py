@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from suite import core, record
+from suite import core, outcomes, record
 from suite.contract import Metric, Skip, options_of
 from suite.errors import UserError
 from suite.launch import Shown, launch
@@ -105,7 +105,7 @@ class _Execution:
         self.run = context(spec, spec.allowed, report=report, timing=timing)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None, "timings": [], "untimed": ""}
+        self.result: dict[str, Any] = {"scores": {}, "steps": [], "outcomes": {}, "profile": None, "timings": [], "untimed": ""}
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -142,7 +142,7 @@ class _Execution:
             raise ValueError("fit gave no artifact")
         save(artifact, spec.artifact)
         scores = _checked(spec.task.summarise(steps), spec, spec.task.metrics)
-        self.result |= {"scores": scores, "steps": steps if len(steps) > 1 else []}
+        self.result |= {"scores": scores, "steps": steps if len(steps) > 1 else [], "outcomes": outcomes.packed(artifact.spare)}
         with self._timed("evaluate"):
             draw(spec, artifact, run)
         with self._timed("profile"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -42,11 +42,6 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval | No
     centre = statistics.fmean(values)
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
     return Interval(centre, centre - half, centre + half, len(values))
-
-
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float], confidence: float = 0.95) -> Interval | None:
-    """The t-interval of the mean difference ours - theirs over the seeds (keys) that both have; None below two."""
-    return interval([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())], confidence)
 
 
 def break_even(sparsities: Sequence[float], speedups: Sequence[float]) -> float | None:

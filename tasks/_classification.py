@@ -67,7 +67,8 @@ class ClassificationTask(Task):
     def evaluate(self, artifact: Network, run: Run) -> dict[str, float]:
         images = self.read(run, "test")
         logits = predict(artifact.module, images, Normalise(self.mean, self.deviation), run)
-        artifact.spare["predictions"] = logits.argmax(1)
+        artifact.spare["predictions"] = predictions = logits.argmax(1)
+        artifact.spare["outcomes"] = {"top1": predictions == images.labels}
         scores = {"top1": accuracy(logits, images.labels), "top5": accuracy(logits, images.labels, 5)}
         kept = {name: score for name, score in scores.items() if name in {metric.name for metric in self.metrics}}
         # What naming the most frequent classes scores, whatever the image.

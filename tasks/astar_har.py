@@ -68,6 +68,7 @@ class AstarHarTask(Task):
         classes = self._classes(windows)
         counts = windows.labels[pool].bincount(minlength=classes)
         predictions = predict(artifact.module, test, Standardise.fitted(windows.subset(pool)), run).argmax(1)
+        artifact.spare["outcomes"] = {"accuracy": predictions == test.labels}
         artifact.spare["confusion"] = matrix = confusion(predictions, test.labels, classes)
         guess = confusion(counts.argmax().expand_as(predictions), test.labels, classes)
         rarest = self._rarest(windows.labels, test.labels)

@@ -99,7 +99,8 @@ class FscilTask(Task):
         logits = predict(artifact.module, images, NORMALISE, run)
         if logits.shape[1] != (seen := sum(len(part.classes) for part in parts)):
             raise ValueError(f"the network of session {run.step} has {logits.shape[1]} outputs for the {seen} classes seen so far")
-        artifact.spare |= {"predictions": logits.argmax(1), "labels": images.labels}
+        artifact.spare |= {"predictions": logits.argmax(1), "labels": images.labels,
+                           "outcomes": {"accuracy": logits.argmax(1) == images.labels}}
         return scores(logits.argmax(1), images.labels, self.base)
 
     def summarise(self, steps: list[dict[str, float]]) -> dict[str, float]:

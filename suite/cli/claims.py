@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from suite.cli.run import run, show_plan, training_options
 from suite.errors import UserError
 
+if TYPE_CHECKING:
+    from suite.claims import Verdict
+    from suite.contract import Claim
+    from suite.plan import Plan
+
 
 @click.command()
 @click.argument("method")
 @click.option("--scale", default="short", show_default=True, help="smoke, short, long or full.")
-@click.option("--seeds", type=click.IntRange(2), help="Seeds for every claim (default: each claim's own number).")
+@click.option("--seeds", type=click.IntRange(1, 9),
+              help="Most seeds for a claim (default: up to the last look's 9; at long and full 1, which decides nothing).")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
 @click.option("--only", help="Only claims whose name contains this text, for example 0.9 or 1a.")
 @training_options
 @click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan of the next look with a time estimate, and run nothing.")
 def command(
     method: str, scale: str, seeds: int | None, data: Path | None, only: str | None, device: str, threads: int, jobs: int | None,
     track: str | None, dry_run: bool,
 ) -> None:
-    """Run both sides of every claim of METHOD on the same seeds and print a verdict with its numbers.
+    """Run both sides of every claim of METHOD on the same seeds, look by look, and print a verdict with its numbers.
 
-    Runs that are recorded are shared with `suite run` and not repeated. A refuted claim is a result, not a failure.
+    A claim is looked at with 3, 5 and 9 seeds; once it is decided, no more of its runs are made. Runs that are recorded are
+    shared with `suite run` and not repeated. A refuted claim is a result, not a failure.
     """
     from suite import claims, plan, plugins
     from suite.paths import cache_folder
@@ -36,37 +43,67 @@ def command(
     if not found:
         raise UserError(f"'{method}' has no claims" + (f" named '{only}'." if only else "; see its file in baselines/."))
     decidable = [claim for claim in found if claims.decidable(claim, scale)]
-    merged = plan.merge([part for claim in decidable for part in _plans(claim, scale, seeds, data, device, threads)])
-    if dry_run:
-        return show_plan(merged, jobs)
-    records = run(merged, jobs)
-    sentence = mirror(records, track, cache_folder())
-    verdicts = []
-    for claim in decidable:
-        sides = [claims.side_runs(claim, side, scale).among(records) for side in claim.sides]
-        asked = range(seeds or claim.seeds)
-        verdicts.append(claims.judge(claim, [{item["seed"]: item for item in side if item["seed"] in asked} for side in sides]))
-    _print(verdicts, [claim for claim in found if claim not in decidable], scale)
-    click.echo(sentence)
+    tried: set[str] = set()
+    records: dict[str, dict[str, Any]] = {}
+    while True:
+        looked = [_look(claim, scale, seeds, data, device, threads) for claim in decidable]
+        merged = plan.merge([part for _, part in looked])
+        merged.missing = [spec for spec in merged.missing if spec.id not in tried]  # what has failed is not tried twice
+        for (verdict, part), claim in zip(looked, decidable, strict=True):
+            if any(spec.id not in tried for spec in part.missing):
+                click.echo(f"{claim.name}: {verdict.text}; planned: seeds 0 to {max(spec.seed for spec in part.wanted)}", err=True)
+        if dry_run:
+            return show_plan(merged, jobs)
+        if merged.missing or not tried:
+            records |= {item["id"]: item for item in run(merged, jobs)}
+        if not merged.missing:
+            break
+        tried |= {spec.id for spec in merged.missing}
+    _print([verdict for verdict, _ in looked], [claim for claim in found if claim not in decidable], scale)
+    click.echo(mirror(list(records.values()), track, cache_folder()))
 
 
-def claim_specs(method: str, scale: str, data: Path | None) -> list[Any]:
-    """The plans of all sides of a method's claims that `scale` can decide, with each claim's own number of seeds."""
+def claim_specs(method: str, scale: str, data: Path | None) -> list[Plan]:
+    """The plans of the next look at each of a method's claims that `scale` can decide and that is not decided."""
     from suite import claims, plugins
 
-    return [part for claim in plugins.load("baselines", method).claims if claims.decidable(claim, scale)
-            for part in _plans(claim, scale, None, data)]
+    return [_look(claim, scale, None, data)[1] for claim in plugins.load("baselines", method).claims
+            if claims.decidable(claim, scale)]
 
 
-def _plans(
-    claim: Any, scale: str, seeds: int | None, data: Path | None, device: str = "cpu", threads: int = 1
-) -> list[Any]:
-    """The plan of each side of a claim."""
+def _look(
+    claim: Claim, scale: str, most: int | None, data: Path | None, device: str = "cpu", threads: int = 1
+) -> tuple[Verdict, Plan]:
+    """What the recorded runs say of a claim, and the plan of those it rests on, or of its next look's first `most` seeds."""
     from suite import claims, plan
+    from suite.looks import LOOKS
 
-    sides = [claims.side_runs(claim, side, scale) for side in claim.sides]
-    return [plan.specs(side.task, [(side.method, side.options)], range(seeds or claim.seeds), scale, data, side.task_options,
-                       device=device, threads=threads) for side in sides]
+    most = most or (LOOKS[-1].seeds if scale in ("smoke", "short") else 1)
+    sides, parts = [], []
+    for side in claim.sides:
+        points = []
+        for runs in claims.side_runs(claim, side, scale):
+            part = plan.specs(runs.task, [(runs.method, runs.options)], range(LOOKS[-1].seeds), scale, data, runs.task_options,
+                              device=device, threads=threads)
+            absent = {spec.id for spec in part.missing}
+            known = [plan.recorded(spec) for spec in part.wanted if spec.id not in absent]
+            points.append(runs.among(item for item in known if item))
+            parts.append(part)
+        sides.append(claims.by_seed(points))
+    verdict = claims.judge(claim, sides)
+    if not verdict.wanted:
+        return verdict, plan.Plan([spec for part in parts for spec in part.wanted if spec.seed in verdict.seeds], [], [])
+    return verdict, plan.merge([_limited(part, min(most, verdict.wanted)) for part in parts])
+
+
+def _limited(part: Plan, seeds: int) -> Plan:
+    """Of a plan what the first `seeds` seeds need."""
+    from suite.plan import Plan, with_prerequisites
+
+    wanted = [spec for spec in part.wanted if spec.seed < seeds]
+    needed = {item.id for spec in wanted for item in with_prerequisites(spec)}
+    return Plan(wanted, [spec for spec in part.missing if spec.id in needed],
+                [sentence for sentence in part.stale if sentence.partition(" ")[0] in needed])
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
@@ -74,20 +111,24 @@ def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from suite.report.cells import digits
+    from suite.report.verdicts import differences, level, means
 
-    table = Table(title="difference: mean and 95 % interval, paired by seed", title_justify="left")
+    table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left")
     table.add_column("claim", overflow="fold")
-    for heading in ("verdict", "means", "difference [interval]"):
-        table.add_column(heading)
-    colours = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
+    table.add_column("verdict", min_width=26)
+    table.add_column("means")
+    table.add_column("difference")
+    if imaged := any(verdict.images for verdict in verdicts):
+        table.add_column("over images")
+        table.caption = "Over images: the 95 % interval over the test images, about these networks, not about the method."
+    colours = {"holds": "green", "refuted": "red"}
     for verdict in verdicts:
-        steps = "\n".join(f"{digits(test.mean)} [{digits(test.low)}, {digits(test.high)}] n={test.count}"
-                          for test in verdict.intervals)
         table.add_row(
             escape(f"{verdict.claim.name}: {verdict.claim.sentence}"),
-            f"[{colours[verdict.finding]}]{verdict.finding}[/]" + (f"\n{escape(verdict.reason)}" if verdict.reason else ""),
-            "\n".join(digits(item) for item in verdict.means), steps,
+            f"[{colours.get(verdict.finding, 'yellow')}]{escape(verdict.text)}[/]",
+            escape(means(verdict, "\n")),
+            escape(differences(verdict.intervals).replace("; ", "\n") + level(verdict)),
+            *([escape(differences(verdict.images).replace("; ", "\n"))] if imaged else []),
         )
     for claim in undecidable:
         table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}")

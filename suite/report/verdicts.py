@@ -8,38 +8,57 @@ from functools import cache
 from typing import Any
 
 from suite import plugins
-from suite.claims import SCALES, Verdict, decidable, judge, side_runs
+from suite.claims import SCALES, Verdict, by_seed, decidable, judge, side_runs
 from suite.contract import Claim
 from suite.errors import UserError
+from suite.looks import LOOKS
 from suite.record import Record
 from suite.report import cells
+from suite.statistics import Interval
 
 Load = Callable[[str, str], Any]  # plugins.load, remembered
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A claim with its verdict on one data source and scale; `where` says which, `seeds` those that both sides have."""
+    """A claim with its verdict on one data source and scale; `where` says which."""
 
     method: str
     claim: Claim
     where: str
-    seeds: tuple[int, ...]
     verdict: Verdict
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The cells of a claims table, in the order of `HEADINGS`; plain text."""
-        steps = "; ".join(f"{cells.digits(test.mean)} [{cells.digits(test.low)}, {cells.digits(test.high)}]"
-                          for test in self.verdict.intervals)
-        why = f" ({self.verdict.reason})" if self.verdict.reason else ""
-        return (self.method, self.claim.name, self.verdict.finding + why, self.claim.sentence, self.where,
-                cells.seeds(self.seeds) if self.seeds else cells.MISSING,
-                " / ".join(cells.digits(item) for item in self.verdict.means) or cells.MISSING, steps or cells.MISSING)
+        verdict = self.verdict
+        return (self.method, self.claim.name, verdict.text, self.claim.sentence, self.where,
+                means(verdict) or cells.MISSING, differences(verdict.intervals) + level(verdict) or cells.MISSING,
+                differences(verdict.images) or cells.MISSING)
 
 
-HEADINGS = ("method", "claim", "verdict", "what the paper says", "on", "seeds", "means (ours / rival)",
-            "difference [95 % interval]")
+HEADINGS = ("method", "claim", "verdict", "what the paper says", "on", "means of the sides",
+            "difference over seeds [interval of the look]",
+            "difference over test images [95 % interval], about these networks, not about the method")
+
+
+def means(verdict: Verdict, between: str = " / ") -> str:
+    """Each side's mean, with the method's name where the sides are of different methods."""
+    sides = verdict.claim.sides[: len(verdict.means)]
+    named = len({side.method for side in sides}) > 1
+    return between.join(f"{side.method} {cells.digits(item)}" if named else cells.digits(item)
+                        for side, item in zip(sides, verdict.means, strict=True))
+
+
+def differences(intervals: Sequence[Interval]) -> str:
+    """Means with their intervals, a step each; empty of none."""
+    return "; ".join(f"{cells.digits(item.mean)} [{cells.digits(item.low)}, {cells.digits(item.high)}]" for item in intervals)
+
+
+def level(verdict: Verdict) -> str:
+    """The level of the intervals over seeds, as words behind them: that of the look with so many seeds."""
+    found = next((look.level for look in LOOKS if verdict.intervals and look.seeds == len(verdict.seeds)), None)
+    return "" if found is None else f" at {100 * (1 - found):g} %"
 
 
 def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
@@ -70,15 +89,14 @@ def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str,
     scales = {item["scale"] for item in done if item["scale"] in SCALES and decidable(claim, item["scale"])}
     made = []
     for scale in sorted(scales, key=SCALES.index):
-        sides = [side_runs(claim, side, scale, load).among(done) for side in claim.sides]
-        for kind, digest in sorted(set.intersection(*({_source(item) for item in side} for side in sides))):
-            chosen = _newest([[item for item in side if _source(item) == (kind, digest)] for side in sides])
-            seeds = tuple(sorted(set.intersection(*(set(side) for side in chosen))))
+        sides = [[runs.among(done) for runs in side_runs(claim, side, scale, load)] for side in claim.sides]
+        for kind, digest in sorted(set.intersection(*({_source(item) for item in point} for side in sides for point in side))):
+            chosen = _newest([[[item for item in point if _source(item) == (kind, digest)] for point in side] for side in sides])
             where = f"{claim.task}, {kind} data, scale {scale}"
-            old = {item["method"]["name"] for side in chosen for item in side.values()
+            old = {item["method"]["name"] for side in chosen for point in side for item in point
                    if item["method"]["digest"] != here.get(item["method"]["name"])}
             where += f", an earlier version of {' and '.join(sorted(old))}" if old else ""
-            made.append(Tested(name, claim, where, seeds, judge(claim, chosen)))
+            made.append(Tested(name, claim, where, judge(claim, [by_seed(side) for side in chosen])))
     return made
 
 
@@ -86,13 +104,14 @@ def _source(item: Record) -> tuple[str, str]:
     return item["task"]["source"]["kind"], item["task"]["source"]["digest"]
 
 
-def _newest(sides: Sequence[Sequence[Record]]) -> list[dict[int, Record]]:
-    """The sides by seed, of each method only the records of the version that ran last."""
-    version = {item["method"]["name"]: item["method"]["digest"]
-               for item in sorted((item for side in sides for item in side), key=lambda item: item["time"]["started"])}
-    return [{item["seed"]: item for item in side if item["method"]["digest"] == version[item["method"]["name"]]} for side in sides]
+def _newest(sides: Sequence[Sequence[Sequence[Record]]]) -> list[list[list[Record]]]:
+    """The records of each point of each side, of each method only those of the version that ran last."""
+    known = sorted((item for side in sides for point in side for item in point), key=lambda item: item["time"]["started"])
+    version = {item["method"]["name"]: item["method"]["digest"] for item in known}
+    return [[[item for item in point if item["method"]["digest"] == version[item["method"]["name"]]] for point in side]
+            for side in sides]
 
 
 def _untested(name: str, claim: Claim, reason: str = "") -> Tested:
     reason = reason or f"needs runs at scale {claim.least_scale} or larger: suite claims {name} --scale {claim.least_scale}"
-    return Tested(name, claim, claim.task, (), Verdict(claim, "not decidable", reason, (), ()))
+    return Tested(name, claim, claim.task, Verdict(claim, "not decidable", f"not decidable ({reason})"))

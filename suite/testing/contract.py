@@ -90,9 +90,13 @@ def check_method(name: str) -> None:
     expect(all(isinstance(item, Claim) for item in method.claims), f"claims of '{name}' must be Claim(...)")
     expect(all(isinstance(item, Published) for item in method.published), f"published of '{name}' must be Published(...)")
     for claim in method.claims:
+        wanted = 3 if claim.kind == "frontier" else 1 if claim.bound is not None else 2
+        expect(len(claim.sides) == wanted or (claim.kind == "ordered" and len(claim.sides) > wanted),
+               f"claim '{claim.name}' of '{name}' has {len(claim.sides)} sides, and needs {wanted}")
+        expect(bool(claim.cost) == (claim.kind == "frontier"), f"claim '{claim.name}' of '{name}': only a frontier has a cost")
         for side in claim.sides:
             rival = plugins.load("baselines", side.method)
-            unknown = {*side.options, *claim.options} - {item.name for item in dataclasses.fields(rival)}
+            unknown = {*side.options, *side.grid, *claim.options} - {item.name for item in dataclasses.fields(rival)}
             expect(not unknown, f"claim '{claim.name}' of '{name}' sets {sorted(unknown)}, which '{side.method}' lacks")
 
 

@@ -140,4 +140,4 @@ def test_the_papers_network_is_the_same_class_with_other_options():
 def test_the_claims_limit_the_scenes_to_what_they_speak_of():
     kinds = {claim.name: claim.task_options["kinds"] for claim in METHOD.claims}
     assert kinds["disappear alone"] == "disappear" and kinds["appear needs its branch"] == "appear"
-    assert all(claim.least_scale == "short" and claim.seeds == 3 for claim in METHOD.claims)
+    assert all(claim.least_scale == "short" for claim in METHOD.claims)

@@ -120,5 +120,5 @@ def test_claims_set_options_of_the_task(suite_home):
         for side in claim.sides:
             plan = specs(claim.task, [(side.method, {**claim.options, **side.options})], [0], "smoke", None, claim.task_options)
             assert {name: getattr(plan.wanted[0].task, name) for name in claim.task_options} == dict(claim.task_options)
-            if claim.name == "2a long tail":  # its runs are those of a plain `suite run`
+            if claim.name == "2a long tail" and side.method == "mean_teacher":  # its runs are those of a plain `suite run`
                 assert plan.wanted[0].id == specs(claim.task, [(side.method, {})], [0], "smoke").wanted[0].id
