@@ -15,7 +15,7 @@ from suite.looks import LOOKS, bounds, first_decision
 from suite.options import build
 from suite.outcomes import unpacked
 from suite.record import Record, timing_name, value
-from suite.statistics import Interval, interval, mean
+from suite.statistics import Interval, interpolated, interval, mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,23 +165,11 @@ def _known(found: Mapping[int, float | None]) -> dict[int, float]:
     return {seed: number for seed, number in found.items() if number is not None}
 
 
-def value_at(records: Sequence[Record], cost: str, wanted: str, at: float) -> float | None:
-    """The value `wanted` of a frontier's points where their `cost` is `at`, on straight lines between neighbours.
-
-    Points of equal cost are averaged. None where a number is missing, or no two points enclose `at`.
-    """
-    import numpy as np
-
-    points: dict[float, list[float]] = {}
-    for record in records:
-        x, y = read_value(record, cost), read_value(record, wanted)
-        if x is None or y is None:
-            return None
-        points.setdefault(x, []).append(y)
-    places = sorted(points)
-    if not places[0] <= at <= places[-1]:
-        return None
-    return float(np.interp(at, places, [statistics.fmean(points[place]) for place in places]))
+def value_at(records: Sequence[Record], cost: str, wanted: str, place: float) -> float | None:
+    """The value `wanted` of a frontier's points where their `cost` is `place`; None outside of them, or where one lacks a number."""
+    read = [(read_value(record, cost), read_value(record, wanted)) for record in records]
+    points = [(x, y) for x, y in read if x is not None and y is not None]
+    return interpolated(place, [x for x, _ in points], [y for _, y in points]) if len(points) == len(read) else None
 
 
 def _differences(claim: Claim, values: Sequence[Sequence[float]]) -> Array:

@@ -64,7 +64,7 @@ def break_even(sparsities: Sequence[float], speedups: Sequence[float]) -> float 
     return None
 
 
-def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float | None:
+def interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float | None:
     """The height at `x` of the piecewise linear line through the points (`xs`, `ys`), in whatever order; None outside of them.
 
     Points of one x count as their mean.

@@ -70,7 +70,7 @@ def standing(line: Line, where: float, place: Place) -> Standing:
         if len(points) < LEAST:
             continue
         reached += [points[0][0], points[-1][0]]
-        found = statistics.at(where, [time for time, _, _ in points], [score for _, score, _ in points])
+        found = statistics.interpolated(where, [time for time, _, _ in points], [score for _, score, _ in points])
         if found is not None:
             scores[seed] = found
             below, above = max(item for item in points if item[0] <= where), min(item for item in points if item[0] >= where)

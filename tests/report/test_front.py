@@ -15,7 +15,7 @@ from suite.report.content import gather
 from suite.report.declare import Equal, Headline, Report, load
 from suite.report.front import sheet
 from suite.report.render import texts, write
-from suite.statistics import at
+from suite.statistics import interpolated
 
 ROOT = Path(__file__).parents[2]
 HEADLINE = Headline("pruning method", "cifar10", "cnn/pruning", 0.5)
@@ -55,10 +55,10 @@ def first(records, **changes):
 
 
 def test_a_line_is_read_between_its_points_and_not_beyond():
-    assert at(0.5, [0.4, 0.6], [76.0, 78.0]) == pytest.approx(77.0) and at(0.5, [0.6, 0.4], [78.0, 76.0]) == pytest.approx(77.0)
-    assert at(0.4, [0.4, 0.6], [76.0, 78.0]) == 76.0 and at(0.6, [0.4, 0.6], [76.0, 78.0]) == pytest.approx(78.0)
-    assert at(0.7, [0.4, 0.6], [76.0, 78.0]) is None and at(0.3, [0.4, 0.6], [76.0, 78.0]) is None and at(1.0, [], []) is None
-    assert at(0.4, [0.4, 0.4], [76.0, 78.0]) == 77.0 and at(0.5, [0.4, 0.6, 0.4], [75.0, 78.0, 77.0]) == pytest.approx(77.0)
+    assert interpolated(0.5, [0.4, 0.6], [76.0, 78.0]) == pytest.approx(77.0) and interpolated(0.5, [0.6, 0.4], [78.0, 76.0]) == pytest.approx(77.0)
+    assert interpolated(0.4, [0.4, 0.6], [76.0, 78.0]) == 76.0 and interpolated(0.6, [0.4, 0.6], [76.0, 78.0]) == pytest.approx(78.0)
+    assert interpolated(0.7, [0.4, 0.6], [76.0, 78.0]) is None and interpolated(0.3, [0.4, 0.6], [76.0, 78.0]) is None and interpolated(1.0, [], []) is None
+    assert interpolated(0.4, [0.4, 0.4], [76.0, 78.0]) == 77.0 and interpolated(0.5, [0.4, 0.6, 0.4], [75.0, 78.0, 77.0]) == pytest.approx(77.0)
 
 
 def test_the_first_sentence_says_who_wins_at_equal_latency_whoever_it_is():
