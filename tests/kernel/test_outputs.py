@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from suite.kernel import check, lower
-from suite.kernel.plan import difference
+from suite.kernel.gate import difference
 
 
 class Maps(NamedTuple):

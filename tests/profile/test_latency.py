@@ -11,7 +11,8 @@ from torch import nn
 
 from suite import kernel
 from suite.profile import measure, network_latency
-from suite.profile.latency import WARM_CALLS, median_ranks, summary
+from suite.profile.latency import WARM_CALLS
+from suite.profile.spread import median_ranks, summary
 
 
 class Clock:
@@ -111,7 +112,7 @@ def test_a_network_is_checked_and_timed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [2e-4, float("nan")])
 def test_a_wrong_plan_is_not_timed(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "check", lambda plan, network, inputs: error)
+    monkeypatch.setattr(kernel.Gate, "error", lambda gate, plan: error)
     network, inputs = small()
     with pytest.raises(RuntimeError, match="differs from torch's"):
         network_latency(network, inputs, tmp_path / "timing.lock")
