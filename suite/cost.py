@@ -99,7 +99,8 @@ def _slow_attention() -> Iterator[None]:
 _FACTORS = {"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1)}
 _FACTORS |= {"addmm": (1, 2), "addmm_activation": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2)}
 # Names of operators that do heavy work in ways not counted here.
-_OPAQUE = re.compile(r"cdist|fft|rnn|attention|sparse|^trilinear|conv|matmul|mm(_|$)|mkldnn_linear|^vdot$|linalg_(?!vector_norm|cross)")
+_OPAQUE = re.compile(
+    r"cdist|fft|rnn|attention|sparse|^trilinear|conv|matmul|mm(_|$)|mkldnn_linear|^vdot$|linalg_(?!vector_norm|cross)")
 _FREE = (nn.Embedding, nn.EmbeddingBag)  # tables are looked up
 
 

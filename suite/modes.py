@@ -59,6 +59,9 @@ def plain(network: nn.Module) -> nn.Module:
             if isinstance(hook, _COMPUTING):
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
+        for key, hook in list(module._load_state_dict_pre_hooks.items()):  # which would look for the parts of a weight
+            if hook.__module__.startswith("torch.nn.utils."):
+                del module._load_state_dict_pre_hooks[key]
         if isinstance(module, nn.RNNBase):  # it holds its weights in a list of its own
             module._init_flat_weights()
     return network
@@ -66,7 +69,8 @@ def plain(network: nn.Module) -> nn.Module:
 
 def _settle(module: nn.Module) -> None:
     """What ``parametrize.remove_parametrizations`` does for all weights, but without touching the class, which a copy shares."""
-    before, parts = parametrize.type_before_parametrizations(module), dict[str, Any](module.parametrizations.items())  # type: ignore[union-attr, operator]
+    parts: dict[str, Any] = dict(module.parametrizations.items())  # type: ignore[union-attr, operator]
+    before = parametrize.type_before_parametrizations(module)
     values = {name: part().detach().clone() for name, part in parts.items()}
     module.__class__ = before
     del module._modules["parametrizations"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -87,7 +88,8 @@ def _untangle(graph: fx.GraphModule, shapes: _Shapes) -> None:
     for node, sources in shapes.written.items():
         for first in {shapes.memory[source] for source in sources}:
             family = [item for item in order if shapes.memory.get(item) is first]
-            late = {item: [user for user in item.users if order[user] > order[node]] for item in family if order[item] < order[node]}
+            earlier = [item for item in family if order[item] < order[node]]
+            late = {item: [user for user in item.users if order[user] > order[node]] for item in earlier}
             same = node in family and all(shapes.place.get(item) == shapes.place.get(node) for item, users in late.items() if users)
             for item, users in late.items():
                 for user in users if same else ():
@@ -130,6 +132,24 @@ def is_view(node: fx.Node) -> bool:
     return node.meta.get("tangled", node) is not node
 
 
+def in_torch(graph: fx.GraphModule, node: fx.Node) -> Callable[[dict[Any, Any]], Any]:
+    """The node as a function of the values of all nodes before it."""
+    module: Any = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def function(values: dict[Any, Any]) -> Any:
+        args = fx.node.map_arg(node.args, values.__getitem__)
+        kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+        if module is not None:
+            return module(*args, **kwargs)
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(graph)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    return function
+
+
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape) if hasattr(node.meta.get("tensor_meta"), "shape") else ()
 
@@ -158,12 +178,11 @@ def drops_nothing(node: fx.Node, kind: Any) -> bool:
 
 def flattens(node: fx.Node, kind: Any, module: Any) -> bool:
     """Whether a node makes (1, C, H, W) one vector of all its numbers."""
+    given: dict[str, Any] = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | dict(node.kwargs)
     if kind is nn.Flatten:
-        first, last = module.start_dim, module.end_dim
-    else:
-        given: dict[str, Any] = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | dict(node.kwargs)
-        first, last = given.get("start_dim", 0), given.get("end_dim", -1)
-    return kind in (torch.flatten, "flatten", nn.Flatten) and first == 1 and last in (-1, len(shape_of(node.args[0])) - 1)  # type: ignore[arg-type]
+        given = vars(module)
+    whole = given.get("start_dim", 0) == 1 and given.get("end_dim", -1) in (-1, len(shape_of(node.args[0])) - 1)  # type: ignore[arg-type]
+    return whole and kind in (torch.flatten, "flatten", nn.Flatten)
 
 
 def averages_maps(node: fx.Node, shape: tuple[int, ...]) -> bool:

@@ -21,6 +21,7 @@ from suite.kernel.graph import (
     drops_nothing,
     flattens,
     has_macs,
+    in_torch,
     is_depthwise,
     is_view,
     operation,
@@ -194,8 +195,7 @@ class _Lowering:
         tokens = are_tokens(first)
         source = self._slot(first, tokens)
         fused, residual, clamp = self._tail(node, tokens)
-        second = self._depthwise(node, fused[-1], residual, source)
-        if second and not tangled(fused[-1]) and not tangled(second):
+        if second := self._depthwise(node, fused[-1], residual, source):
             rest, added, last_clamp = self._tail(second, tokens)
             if added is None:
                 modules = module, self.modules[str(second.target)]
@@ -214,11 +214,9 @@ class _Lowering:
     def _tail(self, node: fx.Node, tokens: bool) -> tuple[list[fx.Node], Slot | None, tuple[float, float]]:
         """A layer's node with those that its store can do too: a sum with a value that is there, and an activation."""
         fused, residual, clamp = [node], None, (-float("inf"), float("inf"))
-        while not tokens and len(fused[-1].users) == 1:
+        while not tokens and len(fused[-1].users) == 1 and not tangled(fused[-1]):
             user = next(iter(fused[-1].users))
-            kind = operation(user, self.modules) if user.op.startswith("call") else None
-            if tangled(user) or tangled(fused[-1]):
-                break
+            kind = operation(user, self.modules) if user.op.startswith("call") and not tangled(user) else None
             if kind in NOTHING and drops_nothing(user, kind):
                 pass
             elif kind in CLAMPS:
@@ -234,7 +232,7 @@ class _Lowering:
         """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
         user = next(iter(last.users)) if len(last.users) == 1 else None
         module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
-        if not is_depthwise(module) or not takes(module):
+        if not is_depthwise(module) or not takes(module) or any(map(tangled, (last, *last.users))):
             return None
         first = self.modules[str(node.target)]
         if residual is not None or source.compact or source.tokens or not isinstance(first, nn.Conv2d) or first.groups > 1:
@@ -284,9 +282,7 @@ class _Lowering:
 
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
         """The node's value on the engine, written there if it is a torch variable; a tangled one anew for every reader."""
-        if node in self.slots:
-            return self.slots[node]
-        slot = self.emit.write(node, shape_of(node), tokens)
+        slot = self.slots.get(node) or self.emit.write(node, shape_of(node), tokens)
         if not tangled(node):
             self.slots[node] = slot
         return slot
@@ -300,17 +296,5 @@ class _Lowering:
     def _torch(self, node: fx.Node) -> None:
         for item in node.all_input_nodes:
             self._variable(item)
-
-        def function(values: dict[Any, Any], node: fx.Node = node) -> Any:
-            args = fx.node.map_arg(node.args, values.__getitem__)
-            kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-            if node.op == "call_module":
-                return self.modules[str(node.target)](*args, **kwargs)
-            if node.op == "get_attr":
-                return operator.attrgetter(str(node.target))(self.graph)
-            if node.op == "call_method":
-                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            return node.target(*args, **kwargs)  # type: ignore[operator]
-
-        self.emit.call(function, node)
+        self.emit.call(in_torch(self.graph, node), node)
         self.variables.add(node)

@@ -52,7 +52,7 @@ def keep(network: nn.Module, kept: Mapping[Stream, Tensor | Sequence[int]]) -> N
             raise ValueError(f"no channel left of what {', '.join(stream.writers)} write")
         for name in {*stream.writers, *(port.name for port in (*stream.readers, *stream.carriers))}:
             if computes_weights(network.get_submodule(name)):
-                raise ValueError(f"'{name}' is parametrised or masked by a hook; call remove_parametrizations or prune.remove first")
+                raise ValueError(f"'{name}' is parametrised or masked; call remove_parametrizations or prune.remove first")
     cuts = []
     for stream, index in indices.items():
         for name in stream.writers:

@@ -78,7 +78,8 @@ class Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         output = super().call_module(m, forward, args, kwargs)
         if listened(m):
-            self.tapped |= {leaf.node for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, fx.Proxy)}
+            behind = output if m._forward_hooks or "forward" in vars(m) else None
+            self.tapped |= {leaf.node for leaf in tree_leaves((args, kwargs, behind)) if isinstance(leaf, fx.Proxy)}
         return output
 
     def read_elsewhere(self) -> set[str]:

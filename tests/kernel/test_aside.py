@@ -167,7 +167,8 @@ def test_however_flattening_is_spelt(options):
 
 def hooked(name: str, kind: str, seen: list[Any]) -> nn.Module:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)
+    network = nn.Sequential(*layers).eval()
     module = network.get_submodule(name)
     if kind == "before":
         module.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1,))
@@ -219,7 +220,8 @@ def test_a_network_that_changes_itself_runs_in_torch_and_is_left_alone(buffer):
     assert not torch.equal(plan(images), plan(images)), "the plan has a state of its own"
 
 
-@pytest.mark.parametrize(("arch", "size", "layers", "steps"), [("resnet20", 32, 20, 29), ("mobilenet_v2", 224, 53, 55), ("resnet50", 224, 54, 77)])
+@pytest.mark.parametrize(
+    ("arch", "size", "layers", "steps"), [("resnet20", 32, 20, 29), ("mobilenet_v2", 224, 53, 55), ("resnet50", 224, 54, 77)])
 def test_common_networks_keep_their_steps(arch, size, layers, steps):
     plan = lower(build(arch, 10, size), torch.randn(1, 3, size, size))
     kinds = [type(part) for part in plan.program]
