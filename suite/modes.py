@@ -60,7 +60,7 @@ def plain(network: nn.Module) -> nn.Module:
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
         for key, hook in list(module._load_state_dict_pre_hooks.items()):  # which would look for the parts of a weight
-            if hook.__module__.startswith("torch.nn.utils."):
+            if getattr(hook, "hook", hook).__module__.startswith("torch.nn.utils."):
                 del module._load_state_dict_pre_hooks[key]
         if isinstance(module, nn.RNNBase):  # it holds its weights in a list of its own
             module._init_flat_weights()

@@ -145,8 +145,8 @@ def test_a_small_head_beside_a_large_one_is_held_to_the_same_relative_error(put)
 @pytest.mark.parametrize("seed", range(5))
 def test_numbers_that_are_zero_but_for_rounding_refuse_no_plan(seed):
     torch.manual_seed(seed)
-    network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3), nn.BatchNorm2d(64), nn.Flatten(),
-                            nn.Linear(64 * 16, 1000)).eval()
+    layers = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3), nn.BatchNorm2d(64)
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 16, 1000)).eval()
     with torch.no_grad():
         network[3].weight[:8] = 0  # what is left of them is a normalised constant
         network[4].running_mean[:8] = network[3].bias[:8]

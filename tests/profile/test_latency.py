@@ -98,11 +98,11 @@ def test_a_ratio_has_a_spread_of_its_own_over_rounds() -> None:
     assert not found["noisy"], "an outlier in every turn is none in its median"
 
 
-@pytest.mark.parametrize(("slow", "ratios"), [("torch", ["speedup_torch"]), ("dense", ["speedup"]), ("sparse", ["speedup", "speedup_torch"])])
+@pytest.mark.parametrize(
+    ("slow", "ratios"), [("torch", ["speedup_torch"]), ("dense", ["speedup"]), ("sparse", ["speedup", "speedup_torch"])])
 def test_what_a_preempted_thread_slows_down_is_noisy_with_its_ratios_and_nothing_else(slow: str, ratios: list[str]) -> None:
-    ways = ("torch", "dense", "sparse")
-    latency = {threads: {**{way: {"median_ms": 1.0, "noisy": False} for way in ways},
-                         **{f"{ratio}_spread": {"noisy": False} for ratio in ("speedup", "speedup_torch")}} for threads in ("one", "all")}
+    names = ("torch", "dense", "sparse", "speedup_spread", "speedup_torch_spread")
+    latency = {threads: {name: {"median_ms": 1.0, "noisy": False} for name in names} for threads in ("one", "all")}
     latency["all"][slow]["median_ms"] = 2.1
     _mark_preempted(latency)
     marked = {name for name, item in latency["all"].items() if item["noisy"]}
@@ -144,7 +144,8 @@ def test_a_wrong_plan_is_not_timed(error: float, tmp_path: Path, monkeypatch: py
         network_latency(network, inputs, tmp_path / "timing.lock")
 
 
-@pytest.mark.parametrize("put", [lambda x: {"out": x}, lambda x: (x, x + 1), lambda x: [x, {"deep": (x,)}]], ids=["dict", "tuple", "list"])
+@pytest.mark.parametrize(
+    "put", [lambda x: {"out": x}, lambda x: (x, x + 1), lambda x: [x, {"deep": (x,)}]], ids=["dict", "tuple", "list"])
 def test_several_outputs_are_checked_and_timed(put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Several(nn.Module):
         def __init__(self) -> None:
