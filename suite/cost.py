@@ -7,6 +7,7 @@ layer functions, at torch's own operators, so that it sees whatever a network do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from suite.modes import evaluating
+from suite.modes import computes_weights, evaluating, plain
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class Layer:
 class Cost:
     """What one call of a network costs (for the whole batch it was given).
 
-    `params` counts weights, biases and the affine part of normalisations, of parametrised layers the resulting weight;
+    `params` counts weights, biases and the affine part of normalisations, of parametrised and masked layers the resulting weight;
     `bytes_dense` is their storage, or what modules declare. `macs` is for dense shapes; `macs_effective` counts a
     weight that is zero as no work, exactly: non-zero weights times the positions where each is used. `ops` are single
     operations (mul, add, xnor): one of each of the first two per MAC, and what modules declare. `uncounted` names the
-    types of modules with weight matrices, and the operators, whose work could not be counted.
+    types of modules with weight matrices, and the operators, whose work could not be counted: where there are any, all
+    figures in MACs and operations are too small.
     """
 
     params: int
@@ -69,6 +70,8 @@ def count(network: nn.Module | Callable[..., Any], inputs: Tensor | tuple[Any, .
     arguments, which returns a dict with any of: mul, add, xnor (single operations), bits (the storage of its
     parameters) and macs (its MAC-equivalents; mul unless given). Nothing within such a module is counted again.
     """
+    if isinstance(network, nn.Module) and any(map(computes_weights, network.modules())):
+        network = plain(network)
     counter = _Counter(network if isinstance(network, nn.Module) else nn.Module())
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(gradients))
@@ -94,9 +97,10 @@ def _slow_attention() -> Iterator[None]:
 
 # Where the two factors of an operator stand among its arguments.
 _FACTORS = {"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1)}
-_FACTORS |= {"addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2)}
-# Parts of the names of operators that do heavy work in ways not counted here.
-_OPAQUE = ("cdist", "fft", "_rnn", "attention", "int_mm", "scaled_mm", "sparse", "trilinear")
+_FACTORS |= {"addmm": (1, 2), "addmm_activation": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2)}
+# Names of operators that do heavy work in ways not counted here.
+_OPAQUE = re.compile(
+    r"cdist|fft|rnn|attention|sparse|^trilinear|conv|matmul|mm(_|$)|mkldnn_linear|^vdot$|linalg_(?!vector_norm|cross)")
 _FREE = (nn.Embedding, nn.EmbeddingBag)  # tables are looked up
 
 
@@ -106,7 +110,7 @@ class _Counter(TorchDispatchMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.names = {module: name for name, module in network.named_modules() if "parametrizations" not in name}
+        self.names = {module: name for name, module in network.named_modules()}
         self.running: list[nn.Module] = []
         self.outputs: dict[nn.Module, tuple[int, ...]] = {}  # of every module that was called
         self.declared: dict[nn.Module, dict[str, int]] = {}
@@ -181,7 +185,10 @@ class _Counter(TorchDispatchMode):
                 self._add(dense, dense)
             else:
                 self._add(dense, self._nonzero(first) * columns if self._is_weight(first) else _nonzero(second) * rows)
-        elif space not in ("aten", "prim", "prims") or any(part in name for part in _OPAQUE):
+        elif name == "mkldnn_rnn_layer":  # an LSTM in one direction: (steps, images, inputs), then two weights for every step
+            positions = args[0].shape[0] * args[0].shape[1]
+            self._add((args[1].numel() + args[2].numel()) * positions, sum(map(self._nonzero, args[1:3])) * positions)
+        elif space not in ("aten", "prim", "prims") or _OPAQUE.search(name):
             self.opaque.add(f"{space}::{name}")
 
     def _nonzero(self, values: Tensor) -> int:
@@ -223,7 +230,7 @@ class _Counter(TorchDispatchMode):
         dense, effective = self.macs.get(module, (0, 0))
         params = sum(values.numel() for values in weights)
         nonzero = sum(map(_nonzero, weights))
-        return Layer(self.names[module], _kind(module), dense, effective, params, nonzero, self.outputs[module])
+        return Layer(self.names[module], type(module).__name__, dense, effective, params, nonzero, self.outputs[module])
 
     def _weights(self, module: nn.Module) -> list[Tensor]:
         """Of `module` and of the modules in it that are never called (the projections inside attention)."""
@@ -232,7 +239,7 @@ class _Counter(TorchDispatchMode):
 
     def _without_macs(self) -> set[str]:
         return {
-            _kind(module)
+            type(module).__name__
             for module in self.outputs
             if not isinstance(module, _FREE)
             and not any(part in self.macs for part in module.modules())
@@ -241,11 +248,7 @@ class _Counter(TorchDispatchMode):
 
 
 def _own(module: nn.Module) -> list[Tensor]:
-    """The module's own parameters; of parametrised ones what results."""
-    own: list[Tensor] = [values for values in module._parameters.values() if values is not None]
-    if parametrize.is_parametrized(module):
-        own += [getattr(module, name) for name in module.parametrizations]  # type: ignore[union-attr, operator]
-    return own
+    return [values for values in module._parameters.values() if values is not None]
 
 
 def _nonzero(values: Tensor) -> int:
@@ -258,7 +261,3 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _storage(values: Tensor) -> int:
     return values.untyped_storage()._cdata
-
-
-def _kind(module: nn.Module) -> str:
-    return type(module).__name__.removeprefix("Parametrized")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from suite.cost import Cost, count
+from suite.kernel import check, lower
+from suite.modes import plain
 from suite.nn import build
 
 # Millions: MACs (printed digits kept), parameters.
@@ -200,7 +203,6 @@ def test_what_a_module_declares_is_taken() -> None:
 def test_what_is_not_counted_is_named() -> None:
     assert count(Adder(), torch.ones(2, 3)).uncounted == ("aten::cdist_forward",)
     assert count(Function(lambda x, w: x + w.sum()), torch.ones(2)).uncounted == ("Function",)
-    assert "LSTM" in count(nn.LSTM(4, 4), torch.ones(3, 1, 4)).uncounted
     assert not count(nn.Embedding(9, 4), torch.zeros(2, dtype=torch.long)).uncounted
 
 
@@ -233,3 +235,103 @@ def test_what_a_network_puts_out_may_be_anything(put: Any) -> None:
     assert count(network, torch.ones(2, 3, 4)).macs == 6 * 4 * 6
     two = count(lambda one, other: put(one @ other["right"]), (torch.ones(2, 3), {"right": torch.ones(3, 4)}))
     assert two.macs == 2 * 3 * 4 and not two.uncounted
+
+
+@pytest.mark.parametrize(
+    ("network", "macs"),
+    [
+        (nn.LSTM(9, 32, 2, batch_first=True), 64 * 4 * 32 * (9 + 32 + 32 + 32)),
+        (nn.LSTM(9, 32, bidirectional=True, batch_first=True), 64 * 2 * 4 * 32 * (9 + 32)),
+        (nn.LSTM(9, 32, proj_size=8, batch_first=True), 64 * (4 * 32 * (9 + 8) + 32 * 8)),
+        (nn.GRU(9, 32, 2, batch_first=True), 64 * 3 * 32 * (9 + 32 + 32 + 32)),
+        (nn.RNN(9, 32, batch_first=True), 64 * 32 * (9 + 32)),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_recurrent_layers_are_counted_and_zero_weights_are_no_work(network: nn.Module, macs: int) -> None:
+    cost = count(network, torch.randn(1, 64, 9))
+    assert (cost.macs, cost.macs_effective, cost.uncounted) == (macs, macs, ())
+    nn.init.zeros_(network.weight_ih_l0[:5])  # type: ignore[operator, index]
+    assert count(network, torch.randn(1, 64, 9)).macs_effective == macs - 64 * 5 * 9
+
+
+@pytest.mark.filterwarnings("ignore")  # torch will move its quantisation elsewhere
+def test_quantised_layers_are_named() -> None:
+    network = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), {nn.Linear}, torch.qint8)
+    assert count(network, torch.randn(1, 8)).uncounted == ("quantized::linear_dynamic",)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x, w: torch.fft.rfft(x).real, "aten::fft_r2c"),
+        (lambda x, w: torch.linalg.svdvals(x), "aten::linalg_svd"),
+        (lambda x, w: torch.nn.functional.bilinear(x, x, torch.ones(2, 3, 3)), "aten::trilinear"),
+        (lambda x, w: torch._weight_int8pack_mm(x.bfloat16(), torch.ones(2, 3, dtype=torch.int8), torch.ones(2).bfloat16()),
+         "aten::weight_int8pack_mm"),
+    ],
+    ids=["fft", "svd", "bilinear", "packed"],
+)  # fmt: skip
+def test_heavy_functions_are_named(function: Any, name: str) -> None:
+    assert name in count(lambda x: function(x, None), torch.ones(2, 3)).uncounted
+
+
+def test_what_no_multiplications_are_is_not_named() -> None:
+    def free(x: Tensor) -> Tensor:
+        maps = torch.nn.functional.interpolate(x[None, None].expand(1, 3, 2, 3), scale_factor=2, mode="bilinear")
+        volume = torch.nn.functional.interpolate(maps[:, :, None], scale_factor=2, mode="trilinear")
+        return torch.nn.functional.normalize(volume, dim=1).abs().lgamma().digamma()
+
+    assert count(free, torch.ones(2, 3)).uncounted == ()
+
+
+def masked(kind: str) -> nn.Module:
+    """A convolution whose weight is computed: 54 of 216 stay, or all."""
+    layer = nn.Conv2d(3, 8, 3)
+    if kind == "pruned":
+        prune.l1_unstructured(layer, "weight", 0.75)
+    elif kind == "pruned twice":
+        prune.l1_unstructured(layer, "weight", 0.5)
+        prune.l1_unstructured(layer, "weight", 0.5)
+    elif kind == "weight norm":
+        prune.l1_unstructured(layer, "weight", 0.75)
+        prune.remove(layer, "weight")
+        nn.utils.parametrizations.weight_norm(layer)
+    elif kind == "old weight norm":
+        prune.l1_unstructured(layer, "weight", 0.75)
+        prune.remove(layer, "weight")
+        nn.utils.weight_norm(layer)
+    else:
+        mask = torch.zeros(8, 3, 3, 3)
+        mask[:2] = 1
+        parametrize.register_parametrization(layer, "weight", Mask(mask))
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore")  # the old way is deprecated
+@pytest.mark.parametrize("kind", ["pruned", "pruned twice", "weight norm", "old weight norm", "parametrised"])
+def test_effective_weights_are_copied_and_counted_whatever_computes_them(kind: str) -> None:
+    network = nn.Sequential(masked(kind), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    images = torch.randn(1, 3, 8, 8)
+    wanted = network(images)
+    wanted.sum().backward()  # as training leaves it: the weight is no leaf, and cannot be copied as it is
+    before = set(network.state_dict())
+    copied = plain(network)
+    assert torch.allclose(copied(images), wanted)
+    assert set(dict(copied.named_parameters())) == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert type(copied[0]) is nn.Conv2d and not copied[0]._forward_pre_hooks
+    assert torch.allclose(pickle.loads(pickle.dumps(copied))(images), wanted)
+    cost = count(network, images)
+    assert (cost.params, cost.params_nonzero) == (216 + 8 + 1156, 54 + 8 + 1156) and cost.bytes_dense == 4 * cost.params
+    assert (cost.macs, cost.macs_effective) == (36 * 216 + 1152, 36 * 54 + 1152)
+    assert torch.allclose(network(images), wanted) and set(network.state_dict()) == before, "the network itself is left alone"
+    plan = lower(network, images)
+    assert plan.layers[0].effective == 36 * 54 and check(plan, network, images) < 1e-5
+
+
+def test_recurrent_layers_that_are_masked_compute_the_same_as_a_copy() -> None:
+    network, images = nn.LSTM(4, 4), torch.randn(5, 1, 4)
+    prune.random_unstructured(network, "weight_hh_l0", 0.5)
+    copied = plain(network)
+    assert torch.allclose(copied(images)[0], network(images)[0]) and count(network, images).macs_effective == 5 * (64 + 32)
+    assert torch.count_nonzero(copied.weight_hh_l0) == 32

@@ -11,11 +11,12 @@ The compiled module holds the microkernels for AVX-512, AVX2 and any CPU and cho
 avx2, portable) forces one. What the plan cannot take runs in torch between its steps and is listed in `Plan.outside`.
 """
 
+from suite.kernel.gate import Gate, check, largest
 from suite.kernel.lower import lower
 from suite.kernel.pack import Packed, block_width, pack
-from suite.kernel.plan import Layer, Plan, arguments, check, largest, signature, simd_path
+from suite.kernel.plan import Layer, Plan, arguments, signature, simd_path
 
 VERSION = "3"  # latencies of different versions never share a column
 
-__all__ = ["VERSION", "Layer", "Packed", "Plan", "arguments", "block_width", "check", "largest", "lower", "pack", "signature",
-           "simd_path"]
+__all__ = ["VERSION", "Gate", "Layer", "Packed", "Plan", "arguments", "block_width", "check", "largest", "lower", "pack",
+           "signature", "simd_path"]

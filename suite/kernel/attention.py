@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.modes import listened
+
 
 class SelfAttention(nn.Module):
     """``nn.MultiheadAttention`` in evaluation mode, as two linear layers around the scaled dot product.
@@ -22,6 +24,13 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(original.embed_dim, original.embed_dim, bias=original.out_proj.bias is not None)
         self.out_proj.weight, self.out_proj.bias = original.out_proj.weight, original.out_proj.bias
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else is asked of an attention module (its weights, the number of heads) is the original's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("original"), name)
+
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         """(1, T, C) to (1, T, C), with no weights beside it."""
         if query is not key or query is not value or args or kwargs != {"need_weights": False}:
@@ -36,5 +45,5 @@ def open_attention(network: nn.Module) -> None:
     """Replace, in place, every self-attention that `SelfAttention` can express."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None \
-                and module.bias_k is None and not module.add_zero_attn:
+                and module.bias_k is None and not module.add_zero_attn and not listened(module):
             network.set_submodule(name, SelfAttention(module))

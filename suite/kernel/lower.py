@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
 from functools import partial
@@ -19,21 +18,27 @@ from suite.kernel.graph import (
     NOTHING,
     are_tokens,
     averages_maps,
+    drops_nothing,
+    flattens,
     has_macs,
+    in_torch,
     is_depthwise,
+    is_view,
     operation,
     pair,
     resizing,
     shape_of,
     takes,
+    tangled,
     traced,
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, arguments, engine, signature
+from suite.modes import plain
 from suite.nn import PadShortcut
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
-_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, torch.sub, "sub"), "subtract"),
+_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
              **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
 _MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 _SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
@@ -49,8 +54,7 @@ def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool 
     N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace, or
     that back-propagates in its forward (`gradients`), runs in torch as a whole, and `Plan.outside` says so.
     """
-    inputs, made, doing = arguments(example), engine(threads), "traced"
-    total = count(network, inputs, gradients).macs
+    network, inputs, made, doing = plain(network), arguments(example), engine(threads), "traced"
     try:
         if gradients:
             raise TypeError("it back-propagates")
@@ -58,10 +62,10 @@ def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool 
         doing = "lowered"
         plan = _Lowering(graph, made, dense).plan(inputs)
     except Exception as error:
-        frozen = copy.deepcopy(network).eval()
-        whole = Call(lambda values: frozen(*(values[place] for place in range(len(inputs)))), "output")
+        whole = Call(lambda values: network(*(values[place] for place in range(len(inputs)))), "output")
         return Plan(engine(threads), signature(inputs), [whole], list(range(len(inputs))), "output",
                     outside=[f"network: cannot be {doing} ({error})"], gradients=gradients)
+    total = count(network, inputs, gradients).macs
     plan.macs_share = sum(layer.macs for layer in plan.layers) / total if total else 0.0
     return plan
 
@@ -95,6 +99,9 @@ class _Lowering:
                 self._torch(node)
                 if reason := has_macs(node, self.modules):
                     outside.append(f"{node.target if node.op == 'call_module' else node.name}: {reason}")
+            elif tangled(node):  # the first value of its memory, which views of it will change: torch's from here on
+                self._variable(node)
+                del self.slots[node]
             self.emit.recycle({slot.buffer for holder, slot in self.slots.items() if last_use[holder] > index})
         self.emit.finish()
         return Plan(self.emit.engine, signature(inputs), self.emit.program, places, output, self.emit.layers, outside)
@@ -111,6 +118,8 @@ class _Lowering:
     def _lowered(self, node: fx.Node) -> bool:
         """Emit the node natively if it can be; whether it was."""
         kind = operation(node, self.modules)
+        if kind is None or is_view(node):
+            return False
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if kind in (torch.cat, torch.concat):
@@ -118,8 +127,8 @@ class _Lowering:
         if first is None or not shape_of(first) or not shape_of(node) or not (shape_of(first)[0] == 1 or are_tokens(first)):
             return False
         if kind in NOTHING:
-            return self._alias(node, first)
-        if kind is nn.Conv2d and takes(module):
+            return drops_nothing(node, kind) and self._alias(node, first)
+        if kind is nn.Conv2d and takes(module) and len(shape_of(first)) == 4:
             return self._layer(node, first, module)
         if kind is nn.Linear and len(shape_of(first)) in (2, 3):
             return self._layer(node, first, module)
@@ -152,7 +161,7 @@ class _Lowering:
             return self._average(node, first, shape_of(node)[2:])
         elif kind in ("mean", torch.mean) and averages_maps(node, shape_of(first)):
             self.slots[node] = self.emit.mean(source)
-        elif (kind in (torch.flatten, "flatten") and node.args[1:] == (1,)) or kind is nn.Flatten:
+        elif flattens(node, kind, module):
             self.slots[node] = self.emit.flatten(source)
         else:
             return False
@@ -194,8 +203,10 @@ class _Lowering:
                 slot = self.emit.pair((str(node.target), str(second.target)), modules, source, shapes, (clamp, last_clamp))
                 self.slots |= dict.fromkeys(fused + rest, slot)
                 return True
-        # A depthwise kernel writes whole vectors: over the sum's other part it would spoil rows that it has yet to read.
-        last = residual is not None and not is_depthwise(module) and self._unused(residual, node, fused)
+        # A depthwise kernel writes whole vectors: over the sum's other part it would spoil rows that it has yet to read. So would
+        # any over its own source.
+        free = residual is not None and residual.buffer != source.buffer and not is_depthwise(module)
+        last = free and residual is not None and self._unused(residual, node, fused)
         slot = self.emit.layer(str(node.target), module, source, shape_of(node), residual, clamp, last)
         self.slots |= dict.fromkeys(fused, slot)
         return True
@@ -203,10 +214,10 @@ class _Lowering:
     def _tail(self, node: fx.Node, tokens: bool) -> tuple[list[fx.Node], Slot | None, tuple[float, float]]:
         """A layer's node with those that its store can do too: a sum with a value that is there, and an activation."""
         fused, residual, clamp = [node], None, (-float("inf"), float("inf"))
-        while not tokens and len(fused[-1].users) == 1:
+        while not tokens and len(fused[-1].users) == 1 and not tangled(fused[-1]):
             user = next(iter(fused[-1].users))
-            kind = operation(user, self.modules) if user.op.startswith("call") else None
-            if kind in NOTHING:
+            kind = operation(user, self.modules) if user.op.startswith("call") and not tangled(user) else None
+            if kind in NOTHING and drops_nothing(user, kind):
                 pass
             elif kind in CLAMPS:
                 return [*fused, user], residual, CLAMPS[kind]
@@ -221,7 +232,7 @@ class _Lowering:
         """The depthwise convolution that alone reads a convolution, where running both a few channels at a time pays."""
         user = next(iter(last.users)) if len(last.users) == 1 else None
         module = self.modules.get(str(user.target)) if user and user.op == "call_module" else None
-        if not is_depthwise(module) or not takes(module):
+        if not is_depthwise(module) or not takes(module) or any(map(tangled, (last, *last.users))):
             return None
         first = self.modules[str(node.target)]
         if residual is not None or source.compact or source.tokens or not isinstance(first, nn.Conv2d) or first.groups > 1:
@@ -241,7 +252,7 @@ class _Lowering:
             return None
         if not shape_of(others[0]) == shape_of(one) == shape_of(node):
             return None
-        if others[0] not in self.slots and operation(others[0], self.modules) in (*NOTHING, PadShortcut):
+        if others[0] not in self.slots and not tangled(others[0]) and operation(others[0], self.modules) in (*NOTHING, PadShortcut):
             self._lowered(others[0])
         return self.slots.get(others[0])
 
@@ -270,10 +281,11 @@ class _Lowering:
         return size == (1, 1)
 
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
-        """The node's value on the engine, written there if it is a torch variable."""
-        if node not in self.slots:
-            self.slots[node] = self.emit.write(node, shape_of(node), tokens)
-        return self.slots[node]
+        """The node's value on the engine, written there if it is a torch variable; a tangled one anew for every reader."""
+        slot = self.slots.get(node) or self.emit.write(node, shape_of(node), tokens)
+        if not tangled(node):
+            self.slots[node] = slot
+        return slot
 
     def _variable(self, node: fx.Node) -> None:
         """Make the node's value a torch variable too."""
@@ -284,17 +296,5 @@ class _Lowering:
     def _torch(self, node: fx.Node) -> None:
         for item in node.all_input_nodes:
             self._variable(item)
-
-        def function(values: dict[Any, Any], node: fx.Node = node) -> Any:
-            args = fx.node.map_arg(node.args, values.__getitem__)
-            kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-            if node.op == "call_module":
-                return self.modules[str(node.target)](*args, **kwargs)
-            if node.op == "get_attr":
-                return operator.attrgetter(str(node.target))(self.graph)
-            if node.op == "call_method":
-                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            return node.target(*args, **kwargs)  # type: ignore[operator]
-
-        self.emit.call(function, node)
+        self.emit.call(in_torch(self.graph, node), node)
         self.variables.add(node)

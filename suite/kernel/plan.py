@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from suite.errors import UserError
-from suite.modes import evaluating
 
 
 def native() -> Any:
@@ -108,6 +107,10 @@ class Plan:
     macs_share: float = 0.0  # of the network's MACs inside the plan, 0..1
     gradients: bool = False  # the network back-propagates
     _lock: Any = field(default_factory=threading.Lock, repr=False)
+    _torn: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _PLANS[id(self)] = self
 
     @property
     def bytes(self) -> int:
@@ -125,7 +128,13 @@ class Plan:
         return self.engine.threads
 
     def __call__(self, *inputs: Any) -> Any:
-        """The network's output for `inputs` of the shapes it was lowered for, images (1, C, H, W) float32. Calls queue up."""
+        """The network's output for `inputs` of the shapes it was lowered for, images (1, C, H, W) float32. Calls queue up.
+
+        In a forked process a plan works on as a copy with threads of its own. RuntimeError where it was forked in the middle of a
+        call by another thread: its buffers are as that call left them.
+        """
+        if self._torn:
+            raise RuntimeError("another thread was running this plan when the process forked; lower the network again in the child")
         if (given := signature(inputs)) != self.signature:
             raise ValueError(f"the plan was lowered for inputs of {self.signature}, not {given}")
         values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
@@ -166,29 +175,15 @@ def signature(inputs: Any) -> Any:
     return {key: signature(item) for key, item in inputs.items()} if isinstance(inputs, dict) else inputs
 
 
-def check(plan: Plan, network: nn.Module, inputs: Tensor | tuple[Any, ...]) -> float:
-    """max |plan - torch| / max |torch| on `inputs`, of the output where it is largest; only plans with less than 1e-4 are timed."""
-    with torch.inference_mode(not plan.gradients), evaluating(network):
-        wanted = network(*arguments(inputs))
-    return difference(plan(*arguments(inputs)), wanted)
+_PLANS: weakref.WeakValueDictionary[int, Plan] = weakref.WeakValueDictionary()
 
 
-def difference(found: Any, wanted: Any) -> float:
-    """max |found - wanted| / max |wanted| of the tensor in which it is largest, each on its own scale; infinite where the two are
-    not made of the same parts, or parts that are no tensors differ."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping) and found.keys() == wanted.keys():
-        return largest(difference(found[key], item) for key, item in wanted.items())
-    if isinstance(wanted, (tuple, list)) and isinstance(found, (tuple, list)) and len(found) == len(wanted):
-        return largest(map(difference, found, wanted))
-    if not isinstance(wanted, Tensor) or not isinstance(found, Tensor):
-        return 0.0 if type(found) is type(wanted) and bool(found == wanted) else math.inf
-    if found.shape != wanted.shape or not wanted.numel():
-        return 0.0 if found.shape == wanted.shape else math.inf
-    found, wanted = (item.detach() if item.is_floating_point() else item.double() for item in (found, wanted))
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+def _forked() -> None:
+    """In a child process: nobody there can end a call that another thread of the parent was in."""
+    for plan in list(_PLANS.values()):
+        if plan._lock.locked():
+            plan._torn = True
 
 
-def largest(errors: Iterable[float]) -> float:
-    """The largest of `errors`, NaN if one is (Python's maximum may overlook a NaN); 0 of none."""
-    found = list(errors)
-    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

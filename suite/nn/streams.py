@@ -3,8 +3,8 @@
 Every convolution and linear layer that is not depthwise starts a set of channels. Batch normalisation, activations,
 pooling and depthwise convolutions carry it on; addition and multiplication join two sets into one; flattening spreads a
 channel over several columns; concatenation puts sets side by side. What is not understood fixes the channels it
-touches, as do the network's input, whatever it puts out or keeps as an attribute, and weights that are used elsewhere
-than in their layer. So a stream that is not fixed may be permuted without changing the function, and cut.
+touches, as do the network's input, whatever it puts out, keeps as an attribute or shows to a hook, and weights that are used
+elsewhere than in their layer. So a stream that is not fixed may be permuted without changing the function, and cut.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ _ACTIVATION_NAMES = {
 }
 _POOL_NAMES = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate"}
 _ANYWHERE_NAMES = {"dropout", "contiguous", "clone", "detach", "float", "stochastic_depth"}
-_SUMS, _PRODUCTS = {"add", "sub", "iadd", "isub"}, {"mul", "imul", "truediv"}
+_SUMS, _PRODUCTS = {"add", "sub", "iadd", "isub"}, {"mul", "imul", "truediv", "itruediv"}
 _SIZES = (int, float, torch.Size, torch.dtype, torch.device)  # what may be asked of a tensor without fixing its channels
 
 
@@ -115,7 +115,7 @@ class _Streams(Walk):
         self.sets: list[_Set] = []
         self.parents: list[int] = []
         self.called: dict[tuple[str, str], list[int]] = {}  # the sets that each module with weights met, in which role
-        self.leaving, self.shared = self.kept(), self.used_elsewhere()
+        self.leaving, self.shared = self.seen(), self.used_elsewhere()
 
     def streams(self) -> list[Stream]:
         found = []

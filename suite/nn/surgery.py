@@ -1,23 +1,23 @@
 """Surgery on networks: permute and cut channels, fold batch normalisation, factorise layers, drop blocks.
 
 `permute`, `keep`, `factorise` and `drop` change the network they are given; `fold` returns a copy. Weights that are
-parametrised (masked while training) must be made plain first:
-``torch.nn.utils.parametrize.remove_parametrizations(module, "weight")``.
+computed at every call (masked while training) must be made plain first: by `suite.modes.plain`, or in place by
+``torch.nn.utils.parametrize.remove_parametrizations(module, "weight")`` and ``torch.nn.utils.prune.remove(module, "weight")``.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from suite.modes import computes_weights, listened, plain
 from suite.nn.parts import has_identity_shortcut
 from suite.nn.streams import Port, Stream
+from suite.nn.trace import Tracer
 
 # Exact types: what a subclass computes is not known.
 _FUSIONS: dict[tuple[type, type], Any] = {
@@ -51,8 +51,8 @@ def keep(network: nn.Module, kept: Mapping[Stream, Tensor | Sequence[int]]) -> N
         if not len(index):
             raise ValueError(f"no channel left of what {', '.join(stream.writers)} write")
         for name in {*stream.writers, *(port.name for port in (*stream.readers, *stream.carriers))}:
-            if parametrize.is_parametrized(network.get_submodule(name)):
-                raise ValueError(f"'{name}' is parametrised; call remove_parametrizations first")
+            if computes_weights(network.get_submodule(name)):
+                raise ValueError(f"'{name}' is parametrised or masked; call remove_parametrizations or prune.remove first")
     cuts = []
     for stream, index in indices.items():
         for name in stream.writers:
@@ -68,17 +68,19 @@ def fold(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose batch normalisations are folded into the layers that alone feed them.
 
     Folded normalisations become ``nn.Identity``; names and classes of all else stay. Where both are called several times, as in
-    a backbone that two pictures go through, every call of the one must feed a call of the other.
+    a backbone that two pictures go through, every call of the one must feed a call of the other. Layers that a hook looks at,
+    and those of which a weight is read elsewhere, are left as they are.
     """
-    network = copy.deepcopy(network).eval()
+    network, tracer = plain(network), Tracer()
     calls: dict[str, list[fx.Node]] = {}
-    for node in fx.Tracer().trace(network).nodes:
+    for node in tracer.trace(network).nodes:
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
+    spared = tracer.read_elsewhere() | {name for name in calls if listened(network.get_submodule(name))}
     for name, nodes in calls.items():
         users = [user for node in nodes for user in node.users]
         norm, *others = {str(user.target) if user.op == "call_module" else "" for user in users} or {""}
-        if others or norm not in calls or len(users) != len(nodes) or set(users) != set(calls[norm]):
+        if others or norm not in calls or len(users) != len(nodes) or set(users) != set(calls[norm]) or {name, norm} & spared:
             continue
         layers = network.get_submodule(name), network.get_submodule(norm)
         if fuse := _FUSIONS.get((type(layers[0]), type(layers[1]))):

@@ -10,43 +10,36 @@ import copy
 import dataclasses
 import gc
 import itertools
-import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from suite.profile.machine import physical_cores
+from suite.profile.spread import Timing, spread, summary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from suite.kernel import Plan
+    from suite.kernel import Gate, Plan
 
 WARM_CALLS = 10
 WARM_SHARE = 0.1  # of `seconds`; whichever comes first ends the warm-up
 SETTLE, TURN = 3, 5  # calls of a network's turn that do not count, and that do
-LEAST_FOR_INTERVAL = 6  # with fewer calls not even the extremes enclose the median with 95 % confidence
+RATIOS = {"speedup": "dense", "speedup_torch": "torch"}  # what is recorded over the time of the sparse plan
 TOLERANCE = 1e-4  # relative error of a plan's output against torch
 ZEROS_WORTH_A_WORD = 0.01  # share of MACs on zero weights, of which the plan must leave out half not to be "theoretical"
 
 
-class Timing(TypedDict):
-    """Milliseconds per call; ``low_ms .. high_ms`` is a 95 % interval of the median."""
-
-    median_ms: float
-    p90_ms: float
-    low_ms: float
-    high_ms: float
-    calls: int
-    noisy: bool
+def measure(contenders: Mapping[str, Callable[[], object]], **options: Any) -> dict[str, Timing]:
+    """Time the contenders against each other: the figures of each one's calls. For the `options` see `spent`."""
+    return {name: summary(milliseconds) for name, milliseconds in spent(contenders, **options).items()}
 
 
-def measure(
+def spent(
     contenders: Mapping[str, Callable[[], object]],
     *,
     calls: int = 100,
@@ -56,8 +49,9 @@ def measure(
     turn: int = 1,
     each: int = 1,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> dict[str, Timing]:
-    """Time the contenders against each other; where a call does its work `each` times, the figures are of one.
+) -> dict[str, list[float]]:
+    """Milliseconds of every call that counts, in order, of contenders that take turns: `turn` in every round, as many rounds for
+    each. Where a call does its work `each` times, the figures are of one.
 
     Rounds go on until each contender has `calls` calls or `seconds` of its own time, and end after `limit` seconds of
     wall time, warm-up included; there is at least one round. In its turn a contender makes `settle` calls that do not
@@ -65,7 +59,7 @@ def measure(
     gives nanoseconds.
     """
     names = list(contenders)
-    spent: dict[str, list[int]] = {name: [] for name in names}
+    found: dict[str, list[int]] = {name: [] for name in names}
     end = clock() + round(limit * 1e9)
 
     def call(name: str) -> int:
@@ -74,7 +68,7 @@ def measure(
         return clock() - start
 
     def unfinished(name: str) -> bool:
-        return len(spent[name]) < calls and sum(spent[name]) < seconds * 1e9
+        return len(found[name]) < calls and sum(found[name]) < seconds * 1e9
 
     collecting = gc.isenabled()
     gc.disable()  # a collection would be charged to whoever happens to run
@@ -90,50 +84,13 @@ def measure(
             for name in names[first:] + names[:first]:
                 for _ in range(settle):
                     call(name)
-                spent[name] += [call(name) for _ in range(turn)]
+                found[name] += [call(name) for _ in range(turn)]
             if clock() >= end or not any(unfinished(name) for name in names):
                 break
     finally:
         if collecting:
             gc.enable()
-    return {name: summary([value / 1e6 / each for value in spent[name]]) for name in names}
-
-
-def summary(milliseconds: Sequence[float]) -> Timing:
-    """The figures of one contender's calls, given in the order in which they were made.
-
-    Noisy: the 90th percentile exceeds the median by a fifth, the medians of the two halves differ by more than 5 %, or
-    the calls are too few for an interval.
-    """
-    count, ordered = len(milliseconds), sorted(milliseconds)
-    median = statistics.median(ordered)
-    p90 = ordered[math.ceil(0.9 * count) - 1]
-    low, high = median_ranks(count)
-    noisy = count < LEAST_FOR_INTERVAL or p90 > 1.2 * median
-    if not noisy:
-        early, late = (statistics.median(half) for half in (milliseconds[: count // 2], milliseconds[count // 2 :]))
-        noisy = abs(early - late) > 0.05 * median
-    return Timing(
-        median_ms=median, p90_ms=p90, low_ms=ordered[low - 1], high_ms=ordered[high - 1], calls=count, noisy=noisy
-    )
-
-
-def median_ranks(count: int) -> tuple[int, int]:
-    """Ranks (from 1) of the two order statistics that enclose the median with at least 95 % confidence.
-
-    The number of calls below the median is binomial(count, 1/2) whatever the distribution (W. J. Conover, *Practical
-    Nonparametric Statistics*, 3rd ed., 1999, Sec. 3.2); the narrowest symmetric pair is taken, the extremes below six.
-    """
-    def probability(below: int) -> float:
-        ways = math.lgamma(count + 1) - math.lgamma(below + 1) - math.lgamma(count - below + 1)
-        return math.exp(ways - count * math.log(2))
-
-    low = (count + 1) // 2
-    confidence = 0.0 if count % 2 else probability(low)  # of ranks low .. count + 1 - low
-    while confidence < 0.95 and low > 1:
-        low -= 1
-        confidence += 2 * probability(low)
-    return low, count + 1 - low
+    return {name: [value / 1e6 / each for value in found[name]] for name in names}
 
 
 def call_latency(
@@ -158,33 +115,30 @@ def network_latency(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Time `network` in the shared kernel: the ``latency`` and ``kernel`` parts of a record's profile.
 
+    ``latency["one"]`` and ``["all"]`` (threads) hold a `Timing` each for "torch", "dense" and "sparse", each noisy or not on its
+    own, the ratios ``speedup`` (dense over sparse) and ``speedup_torch``, and a `Spread` of each: ``speedup_spread``.
+
     `inputs` are float32 images (1, C, H, W), or tuples of positional arguments. Of one shape, the calls cycle through them, so
     the figures are over all. Of several, a plan is made for each shape, and a call goes through all inputs: the figures are
     means over them, of as many calls. Timed are the plan with its zeros ("sparse"), the plan of the same network without use of
     zeros ("dense") and torch eager ("torch"), for one thread and for all physical cores, one command at a time under the file
     `lock`. What the plans cannot take, the whole of a network that back-propagates (`gradients`) for one, is timed in torch.
-    The plans' outputs are compared with torch first; RuntimeError where they disagree, and nothing is timed.
+    The plans' outputs are compared with torch first, on every input (`suite.kernel.Gate`); RuntimeError where they disagree, and
+    nothing is timed. ``kernel["checked"]`` counts the different inputs, ``kernel["mirrored"]`` those derived for want of a second.
     ``kernel["layers"]`` and ``kernel["bytes"]`` describe the sparse plan of the first input, ``kernel["shapes"]`` counts plans.
     """
     import torch
     from torch.utils._pytree import tree_map_only
 
     from suite import kernel
+    from suite.modes import plain
 
-    network = copy.deepcopy(network).cpu().eval()
+    network = plain(network).cpu()
     calls = [kernel.arguments(tree_map_only(torch.Tensor, lambda item: item.detach().cpu(), item)) for item in inputs]
     cores = physical_cores()
     plans = {threads: {kind: _lowered(network, calls, kind == "dense", threads, gradients) for kind in ("dense", "sparse")}
              for threads in {1, cores}}
-    errors = {(threads, kind): kernel.largest(kernel.check(plan, network, call) for plan, call in zip(found, calls, strict=True))
-              for threads, made in plans.items() for kind, found in made.items()}
-    for (threads, kind), error in errors.items():
-        if not error < TOLERANCE:  # not: NaN is wrong too
-            raise RuntimeError(
-                f"the output of the {kind} plan on {threads} thread(s) differs from torch's by {error:.2g} (relative), "
-                f"{TOLERANCE:g} is allowed, so nothing was timed"
-            )
-    facts = _facts(network, calls[0], plans[1]["sparse"], max(errors.values()))
+    facts = _facts(network, calls[0], plans[1]["sparse"]) | _checked(kernel.Gate(network, calls, gradients), plans)
     before = torch.get_num_threads()
     with alone(lock), torch.inference_mode(not gradients):
         try:
@@ -192,11 +146,18 @@ def network_latency(
             latency["all"] = _race(network, plans[cores], calls, cores) if cores > 1 else copy.deepcopy(latency["one"])
         finally:
             torch.set_num_threads(before)
-    for name in ("torch", *plans[1]):
-        # Threads that wait for a preempted one are slow steadily (hundredfold), which no spread gives away.
+    _mark_preempted(latency)
+    return latency, facts
+
+
+def _mark_preempted(latency: dict[str, Any]) -> None:
+    """Mark as noisy what is much slower on all cores than on one, and the ratios with it: threads that wait for a preempted one are
+    slow steadily (hundredfold), which no spread gives away."""
+    for name in ("torch", "dense", "sparse"):
         if latency["all"][name]["median_ms"] > 2 * latency["one"][name]["median_ms"]:
             latency["all"][name]["noisy"] = True
-    return latency, facts
+            for ratio in RATIOS if name == "sparse" else [ratio for ratio, above in RATIOS.items() if above == name]:
+                latency["all"][f"{ratio}_spread"]["noisy"] = True
 
 
 def _lowered(network: nn.Module, calls: Sequence[tuple[Any, ...]], dense: bool, threads: int, gradients: bool) -> list[Plan]:
@@ -208,6 +169,22 @@ def _lowered(network: nn.Module, calls: Sequence[tuple[Any, ...]], dense: bool, 
         known = (plan for plan in found if plan.signature == kernel.signature(call))
         found.append(next(known, None) or kernel.lower(network, call, dense=dense, threads=threads, gradients=gradients))
     return found
+
+
+def _checked(gate: Gate, plans: Mapping[int, Mapping[str, Sequence[Plan]]]) -> dict[str, Any]:
+    """The largest error of the plans, by threads and kind, and on how many inputs. RuntimeError where one is wrong."""
+    from suite.kernel import largest
+
+    errors = list[float]()
+    for threads, made in plans.items():
+        for kind, found in made.items():
+            errors.append(error := largest(gate.error(plan) for plan in {id(plan): plan for plan in found}.values()))
+            if not error < TOLERANCE:  # not: NaN is wrong too
+                raise RuntimeError(
+                    f"the output of the {kind} plan on {threads} thread(s) differs from torch's by {error:.2g} (relative), "
+                    f"{TOLERANCE:g} is allowed, so nothing was timed"
+                )
+    return {"relative_error": max(errors), "checked": gate.given, "mirrored": gate.mirrored}
 
 
 @contextmanager
@@ -228,7 +205,7 @@ def alone(lock: Path) -> Iterator[None]:
         held.release()
 
 
-def _facts(network: nn.Module, call: tuple[Any, ...], plans: Sequence[Plan], error: float) -> dict[str, Any]:
+def _facts(network: nn.Module, call: tuple[Any, ...], plans: Sequence[Plan]) -> dict[str, Any]:
     """What the record says of the sparse plans: of the first, which is for `call`."""
     from suite.cost import count
     from suite.kernel import VERSION
@@ -240,7 +217,6 @@ def _facts(network: nn.Module, call: tuple[Any, ...], plans: Sequence[Plan], err
     return {
         "version": VERSION,
         "simd": plan.simd,
-        "relative_error": error,
         "macs_share": plan.macs_share,
         "outside": list(plan.outside),
         "theoretical": on_zeros > ZEROS_WORTH_A_WORD * cost.macs and left_out < on_zeros / 2,
@@ -265,11 +241,11 @@ def _race(
         return (lambda: [function() for function in bound]) if mixed else (lambda: next(turn)())
 
     contenders = {"torch": over([network] * len(calls)), **{name: over(found) for name, found in plans.items()}}
-    timings = measure(contenders, settle=SETTLE, turn=TURN, each=len(calls) if mixed else 1)
-    sparse = timings["sparse"]["median_ms"]
+    found = spent(contenders, settle=SETTLE, turn=TURN, each=len(calls) if mixed else 1)
+    timings = {name: summary(milliseconds) for name, milliseconds in found.items()}
     return {
         "threads": threads,
         **timings,
-        "speedup": timings["dense"]["median_ms"] / sparse,
-        "speedup_torch": timings["torch"]["median_ms"] / sparse,
+        **{ratio: timings[above]["median_ms"] / timings["sparse"]["median_ms"] for ratio, above in RATIOS.items()},
+        **{f"{ratio}_spread": spread(found[above], found["sparse"], TURN) for ratio, above in RATIOS.items()},
     }

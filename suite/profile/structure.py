@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from suite.modes import plain
 from suite.profile.latency import TOLERANCE, alone, measure
 from suite.profile.machine import machine
 
@@ -28,7 +28,7 @@ def latency(network: nn.Module, inputs: Tensor | tuple[Any, ...]) -> float:
     from suite.paths import cache_folder, timing_lock
     from suite.record import write_text
 
-    network, call = copy.deepcopy(network).cpu().eval(), kernel.arguments(inputs)
+    network, call = plain(network).cpu(), kernel.arguments(inputs)
     place = {"machine": machine()["id"], "simd": kernel.simd_path(), "kernel": kernel.VERSION, "torch": torch.__version__}
     digest = hashlib.sha256(repr((sorted(place.items()), structure(network, call))).encode()).hexdigest()[:24]
     path = cache_folder() / "latency" / f"{digest}.json"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.utils.hooks import RemovableHandle
 
+from suite.modes import plain
 from suite.nn import Stream, build, keep, permute, streams
 
 NetworkOf = Callable[[str], nn.Module]
@@ -143,10 +148,11 @@ class Doors(nn.Module):
 
     def __init__(self, leave: Leave) -> None:
         super().__init__()
-        self.conv, self.head, self.other, self.leave = nn.Conv2d(3, 4, 1), nn.Linear(4, 2), nn.Linear(4, 2), leave
+        self.conv, self.norm, self.act, self.leave = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.ReLU()), leave
+        self.head, self.other = nn.Linear(4, 2), nn.Linear(4, 2)
 
     def forward(self, images: Tensor) -> object:
-        features = self.conv(images).relu()
+        features = self.act(self.norm(self.conv(images)))
         return self.leave(self, features, self.head(features.mean((2, 3))))
 
 
@@ -166,6 +172,8 @@ DOORS: dict[str, Leave] = {
     "weight": lambda net, features, logits: (logits, net.conv.weight),
     "norm": lambda net, features, logits: logits / net.conv.weight.norm(dim=1).max(),
     "function": lambda net, features, logits: logits + nn.functional.conv2d(torch.ones(1, 3, 1, 1), net.conv.weight).mean(),
+    "statistics": lambda net, features, logits: logits * net.norm.running_var[0],
+    "an item": lambda net, features, logits: (logits, operator.setitem(features, 0, 1.0))[0],
     "numbers": lambda net, features, logits: logits + net.other(features.view(2, 4, -1).mean(2)),
     "number": lambda net, features, logits: logits + net.other(nn.functional.adaptive_avg_pool2d(features, 1).reshape(-1, 4)),
 }
@@ -175,6 +183,32 @@ DOORS: dict[str, Leave] = {
 def test_what_leaves_by_another_door_or_is_used_elsewhere_is_fixed(door: str) -> None:
     found = streams(Doors(DOORS[door]), torch.empty(2, 3, 4, 4))
     assert found[0].writers == ("conv",) and all(stream.fixed for stream in found)
+
+
+@pytest.mark.parametrize("name", ["conv", "norm", "act", "act.0", "head"])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_a_hook_sees_is_fixed_and_it_learns_nothing_of_the_look(name: str, before: bool) -> None:
+    network, seen = Doors(lambda net, features, logits: logits), list[object]()
+    module = network.get_submodule(name)
+    register: Callable[[Any], RemovableHandle] = module.register_forward_pre_hook if before else module.register_forward_hook
+    handle = register(lambda *given: seen.append(given))
+    free = before and name == "conv"  # which sees the images alone
+    assert [stream.fixed for stream in streams(network, torch.empty(2, 3, 4, 4))] == [not free, True]
+    assert not seen or not isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear))
+    handle.remove()
+    assert [stream.fixed for stream in streams(network, torch.empty(2, 3, 4, 4))] == [False, True]
+
+
+def test_a_mask_on_a_weight_is_no_door_but_must_be_made_plain() -> None:
+    network = Doors(lambda net, features, logits: logits)
+    prune.l1_unstructured(network.conv, "weight", 0.5)
+    stream = streams(network, torch.empty(2, 3, 4, 4))[0]
+    assert not stream.fixed
+    with pytest.raises(ValueError, match=r"prune\.remove"):
+        keep(network, {stream: [0]})
+    cut = plain(network)
+    keep(cut, {stream: [0]})
+    assert cut(torch.zeros(1, 3, 4, 4)).shape == (1, 2)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 from suite import kernel
 from suite.profile import measure, network_latency
-from suite.profile.latency import WARM_CALLS, median_ranks, summary
+from suite.profile.latency import WARM_CALLS, _mark_preempted
+from suite.profile.spread import median_ranks, spread, summary
 
 
 class Clock:
@@ -86,6 +88,28 @@ def test_noise_is_a_heavy_tail_or_a_drift() -> None:
     assert not summary([1.0] * 10 + [1.03] * 10)["noisy"]
 
 
+def test_a_ratio_has_a_spread_of_its_own_over_rounds() -> None:
+    slow = [1.0] * 30 + [3.0] * 30  # the machine slows down for both
+    alike = spread([2 * time for time in slow], slow, 5)
+    assert alike == {"low": 2.0, "high": 2.0, "noisy": False} and summary(slow)["noisy"]
+    assert spread([2.0] * 60, slow, 5)["noisy"], "one alone has drifted"
+    assert spread([2.0] * 50, [1.0] * 50, 10)["noisy"], "five rounds give no interval"
+    found = spread([2.0, 9.0, 2.0] * 12, [1.0] * 36, 3)
+    assert not found["noisy"], "an outlier in every turn is none in its median"
+
+
+@pytest.mark.parametrize(
+    ("slow", "ratios"), [("torch", ["speedup_torch"]), ("dense", ["speedup"]), ("sparse", ["speedup", "speedup_torch"])])
+def test_what_a_preempted_thread_slows_down_is_noisy_with_its_ratios_and_nothing_else(slow: str, ratios: list[str]) -> None:
+    names = ("torch", "dense", "sparse", "speedup_spread", "speedup_torch_spread")
+    latency = {threads: {name: {"median_ms": 1.0, "noisy": False} for name in names} for threads in ("one", "all")}
+    latency["all"][slow]["median_ms"] = 2.1
+    _mark_preempted(latency)
+    marked = {name for name, item in latency["all"].items() if item["noisy"]}
+    assert marked == {slow, *(f"{ratio}_spread" for ratio in ratios)}
+    assert not any(item["noisy"] for item in latency["one"].values())
+
+
 def small() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
@@ -103,6 +127,9 @@ def test_a_network_is_checked_and_timed(tmp_path: Path) -> None:
     assert one["threads"] == 1 and latency["all"]["threads"] >= 1
     assert one["speedup"] == one["dense"]["median_ms"] / one["sparse"]["median_ms"]
     assert one["speedup_torch"] == one["torch"]["median_ms"] / one["sparse"]["median_ms"]
+    assert one["speedup_spread"].keys() == one["speedup_torch_spread"].keys() == {"low", "high", "noisy"}
+    assert 0 < one["speedup_spread"]["low"] <= one["speedup_spread"]["high"]
+    assert (facts["checked"], facts["mirrored"]) == (2, 0)
     assert 0 < one["sparse"]["low_ms"] <= one["sparse"]["median_ms"] <= one["sparse"]["high_ms"]
     assert facts["relative_error"] < 1e-4 and facts["version"] == kernel.VERSION and not facts["theoretical"]
     assert [layer["macs"] for layer in facts["layers"]] == [8 * 3 * 9 * 64, 80]
@@ -111,10 +138,26 @@ def test_a_network_is_checked_and_timed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [2e-4, float("nan")])
 def test_a_wrong_plan_is_not_timed(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "check", lambda plan, network, inputs: error)
+    monkeypatch.setattr(kernel.Gate, "error", lambda gate, plan: error)
     network, inputs = small()
     with pytest.raises(RuntimeError, match="differs from torch's"):
         network_latency(network, inputs, tmp_path / "timing.lock")
+
+
+@pytest.mark.parametrize(
+    "put", [lambda x: {"out": x}, lambda x: (x, x + 1), lambda x: [x, {"deep": (x,)}]], ids=["dict", "tuple", "list"])
+def test_several_outputs_are_checked_and_timed(put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 1)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return put(self.layer(images))
+
+    latency, facts = network_latency(Several(), (torch.randn(1, 3, 4, 4),), tmp_path / "timing.lock")
+    assert latency["one"]["sparse"]["median_ms"] > 0 and facts["macs_share"] == 1
+    assert (facts["checked"], facts["mirrored"]) == (1, 1) and 0 <= facts["relative_error"] < 1e-5
 
 
 def test_another_users_lock_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def test_gradients_of_weights_are_products_of_activations():
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few calls: what is timed is not looked at."""
-    measure = latency.measure
-    monkeypatch.setattr(latency, "measure", lambda contenders, **options: measure(contenders, **options | {"calls": 6, "seconds": 0.01}))
+    spent = latency.spent
+    monkeypatch.setattr(latency, "spent", lambda contenders, **options: spent(contenders, **options | {"calls": 6, "seconds": 0.01}))
 
 
 @pytest.mark.parametrize("probe", [
@@ -111,13 +111,13 @@ def test_one_call_goes_through_all_inputs_where_their_shapes_differ(sides, calls
             seen.append(images.shape[-1])
             return super().forward(images)
 
-    def measure(contenders: Any, *, each: int, **options: Any) -> Any:
+    def spent(contenders: Any, *, each: int, **options: Any) -> Any:
         seen.clear()
         contenders["torch"]()
         assert seen == calls and each == len(calls)
-        return {name: {"median_ms": 1.0, "noisy": False} for name in contenders}
+        return {name: [1.0, 1.0] for name in contenders}
 
-    monkeypatch.setattr(latency, "measure", measure)
+    monkeypatch.setattr(latency, "spent", spent)
     assert timing(Probe(Noting(3, 4, 3), tuple(torch.randn(1, 3, 5, side) for side in sides)), tmp_path / "lock").untimed == ""
 
 

@@ -1,5 +1,7 @@
 #include "threads.h"
 
+#include <algorithm>
+
 namespace suite {
 namespace {
 
@@ -31,25 +33,36 @@ void announce(std::atomic<uint32_t>& word) {
 
 }  // namespace
 
-Team::Team(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+Team::Team(int threads) : size_(std::max(1, threads)) { start(); }
+
+void Team::start() {
+  workers_.release();  // null, or threads of another process: to join, detach or destroy their handles is an error
+  process_ = getpid();
+  started_ = arrived_ = rounds_ = 0;
+  workers_ = std::make_unique<std::vector<std::thread>>();
+  for (int i = 1; i < size_; ++i) workers_->emplace_back([this, i] { work(i); });
 }
 
 Team::~Team() {
+  if (forked()) {
+    workers_.release();
+    return;
+  }
   stop_ = true;
   announce(started_);
-  for (auto& worker : workers_) worker.join();
+  for (auto& worker : *workers_) worker.join();
 }
 
 void Team::run(const std::function<void(int)>& job) {
+  if (size_ > 1 && forked()) start();
   job_ = &job;
-  if (!workers_.empty()) announce(started_);
+  if (size_ > 1) announce(started_);
   job(0);
   meet();
 }
 
 void Team::meet() {
-  if (workers_.empty()) return;
+  if (size_ == 1) return;
   const uint32_t round = rounds_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(size())) {
     arrived_.store(0, std::memory_order_relaxed);

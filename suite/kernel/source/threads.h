@@ -2,11 +2,16 @@
 //
 // A waiting thread spins for a few microseconds, then yields for a hundred, then sleeps: a busy neighbour on the
 // same core costs a time slice now and then, never a frozen barrier.
+//
+// Threads do not survive a fork: a team used in a child process starts its own first, and never waits for its parent's.
 #pragma once
+
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -19,7 +24,7 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  int size() const { return static_cast<int>(workers_.size()) + 1; }
+  int size() const { return size_; }
 
   // Calls job(i) for i = 0..size()-1 at once, 0 on the calling thread; returns when all are done.
   void run(const std::function<void(int)>& job);
@@ -29,8 +34,12 @@ class Team {
 
  private:
   void work(int index);
+  void start();
+  bool forked() const { return process_ != getpid(); }
 
-  std::vector<std::thread> workers_;
+  int size_;
+  pid_t process_ = 0;  // whose threads the workers are
+  std::unique_ptr<std::vector<std::thread>> workers_;
   const std::function<void(int)>* job_ = nullptr;
   std::atomic<bool> stop_{false};
   std::atomic<uint32_t> started_{0};  // jobs begun
