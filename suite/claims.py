@@ -64,11 +64,11 @@ def side_runs(claim: Claim, side: Side, scale: str, load: Callable[..., Any] = p
 
     UserError where a plug-in or an option is unknown.
     """
-    task = build(load("tasks", claim.task), claim.task, claim.task_options, scale, {})
+    task = build(load("tasks", claim.task), claim.task, claim.task_options, scale)
     found = []
     for point in product(*side.grid.values()):
         chosen = {**claim.options, **side.options, **dict(zip(side.grid, point, strict=True))}
-        method = build(load("baselines", side.method), side.method, chosen, scale, task.defaults)
+        method = build(load("baselines", side.method), side.method, chosen, scale, task)
         # Tuples are lists in a record.
         wanted = (task.version, *(json.loads(json.dumps(options_of(plugin))) for plugin in (task, method)))
         found.append(SideRuns(claim.task, claim.task_options, side.method, chosen, scale, wanted))
@@ -166,7 +166,7 @@ def _known(found: Mapping[int, float | None]) -> dict[int, float]:
 
 
 def value_at(records: Sequence[Record], cost: str, wanted: str, place: float) -> float | None:
-    """The value `wanted` of a frontier's points where their `cost` is `place`; None outside of them, or where one lacks a number."""
+    """The value `wanted` of a frontier's points where their `cost` is `place`; None outside of them or where one lacks a number."""
     read = [(read_value(record, cost), read_value(record, wanted)) for record in records]
     points = [(x, y) for x, y in read if x is not None and y is not None]
     return interpolated(place, [x for x, _ in points], [y for _, y in points]) if len(points) == len(read) else None

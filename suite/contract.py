@@ -119,11 +119,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Scale:
-    """What one scale means for a task: a budget in samples through forward and backward, and task options it sets."""
+    """What one scale means for a task: a budget in samples through forward and backward, task options it sets, and options that
+    it `proposes` to all methods alike, over what these shrink: one recipe for rivals."""
 
     scratch: int  # for a method that starts from nothing
     extra: int  # for a method that starts from a reference
     options: Mapping[str, Any] = field(default_factory=dict)
+    proposes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def option(

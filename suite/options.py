@@ -101,15 +101,15 @@ def _describe(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(kind, str(kind))
 
 
-def build(plugin: type[Any], owner: str, chosen: Mapping[str, Any], scale: str, defaults: Mapping[str, Any]) -> Any:
-    """A task or method with its options resolved: the paper's defaults, then `defaults` (what the task proposes), then what
-    shrinks with `scale`, then what the user has `chosen`.
+def build(plugin: type[Any], owner: str, chosen: Mapping[str, Any], scale: str, task: Task | None = None) -> Any:
+    """A task or method with its options resolved. The last of these counts: the paper's defaults, what the `task` that the method
+    is for proposes, what shrinks with `scale`, what the task proposes at that scale, what the user has `chosen`.
     """
     names = {item.name for item in dataclasses.fields(plugin)}
-    shrinks: Mapping[str, Any] = plugin.scales.get(scale, {}) if issubclass(plugin, Method) else {}
-    if issubclass(plugin, Task):
-        shrinks = plugin.scales[scale].options
-    merged = {**{key: item for key, item in defaults.items() if key in names}, **shrinks, **chosen}
+    own: Mapping[str, Any] = plugin.scales.get(scale, {}) if issubclass(plugin, Method) else plugin.scales[scale].options
+    proposed, here = (task.defaults, task.scales[scale].proposes) if task else ({}, {})
+    layers = ({key: item for key, item in layer.items() if key in names} for layer in (proposed, own, here))
+    merged = {key: item for layer in (*layers, chosen) for key, item in layer.items()}
     for key, item in merged.items():
         check(plugin, owner, key, item)
     try:

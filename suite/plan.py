@@ -82,7 +82,7 @@ def _task(name: str, options: Mapping[str, Any], scale: str) -> Task:
     task_class = plugins.load("tasks", name)
     if scale not in task_class.scales:
         raise UserError(f"Task '{name}' has no scale '{scale}'; it has {', '.join(task_class.scales)}.")
-    return build(task_class, name, options, scale, {})
+    return build(task_class, name, options, scale)
 
 
 def _spec(
@@ -95,7 +95,7 @@ def _spec(
     if method_class.gives not in task.accepts or setting not in method_class.takes:
         raise UserError(f"'{name}' does not fit task '{task_name}': it takes {' or '.join(method_class.takes)} and gives "
                         f"{method_class.gives}, the task offers {setting} and judges {' or '.join(task.accepts)}.")
-    method = build(method_class, name, options, scale, task.defaults)
+    method = build(method_class, name, options, scale, task)
     here = f"{task_name} {name} {counted(method)}"
     if here in above:
         circle = " needs ".join(" ".join(item.split(" ")[:2]) for item in [*above[above.index(here):], here])

@@ -8,6 +8,7 @@ from statistics import harmonic_mean, mean
 from typing import Any, ClassVar
 
 import torch
+from suite.tasks._cifar import BRIEF
 from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
@@ -50,7 +51,7 @@ class FscilTask(Task):
     defaults: ClassVar[Mapping[str, Any]] = {"arch": "resnet20"}
     scales: ClassVar[Mapping[str, Scale]] = {
         "smoke": Scale(scratch=512, extra=256, options={"sessions": 2}),
-        "short": Scale(scratch=140_000, extra=50_000),
+        "short": Scale(scratch=140_000, extra=50_000, **BRIEF),
         "long": Scale(scratch=3_000_000, extra=1_000_000),
         "full": Scale(scratch=6_000_000, extra=6_000_000),  # nine tenths of it: 200 epochs of 27,000 base images
     }
@@ -59,6 +60,7 @@ class FscilTask(Task):
     ways: int = option(5, "new classes in each later session", bounds=(1, 98))
     shots: int = option(5, "images of each new class", bounds=(1, 500))
     sessions: int = option(8, "sessions behind the first", bounds=(1, 98))
+    padding: int = option(4, "pixels by which training images are padded before they are cropped", bounds=(0, 16))
 
     def __post_init__(self) -> None:
         if (found := self.base + self.ways * self.sessions) > CLASSES:
@@ -85,7 +87,7 @@ class FscilTask(Task):
         held = min(len(base) // 10, 5000)
         first = base.subset(order[held:]), base.subset(order[:held])
         return Sessions([first, *((part, None) for part in later)], [len(part.classes) for part in parts], shape=(3, 32, 32),
-                        augment=CropFlip(NORMALISE), normalise=NORMALISE)
+                        augment=CropFlip(NORMALISE, self.padding), normalise=NORMALISE)
 
     def test(self, run: Run, parts: Sequence[Session]) -> Stored:
         """The test images of some sessions together."""

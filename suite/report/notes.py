@@ -144,7 +144,7 @@ def _unusual(task: str, scale: str, text: str) -> list[tuple[str, Any]]:
     """The options, given as JSON, that differ from the task's at `scale`; all of them where its file is not here."""
     found = json.loads(text)
     try:
-        usual = options_of(build(plugins.load("tasks", task), task, {}, scale, {}))
+        usual = options_of(build(plugins.load("tasks", task), task, {}, scale))
     except (UserError, KeyError):
         usual = {}
     return [(name, item) for name, item in found.items() if name not in usual or json.dumps(usual[name]) != json.dumps(item)]

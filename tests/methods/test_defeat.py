@@ -85,7 +85,7 @@ def test_the_paper_size_is_torchvisions_and_imitates_resnet101():
 
 @pytest.mark.parametrize("scale", ["smoke", "short", "long"])
 def test_student_and_teacher_differ_in_the_backbone_alone(scale):
-    student, teacher = build_options(METHOD, "defeat", {}, scale, {}), build_options(TEACHER, "faster_rcnn", {}, scale, {})
+    student, teacher = build_options(METHOD, "defeat", {}, scale), build_options(TEACHER, "faster_rcnn", {}, scale)
     assert student.detector == "faster_rcnn" and (student.teacher, student.width) == (teacher.arch, teacher.width)
     assert (student.sampled, student.proposals) == (teacher.regions, teacher.proposals) and student.arch != teacher.arch
     assert student.recipe() == teacher.recipe() and student.background == 4 * student.foreground

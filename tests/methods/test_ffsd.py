@@ -269,7 +269,7 @@ def test_what_the_modules_add_to_a_step_of_resnet20():
 
 def test_fewer_than_two_students_or_stages_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"^students=1 is out of range for 'ffsd'; students lies in 2 to 16\.$"):
-        build_options(METHOD, "ffsd", {"students": 1}, "short", {})
+        build_options(METHOD, "ffsd", {"students": 1}, "short")
     setting = Classification(None, None, 5, (3, 32, 32), None, None)
     with pytest.raises(Skip, match="two stages, 'vit_ti_16' has one"):
         METHOD(arch="vit_ti_16").fit(setting, Run(0, "smoke", Budget(64), tmp_path, tmp_path))
@@ -281,11 +281,11 @@ def test_the_weights_of_the_losses_are_the_papers():
 
 
 def test_recipes_and_padding_are_the_papers_at_full_and_plains_below():
-    full, short = build_options(METHOD, "ffsd", {}, "full", {}), build_options(METHOD, "ffsd", {}, "short", {})
+    full, short = build_options(METHOD, "ffsd", {}, "full"), build_options(METHOD, "ffsd", {}, "short")
     recipe = full.learner(nn.Linear(1, 1)).recipe
     assert [round(recipe.rate_at(done), 6) for done in (0.001, 0.5, 0.501, 0.75, 0.751, 1)] == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     assert (recipe.batch, recipe.weight_decay, recipe.momentum) == (128, 1e-4, 0.9) and full.reflect and not short.reflect
-    rival = options_of(build_options(plugins.load("baselines", "plain"), "plain", {}, "short", {}))
+    rival = options_of(build_options(plugins.load("baselines", "plain"), "plain", {}, "short"))
     assert all(getattr(short, name) == rival[name] for name in ("rate", "batch", "weight_decay")) and short.schedule == "cosine"
     assert online.reflecting(CropFlip(NORMALISE)) == CropFlip(NORMALISE, mode="reflect")
     assert online.reflecting(ResizedFlip(NORMALISE)) == ResizedFlip(NORMALISE)

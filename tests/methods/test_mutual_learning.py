@@ -116,7 +116,7 @@ def test_the_first_network_starts_as_plain_does_and_the_others_elsewhere(tmp_pat
 
 def test_one_student_is_refused():
     with pytest.raises(UserError, match=r"^students=1 is out of range for 'mutual_learning'; students lies in 2 to 16\.$"):
-        build_options(METHOD, "mutual_learning", {"students": 1}, "short", {})
+        build_options(METHOD, "mutual_learning", {"students": 1}, "short")
 
 
 def test_a_stopped_run_goes_on_to_the_same_record(suite_home):

@@ -47,7 +47,7 @@ def test_the_paper_size_configuration_prunes_the_34_pointwise_layers_of_mobilene
     task = plugins.load("tasks", "imagenet")
     from suite.options import build as resolve
 
-    method = resolve(METHOD, "one_by_n", {}, "full", task.defaults)
+    method = resolve(METHOD, "one_by_n", {}, "full", task(**task.scales["full"].options))
     assert (method.arch, method.rate, method.batch, method.weight_decay) == ("mobilenet_v2", 0.01, 256, 4e-5)
     network = build("mobilenet_v2", 1000, 224)
     layers = prunable(network, torch.zeros(1, 3, 224, 224))
