@@ -77,6 +77,12 @@ def build(arch: str, classes: int, size: int) -> nn.Module:
     least = 32 if arch == "vgg16" else 16
     if size < least:
         raise UserError(f"'{arch}' was given images of {size} pixels and needs at least {least}; choose a larger size")
+    network = _made(arch, classes, size)
+    network.built = (arch, classes, size)  # type: ignore[assignment]  # how a file of weights becomes it, see suite.references
+    return network
+
+
+def _made(arch: str, classes: int, size: int) -> nn.Module:
     if arch in _OURS:
         return _OURS[arch](classes)
     if arch in _TORCHVISION:
