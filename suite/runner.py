@@ -287,5 +287,6 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
 def draw_again(spec: Spec) -> None:
     """Draw the pictures of a recorded artifact anew, without training."""
     artifact, run = load(spec.artifact), context(spec)
-    spec.task.evaluate(artifact, run)  # what a network from a file of weights has not kept
+    if not artifact.spare:  # a network from a file of weights has not kept what judging left there
+        spec.task.evaluate(artifact, run)
     draw(spec, artifact, run)

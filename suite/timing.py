@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from suite import record, references
 from suite.errors import UserError
 from suite.paths import cache_folder, timing_lock
+from suite.plan import recorded
 from suite.record import Record
 from suite.run import Report, Run, context, load
 from suite.spec import Spec
@@ -48,6 +49,8 @@ def _timed(spec: Spec, run: Run) -> dict[str, Any]:
     """The ``profile, timings, timed_on`` and ``untimed`` of the artifact in the cache."""
     from suite.profile import machine, timing
 
+    for judge in spec.judges.values():
+        references.provide(judge.artifact, recorded(judge))
     artifact = load(spec.artifact)
     made = counted(spec, artifact, run) | {"timings": [], "timed_on": machine(), "untimed": ""}
     try:
