@@ -1,7 +1,7 @@
 """Networks that others rest on, as safetensors files: beside their records, large ones in the folder ``SUITE_WEIGHTS``.
 
-A file holds the weights exactly as they were trained, and in its header their digest and how `suite.nn.build` makes the network
-that they belong to; nothing in it is run. A network that `build` does not make (a detector, one that was cut) stays in the cache.
+A file holds the weights exactly as they were trained, and in its header their digest and how `suite.nn` makes the network that
+they belong to; nothing in it is run. What `suite.nn` alone does not make (a network that was cut, say) stays in the cache.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from suite.record import Record
 from suite.run import load, save
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from suite.artifacts import Network
+    from suite.artifacts import Detector, Network
+    from suite.nn.built import Recipe
 
 LIMIT = 2_000_000  # bytes of a file beside a record; larger ones go into SUITE_WEIGHTS
 TOGETHER = 60_000_000  # bytes of all that are committed
@@ -65,7 +66,7 @@ def provide(artifact: Path, found: Record | None) -> bool:
 def keep(found: Record, artifact: Any) -> None:
     """Write the network of a record that others rest on into a file: beside the record up to `LIMIT`, else into ``SUITE_WEIGHTS``.
 
-    Nothing is written that is there already, that differs from what the record was made with, or that `build` could not make.
+    Nothing is written that is there already, that differs from what the record was made with, or that `suite.nn` could not make.
     """
     if not found.get("weights") or file_of(found) or digest_of(artifact) != found["weights"]:
         return
@@ -98,7 +99,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """Digest of the weights, arguments of `build`, and memory format: one entry, as several have no fixed order in a file."""
+    """Digest of the weights, type, recipe and memory format; in one entry, as several have no fixed order in a file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -113,32 +114,35 @@ def _damaged(path: Path, reason: str) -> UserError:
                      "is trained again.")
 
 
-def _read(path: Path, wanted: str) -> Network:
-    """The network in a file. UserError where its weights are not the `wanted` ones."""
+def _read(path: Path, wanted: str) -> Network | Detector:
+    """The artifact in a file. UserError where its weights are not the `wanted` ones."""
     from safetensors.torch import load_file
-
-    from suite.artifacts import Network
 
     facts = _header(path)
     try:
-        network = Network(_remade(facts["built"], load_file(path), facts["memory"]))
+        artifact = _remade(facts["artifact"], facts["built"], load_file(path), facts["memory"])
     except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(path, str(error).split("\n")[0]) from error
-    if digest_of(network) != wanted:
+    if digest_of(artifact) != wanted:
         raise _damaged(path, "its digest is another")
-    return network
+    return artifact
 
 
-def _remade(built: list[Any], state: dict[str, Tensor], memory: str) -> nn.Module:
-    """The network that `build` makes, with these weights, in evaluation mode as after training. It draws no random numbers."""
+def _remade(artifact: str, built: Recipe, state: dict[str, Tensor], memory: str) -> Network | Detector:
+    """The artifact with these weights, in evaluation mode as after training. It draws no random numbers."""
     import torch
 
-    from suite.nn import build
+    from suite.artifacts import Detector, Network
+    from suite.nn.built import rebuilt
+    from suite.nn.detection import Body
 
     with torch.random.fork_rng(devices=[]):
-        module = build(*built)
+        module = rebuilt(built)
     module.load_state_dict(state)
-    return module.to(memory_format=getattr(torch, memory)).eval()  # type: ignore[call-overload]
+    module.to(memory_format=getattr(torch, memory)).eval()  # type: ignore[call-overload]
+    if artifact == "Detector":
+        return Detector(module, Body(module).eval())
+    return {"Network": Network}[artifact](module)
 
 
 def _packed(artifact: Any, weights: str) -> bytes | None:
@@ -146,24 +150,35 @@ def _packed(artifact: Any, weights: str) -> bytes | None:
     import torch
     from safetensors.torch import save as packed
 
-    from suite.artifacts import Network
-
-    built = getattr(artifact.module, "built", None) if isinstance(artifact, Network) else None
-    if not built:
+    module = getattr(artifact, "module", None)
+    built = getattr(module, "built", None)
+    if module is None or not built:
         return None
-    module = artifact.module.eval()
+    module.eval()
     state = {name: values.detach().cpu().contiguous().clone() for name, values in module.state_dict().items()}
     if any(values.dtype not in (torch.float32, torch.int64) for values in state.values()):
         return None
     filters = [values for values in module.state_dict().values() if values.ndim == 4]
     memory = next((name for name in ("contiguous_format", "channels_last")
                    if all(item.is_contiguous(memory_format=getattr(torch, name)) for item in filters)), "")
+    facts = {"artifact": type(artifact).__name__, "built": built, "memory": memory}
     try:
-        remade = _remade(list(built), state, memory)
-    except (AttributeError, RuntimeError):  # strides of its own; layers that are gone
+        remade = _remade(**facts, state=state)
+        with torch.inference_mode():
+            outputs = [_outputs(item, built["arguments"]["size"]) for item in (remade, artifact)]
+    except (AttributeError, KeyError, RuntimeError):  # strides of its own, another type of artifact, layers that are gone
         return None
-    image = torch.linspace(-2, 2, 3 * built[2] ** 2).view(1, 3, built[2], built[2])
-    with torch.inference_mode():
-        if repr(remade) != repr(module) or not torch.equal(remade(image), module(image)):
-            return None
-    return packed(state, {"network": json.dumps({"weights": weights, "built": built, "memory": memory})})
+    if repr(remade.module) != repr(module) or not all(map(torch.equal, *outputs)):
+        return None
+    return packed(state, {"network": json.dumps({"weights": weights, **facts})})
+
+
+def _outputs(artifact: Any, size: int) -> list[Tensor]:
+    """What an artifact makes of one image, of a detector the raw outputs too."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    image, body = torch.linspace(0, 1, 3 * size**2).view(3, size, size), getattr(artifact, "body", None)
+    if body is None:
+        return [artifact.module(image[None])]
+    return [body(body.prepare([image])), *tree_leaves(artifact.module([image]))]

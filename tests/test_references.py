@@ -14,10 +14,11 @@ from rich.console import Console
 from torch import nn
 
 from suite import plan, record, references, runner, timing
-from suite.artifacts import Network, Suppressor
+from suite.artifacts import Detector, Network, Suppressor
 from suite.contract import Skip
 from suite.errors import UserError
 from suite.nn import build
+from suite.nn.detection import Body, retinanet
 from suite.profile import latency
 from suite.report.terminal import run_table
 from suite.run import load, save
@@ -198,8 +199,25 @@ def forgotten(network):
     del network.built
 
 
+def test_a_detector_from_its_file_is_the_trained_one(tmp_path):
+    torch.manual_seed(0)
+    network = retinanet(build("narrow_resnet10", 2, 64), 4, 64, width=16, anchor=4.0, first=1, he=True).eval()
+    nn.init.zeros_(network.head.classification_head.cls_logits.bias)  # so that it finds something
+    detector, image = Detector(network, Body(network).eval()), torch.rand(3, 64, 64)
+    (tmp_path / "x.safetensors").write_bytes(references._packed(detector, digest := references.digest_of(detector)))
+    found = references._read(tmp_path / "x.safetensors", digest)
+    with torch.inference_mode():
+        ours, theirs = found.module([image])[0], network([image])[0]
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs) and len(ours["boxes"]) > 0
+        assert torch.equal(found.body(found.body.prepare([image])), detector.body(detector.body.prepare([image])))
+    backbone = build("narrow_resnet10", 2, 64)
+    backbone.built = None
+    assert retinanet(backbone, 4, 64, width=16, anchor=4.0).built is None
+    assert build("resnet8", size=32, classes=10).built == build("resnet8", 10, 32).built
+
+
 @pytest.mark.parametrize("change", [halved, doubled, shifted, forgotten])
-def test_what_build_does_not_make_stays_in_the_cache(clone, change):
+def test_what_build_does_not_make_stays_in_the_cache(change):
     network = build("resnet8", 10, 32).eval()
     assert references._packed(Network(copy.deepcopy(network)), "x")
     change(network)
