@@ -14,7 +14,7 @@ from suite.spec import Spec
 #: Modules that no number of a record depends on, with all below them. The embedded data have digests of their own, and the
 #: kernel's compiled part its version.
 SILENT = ("bench", "cli", "claims", "core", "data.embedded", "errors", "launch", "looks", "options", "outcomes", "paths", "plan",
-          "plugins", "record", "report", "spec", "statistics", "testing", "tracking")  # fmt: skip
+          "plugins", "record", "references", "report", "spec", "statistics", "testing", "tracking")  # fmt: skip
 
 
 def digest_of(spec: Spec) -> str:

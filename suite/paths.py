@@ -1,4 +1,5 @@
-"""Where things are: records in ``./results`` or ``SUITE_RESULTS``; weights, checkpoints and data in ``SUITE_CACHE``."""
+"""Where things are: records in ``./results`` or ``SUITE_RESULTS``; weights, checkpoints and data in ``SUITE_CACHE``; large networks
+that others rest on in ``SUITE_WEIGHTS``."""
 
 from __future__ import annotations
 
@@ -18,6 +19,12 @@ def cache_folder() -> Path:
     """The folder of everything that can be made again: ``SUITE_CACHE``, else the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("SUITE_CACHE") or Path(base) / "suite")
+
+
+def weights_folder() -> Path | None:
+    """The folder of networks that others rest on and that are too large to lie beside their records: ``SUITE_WEIGHTS``."""
+    folder = os.environ.get("SUITE_WEIGHTS")
+    return Path(folder) if folder else None
 
 
 def run_folder(run_id: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import plugins, record
+from suite import plugins, record, references
 from suite.contract import Needed, Role, Task, offers, options_of
 from suite.data.source import EMBEDDED, Source, locate_data, locate_needed
 from suite.errors import UserError
@@ -26,11 +26,16 @@ class Plan:
     wanted: list[Spec]
     missing: list[Spec]
     stale: list[str]  # ids of records whose method or references have changed since
+    again: frozenset[str] = frozenset()  # ids of those that run although they are recorded
 
     @property
     def shown(self) -> list[Spec]:
         """The wanted specs with the references they are compared with, each once, prerequisites first."""
         return list({spec.id: spec for wanted in self.wanted for spec in with_prerequisites(wanted)}.values())
+
+    def into_cache(self, spec: Spec) -> bool:
+        """Whether a missing run only makes a lost network again: its record stands, and stays as it is."""
+        return spec.id not in self.again and not spec.artifact.exists() and standing(spec) is not None
 
 
 def prerequisites(spec: Spec) -> list[Spec]:
@@ -72,9 +77,9 @@ def specs(
     source = locate_data(judge.dataset(), data, cache_folder())
     shared = _Conditions(data, device, threads)
     wanted = [_spec(task, judge, method, options, source, scale, seed, shared) for method, options in methods for seed in seeds]
-    plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [])
+    plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [], frozenset(spec.id for spec in wanted if again))
     for spec in plan.wanted:
-        _require(spec, plan, again)
+        _require(spec, plan)
     return plan
 
 
@@ -153,23 +158,27 @@ def spec_of(found: record.Record, data: Path | None = None) -> Spec:
     return spec
 
 
-def _require(spec: Spec, plan: Plan, again: bool) -> None:
-    """Add `spec`, and first what it rests on, to the missing ones if its record is absent, stale, untimed or refused by `again`."""
+def _require(spec: Spec, plan: Plan, network: bool = False) -> None:
+    """Add `spec`, and first what it rests on, to the missing ones if its record is absent, stale, untimed or to be made again, or
+    if a missing run needs its `network`, which is neither in the cache nor in a file."""
     if any(item.id == spec.id for item in plan.missing):
         return
-    found = recorded(spec)
-    if found and not again:
-        if not (reason := staleness(spec, found)):
-            if spec.trained_on:
-                _require(spec.trained_on, plan, again=False)
+    found, rival = recorded(spec), spec.trained_on
+    if found and spec.id not in plan.again:
+        if reason := staleness(spec, found):
+            plan.stale.append(f"{spec.id} ({reason})")
+        elif network and not (spec.artifact.exists() or references.file_of(found)):
+            rival = None  # its record stays, so nothing stands beside it
+        else:
+            if rival:
+                _require(rival, plan)
             if waits_for_timing(spec, found):
                 plan.missing.append(spec)
             return
-        plan.stale.append(f"{spec.id} ({reason})")
     for parent in spec.needs.values():
-        _require(parent, plan, again=not parent.artifact.exists())
-    if spec.trained_on:
-        _require(spec.trained_on, plan, again=False)
+        _require(parent, plan, network=True)
+    if rival:
+        _require(rival, plan)
     plan.missing.append(spec)
 
 
@@ -178,6 +187,12 @@ def recorded(spec: Spec) -> record.Record | None:
     path = record.results_folder() / f"{spec.id}.json"
     found = record.read(path) if path.is_file() else None
     return found if found and found["status"] in ("done", "skipped") else None
+
+
+def standing(spec: Spec) -> record.Record | None:
+    """The spec's record if it still stands for it."""
+    found = recorded(spec)
+    return found if found and not staleness(spec, found) else None
 
 
 def waits_for_timing(spec: Spec, found: record.Record) -> bool:
@@ -191,9 +206,14 @@ def staleness(spec: Spec, found: record.Record) -> str:
         return f"the code of '{spec.method_name}' has changed"
     for name, parent in spec.needs.items():
         known = recorded(parent)
-        if known and found["parent_digests"].get(parent.id) != outcome(known):
+        if known and found["parent_digests"].get(parent.id) not in (identity(known), outcome(known)):
             return f"its {spec.needed_as[name]} {parent.id} has been made again"
     return ""
+
+
+def identity(found: record.Record) -> str:
+    """What a child's record says that its parent's was: the digest of the weights, of an older one its `outcome`."""
+    return found.get("weights") or outcome(found)
 
 
 def outcome(found: record.Record) -> str:
@@ -218,4 +238,4 @@ def merge(plans: Sequence[Plan]) -> Plan:
     wanted = {spec.id: spec for plan in plans for spec in plan.wanted}
     missing = {spec.id: spec for plan in plans for spec in plan.missing}
     stale = dict.fromkeys(sentence for plan in plans for sentence in plan.stale)
-    return Plan(list(wanted.values()), list(missing.values()), list(stale))
+    return Plan(list(wanted.values()), list(missing.values()), list(stale), frozenset().union(*(plan.again for plan in plans)))

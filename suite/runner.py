@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
-from suite import core, outcomes, record
+from suite import core, outcomes, record, references
 from suite.contract import Metric, Skip, options_of
 from suite.errors import UserError
 from suite.launch import Shown, launch
-from suite.paths import cache_folder, results_folder, run_folder, timing_lock, writable
-from suite.plan import Plan, outcome, recorded, staleness, waits_for_timing
+from suite.paths import cache_folder, results_folder, run_folder, writable
+from suite.plan import Plan, identity, recorded, standing, waits_for_timing
 from suite.record import Record
-from suite.run import Budget, Report, Run, load, save
+from suite.run import Report, Run, context, load, save
 from suite.spec import Spec
-
-if TYPE_CHECKING:
-    from suite.profile import Measured
+from suite.timing import counted, profile_again
 
 Say = Callable[[str], None]
 
@@ -38,12 +35,14 @@ def run_plan(
     """Execute what is missing, `jobs` at a time; the records of everything the plan shows, in its order.
 
     A run that fails stops no other. All timings follow the last training, alone on the machine. UserError, when all that can
-    run has run, for a run that its user has to mend.
+    run has run, for a run that its user has to mend, and before anything runs for a device that is not there.
     """
     if plan.missing:
+        for device in {spec.device for spec in plan.missing}:
+            usable(device)
         writable(results_folder(), "results")
         writable(cache_folder(), "cache")
-    mistakes = launch(plan.missing, execute, say=say, jobs=jobs, show_progress=show_progress)
+    mistakes = launch(plan.missing, partial(execute, again=plan.again), say=say, jobs=jobs, show_progress=show_progress)
     with Shown(show_progress) as shown:
         for spec in plan.missing:
             found = recorded(spec)
@@ -59,22 +58,44 @@ def run_plan(
     return [record.read(path) for path in paths if path.is_file()]
 
 
-def execute(spec: Spec, *, report: Report | None = None, timing: Path | None = None) -> Record:
-    """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again."""
+def usable(device: str) -> None:
+    """UserError where torch cannot compute on `device`."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        kind, there = device.partition(":")[0], torch.cuda.device_count()
+        if "device string" in str(error):
+            what = "there is no such device; cpu, cuda and cuda:1 are names of some"
+        elif kind == "cuda" and there:
+            what = f"the CUDA devices here are cuda:0 to cuda:{there - 1}"
+        else:
+            what = f"no {kind.upper()} here; leave --device out to train on the CPU"
+        raise UserError(f"--device {device} cannot be used: {what}.") from error
+
+
+def execute(
+    spec: Spec, *, report: Report | None = None, timing: Path | None = None, again: Collection[str] = ()
+) -> Record:
+    """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again.
+
+    Of a record that stands only the network is made again, into the cache, unless the spec's id is in `again`. Then too the
+    record stays until the new one is done. UserError where a run that was recorded before fails.
+    """
     folder = run_folder(spec.id)
     folder.mkdir(parents=True, exist_ok=True)
     before = time.time()
     with FileLock(folder / "run.lock"), threads(spec.threads):
         path = results_folder() / f"{spec.id}.json"
-        found = recorded(spec)
-        fresh = found and spec.artifact.exists() and not staleness(spec, found)
-        if found and fresh and (path.stat().st_mtime > before or waits_for_timing(spec, found)):
+        found, asked = standing(spec), spec.id in again
+        if found and spec.artifact.exists() and (not asked or path.stat().st_mtime > before):
             return found
         if (folder / "digest").exists() and (folder / "digest").read_text() != spec.digest:
             for phase in folder.glob("*.pt"):  # made by another version of the method
                 phase.unlink()
         record.write_text(folder / "digest", spec.digest)
-        return _Execution(spec, folder, report, timing).record()
+        return _Execution(spec, folder, report, timing, None if asked else found).record()
 
 
 @contextmanager
@@ -90,22 +111,17 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
-    """The run of a spec: what its task and its method may ask for."""
-    judges = {name: parent.artifact for name, parent in spec.judges.items()}
-    return Run(spec.seed, spec.scale, Budget(budget), spec.artifact.parent, spec.source.folder, spec.parents, judges,
-               device=spec.device, **more)
-
-
 class _Execution:
-    """One spec being run, with its clock."""
+    """One spec being run, with its clock; where its record is `known`, for the sake of its network alone."""
 
-    def __init__(self, spec: Spec, folder: Path, report: Report | None, timing: Path | None) -> None:
-        self.spec = spec
+    def __init__(self, spec: Spec, folder: Path, report: Report | None, timing: Path | None, known: Record | None) -> None:
+        self.spec, self.known = spec, known
         self.run = context(spec, spec.allowed, report=report, timing=timing)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "outcomes": {}, "profile": None, "timings": [], "untimed": ""}
+        self.result: dict[str, Any] = {"scores": {}, "steps": [], "outcomes": {}, "weights": "", "profile": None, "timings": [],
+                                       "untimed": ""}
+        self.started_from: dict[str, str] = {}  # digests of weights by the parent's id
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -118,14 +134,21 @@ class _Execution:
         except UserError:
             raise
         except KeyboardInterrupt:
-            record.write(self._record("interrupted", "stopped by the user; the same command goes on from here", clock))
+            if not recorded(self.spec):
+                record.write(self._record("interrupted", "stopped by the user; the same command goes on from here", clock))
             raise
         except Exception as error:
             record.write_text(self.run.folder / "error.txt", traceback.format_exc())
             status, reason = "failed", f"{type(error).__name__}: {error}"
-        made = self._record(status, reason, clock)
-        record.write(made)
+        if status == "failed" and recorded(self.spec):
+            raise UserError(f"'{self.spec.id}' was run again and failed ({reason}); its record of before stays, and "
+                            f"'{self.run.folder / 'error.txt'}' has the traceback.")
+        made = self.known or self._record(status, reason, clock)
+        if not self.known:
+            record.write(made)
         if status == "done":
+            if not self.known:
+                references.renew(made, load(self.spec.artifact))
             for path in [*self.run.folder.glob("*.phase.pt"), *self.run.folder.glob("*.checkpoint.pt")]:
                 path.unlink()
         return made
@@ -133,20 +156,30 @@ class _Execution:
     def _work(self) -> None:
         spec, run = self.spec, self.run
         for name, parent in spec.needs.items():
-            if not parent.artifact.exists():
-                raise RuntimeError(f"its {spec.needed_as[name]} {parent.id} did not finish")
+            self._provide(spec.needed_as[name], parent)
         artifact, steps = None, list[dict[str, float]]()
         for last, scores in judged(spec, run, self._timed):
             artifact, steps = last, [*steps, _checked(scores, spec, spec.task.metrics[:1])]
         if artifact is None:
             raise ValueError("fit gave no artifact")
-        save(artifact, spec.artifact)
         scores = _checked(spec.task.summarise(steps), spec, spec.task.metrics)
         self.result |= {"scores": scores, "steps": steps if len(steps) > 1 else [], "outcomes": outcomes.packed(artifact.spare)}
         with self._timed("evaluate"):
             draw(spec, artifact, run)
         with self._timed("profile"):
             self.result |= counted(spec, artifact, run)
+        self.result["weights"] = references.digest_of(artifact)
+        save(artifact, spec.artifact)  # last, so that a failure before leaves the artifact of the record that stays
+
+    def _provide(self, role: str, parent: Spec) -> None:
+        """See to it that the network of a parent is in the cache, and beside its record; RuntimeError where there is none."""
+        known = recorded(parent)
+        if not references.provide(parent.artifact, known):
+            raise RuntimeError(f"its {role} {parent.id} did not finish")
+        artifact = load(parent.artifact)
+        self.started_from[parent.id] = references.digest_of(artifact)
+        if known:
+            references.keep(known, artifact)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -187,7 +220,8 @@ class _Execution:
             "roles": {"reference" if started_from and name in spec.references else name: role
                       for name, role in spec.needed_as.items()},
             "trained_on": spec.trained_on.id if spec.trained_on else "",
-            "parent_digests": {name: outcome(found) for name, found in known.items() if found},
+            "parent_digests": {name: identity(found) for name, found in known.items() if found},
+            "parent_weights": self.started_from,
             "command": spec.command,
         }
 
@@ -253,41 +287,7 @@ def draw(spec: Spec, artifact: Any, run: Run) -> None:
 
 def draw_again(spec: Spec) -> None:
     """Draw the pictures of a recorded artifact anew, without training."""
-    draw(spec, load(spec.artifact), context(spec))
-
-
-def counted(spec: Spec, artifact: Any, run: Run) -> dict[str, Any]:
-    """The cost of an artifact as the record keeps it before it is timed."""
-    from suite.profile import Measured, costs
-
-    probe = spec.task.probe(artifact, run)
-    cost = {**costs(probe), **_profiled(Measured())} if probe else None
-    return {"profile": cost, "untimed": record.WAITING}
-
-
-def _profiled(measured: Measured) -> dict[str, Any]:
-    return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
-
-
-def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
-    """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`."""
-    from suite.profile import machine, timing
-
-    run, artifact, start = context(spec, report=report), load(spec.artifact), time.perf_counter()
-    made = counted(spec, artifact, run) | {"timings": [], "timed_on": machine(), "untimed": ""}
-    try:
-        made["timings"] = [item._asdict() for item in spec.task.timings(artifact, run)]
-        if probe := spec.task.probe(artifact, run):
-            measured = timing(probe, timing_lock())
-            record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
-            made["profile"] |= _profiled(measured)
-            made["untimed"] = measured.untimed
-    except UserError:
-        raise
-    except Exception as error:  # a trained run is kept, timed or not
-        record.write_text(run.folder / "error.txt", traceback.format_exc())
-        made["untimed"] = f"{type(error).__name__}: {error}"
-    seconds = {**found["time"]["seconds"], "profile": round(time.perf_counter() - start, 2)}
-    found = {**found, **made, "notes": {**found["notes"], **run.notes}, "time": {**found["time"], "seconds": seconds}}
-    record.write(found)
-    return found
+    artifact, run = load(spec.artifact), context(spec)
+    if not artifact.spare:  # a network from a file of weights has not kept what judging left there
+        spec.task.evaluate(artifact, run)
+    draw(spec, artifact, run)

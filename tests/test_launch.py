@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -140,6 +141,27 @@ def test_a_plan_that_was_stopped_before_its_timings_is_only_timed(tmp_path):
 def test_threads_are_part_of_what_a_run_is(suite_home):
     one, two = (plan.specs("cifar10", [("plain", {})], [0], "smoke", threads=threads).wanted[0] for threads in (1, 2))
     assert one.fingerprint != two.fingerprint and "--threads 2" in two.command and "--threads" not in one.command
+
+
+def test_a_run_whose_command_was_killed_has_not_failed(tmp_path):
+    """Nobody hears of its progress any more: it stops as if by its user, and no record says that it failed."""
+    ours, theirs = processes.multiprocessing.get_context("spawn").Pipe()
+    ours.send_bytes(pickle.dumps("a spec"))
+    ours.close()
+    ends: list[str] = []
+
+    def at_work(spec, report, timing):
+        try:
+            report("train", 1, 3)
+            ends.append("goes on")
+        except Exception:  # as the runner catches whatever fit raises
+            ends.append("failed")
+        except KeyboardInterrupt:
+            ends.append("interrupted")
+            raise
+
+    processes._work(theirs, at_work, tmp_path, os.getppid())
+    assert ends == ["interrupted"]
 
 
 def test_workers_end_with_the_command_that_started_them(monkeypatch):

@@ -11,31 +11,40 @@ from suite.errors import UserError
 
 
 @click.command()
-@click.argument("what", metavar="MODEL|RECORD")
+@click.argument("what", metavar="MODEL|RECORD...", nargs=-1)
 @click.option("--sparsity", default="0,0.5,0.75,0.9", show_default=True, help="For a MODEL: shares of blocks removed.")
 @click.option("-n", "width", default=4, show_default=True, help="For a MODEL: block width N.")
 @click.option("--size", type=int, help="For a MODEL: pixels (default 32 for CIFAR networks, else 224).")
 @click.option("--classes", default=10, show_default=True, help="For a MODEL: outputs.")
-@click.option("--update", is_flag=True, help="For a RECORD: count and time its cached artifact again; no training.")
+@click.option("--update", is_flag=True, help="For RECORDs, also patterns like 'cifar10/*': count and time them again; no training.")
+@click.option("--noisy", is_flag=True, help="With --update: of those (default: of all) what is noisy, or timed on another machine.")
 @click.option("--data", type=click.Path(path_type=Path), help="For --update and --peers: the data the record was made on.")
 @click.option("--peers", is_flag=True, help="Time the same network in other engines too, in the same rounds.")
-def command(what: str, sparsity: str, width: int, size: int | None, classes: int, update: bool, data: Path | None,
-            peers: bool) -> None:
-    """Profile a RECORD (its stored layers and latencies) or a MODEL by name, randomly initialised and 1xN-masked."""
+def command(what: tuple[str, ...], sparsity: str, width: int, size: int | None, classes: int, update: bool, noisy: bool,
+            data: Path | None, peers: bool) -> None:
+    """Profile a RECORD (its stored layers and latencies) or a MODEL by name, randomly initialised and 1xN-masked.
+
+    \b
+    suite profile resnet20 --peers
+    suite profile --update --noisy 'cifar10/*'
+    """
+    from suite import record
     from suite.nn import ARCHS
 
-    if what in ARCHS:
-        networks, example = _networks(what, _shares(sparsity), width, size, classes)
-        title = f"{what}, {example.shape[-1]}x{example.shape[-1]}, 1x{width} blocks, batch 1, median ms"
+    if noisy and not update:
+        raise UserError("--noisy chooses what is timed again; type: suite profile --update --noisy")
+    if update:
+        return _update(_chosen(what, noisy), data)
+    if len(what) != 1:
+        raise UserError(f"One MODEL or RECORD is shown at a time and {len(what)} are named; several are for --update.")
+    if what[0] in ARCHS:
+        networks, example = _networks(what[0], _shares(sparsity), width, size, classes)
+        title = f"{what[0]}, {example.shape[-1]}x{example.shape[-1]}, 1x{width} blocks, batch 1, median ms"
         return _peers(title, networks, example) if peers else _model(title, networks, example)
-    from suite import record
-
-    found = record.find(what)
+    found = record.find(what[0])
     if peers:
         network, example = _deployed(found, data)
         return _peers(f"{found['id']}, batch 1, median ms", {"sparse": network}, example)
-    if update:
-        found = _update(found, data)
     _record(found)
 
 
@@ -121,8 +130,7 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     """The network of a record as its task times it, and its first input."""
     from torch import Tensor, nn
 
-    from suite.run import load
-    from suite.runner import context
+    from suite.run import context, load
 
     spec = _spec(found, data)
     probe = spec.task.probe(load(spec.artifact), context(spec))
@@ -136,20 +144,62 @@ def _ms(timing: dict[str, Any]) -> str:
 
 
 def _spec(found: dict[str, Any], data: Path | None) -> Any:
-    """The run that made a record, whose artifact is still in the cache."""
-    from suite import plan
+    """The run that made a record, whose artifact is in the cache, or comes from the file beside the record."""
+    from suite import plan, references
 
     spec = plan.spec_of(found, data)
-    if not spec.artifact.exists():
+    if not references.provide(spec.artifact, found):
         raise UserError(f"The network of '{spec.id}' is not in the cache; train it again with: {found['command']} --again")
     return spec
 
 
-def _update(found: dict[str, Any], data: Path | None) -> dict[str, Any]:
-    from suite import runner
+def _chosen(names: tuple[str, ...], noisy: bool) -> list[dict[str, Any]]:
+    """The records with these names or patterns, each once; of all, or of these, the ones whose timing is `noisy`."""
+    from fnmatch import fnmatchcase
 
-    spec = _spec(found, data)
-    return runner.profile_again(found, spec)
+    from suite import record
+
+    if not names and not noisy:
+        raise UserError("--update needs the RECORDs to time again, or --noisy for all whose timing is noisy or another machine's.")
+    known = record.read_all() if noisy or any("*" in name for name in names) else []
+    found: dict[str, dict[str, Any]] = {}
+    for name in names or ("*",):
+        several = [item for item in known if fnmatchcase(item["id"], name)] if "*" in name else [record.find(name)]
+        if not several:
+            raise UserError(f"No record's id is like '{name}'; `suite list records` shows those there are.")
+        found |= {item["id"]: item for item in several}
+    return [item for item in found.values() if not noisy or _doubtful(item)]
+
+
+def _doubtful(found: dict[str, Any]) -> bool:
+    """Whether some timing of a record is noisy, or was made on another machine or by another version of the kernel."""
+    from suite.record import value
+    from suite.timing import timed_elsewhere
+
+    timings = [value(found, f"profile.latency.{threads}.{way}.noisy") for threads in ("one", "all")
+               for way in ("torch", "dense", "sparse")]
+    return timed_elsewhere(found) or any(timings) or any(item["noisy"] for item in found["timings"])
+
+
+def _update(found: list[dict[str, Any]], data: Path | None) -> None:
+    """Time records again, one after the other; what was interrupted goes on, with --noisy, with those that are left."""
+    from suite.timing import profile_again
+
+    if len(found) == 1:
+        return _record(profile_again(found[0], _spec(found[0], data)))
+    refused, still = [], 0
+    for number, item in enumerate(found, 1):
+        click.echo(f"[{number}/{len(found)}] timing {item['id']}", err=True)
+        try:
+            made = profile_again(item, _spec(item, data))
+        except UserError as mistake:
+            refused.append(mistake)
+            click.echo(f"    not timed: {mistake}", err=True)
+            continue
+        still += _doubtful(made)
+    click.echo(f"{len(found) - len(refused)} records timed, {still} of them noisy; {len(refused)} could not be timed.")
+    if found and len(refused) == len(found):
+        raise refused[0]
 
 
 def _record(found: dict[str, Any]) -> None:

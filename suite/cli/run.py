@@ -33,7 +33,7 @@ def training_options(command: Any) -> Any:
 @training_options
 @click.option("--track", metavar="URI", help="An MLflow store or server instead of the local one.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
-@click.option("--again", is_flag=True, help="Run even what is recorded.")
+@click.option("--again", is_flag=True, help="Run even what is recorded; the old record stays until the new one is done.")
 def command(
     task: str, methods: str, options: tuple[str, ...], scale: str, seed: int | None, seeds: int | None, data: Path | None,
     device: str, threads: int, jobs: int | None, track: str | None, dry_run: bool, again: bool,
@@ -54,7 +54,7 @@ def command(
     if dry_run:
         return show_plan(plan, jobs)
     records = run(plan, jobs)
-    finish(records, track)
+    finish(records, plan, track)
     if any(item["status"] == "failed" for item in records):
         raise SystemExit(1)
 
@@ -66,10 +66,11 @@ def run(plan: Any, jobs: int | None) -> list[dict[str, Any]]:
     from suite.profile.machine import physical_cores
     from suite.runner import run_plan
 
-    def say(sentence: str) -> None:
-        click.echo(sentence, err=True)
+    return run_plan(plan, say=_say, jobs=jobs or physical_cores(), show_progress=sys.stderr.isatty())
 
-    return run_plan(plan, say=say, jobs=jobs or physical_cores(), show_progress=sys.stderr.isatty())
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
 
 
 def make_plan(
@@ -92,16 +93,17 @@ def make_plan(
     return plan.merge(plans)
 
 
-def finish(records: list[dict[str, Any]], track: str | None) -> None:
-    """Mirror the records into MLflow and print their table."""
+def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
+    """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone."""
     from rich.console import Console
 
     from suite.paths import cache_folder
     from suite.report.terminal import run_table
+    from suite.timing import timed_here
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(records, Console())
+    run_table(timed_here(records, plan.shown, _say), Console())
     click.echo(sentence)
 
 
@@ -114,7 +116,8 @@ def show_plan(plan: Any, jobs: int | None = None) -> None:
     guess = estimate(plan, record.read_all())
     for spec in plan.missing:
         seconds = guess[spec.id]
-        click.echo(f"{spec.id}  {spec.options}  {'?' if seconds is None else f'{seconds:.0f} s'}")
+        note = "  (its network alone: the record stays)" if plan.into_cache(spec) else ""
+        click.echo(f"{spec.id}  {spec.options}  {'?' if seconds is None else f'{seconds:.0f} s'}{note}")
     known = [seconds for seconds in guess.values() if seconds is not None]
     unknown, side_by_side = len(guess) - len(known), min(jobs or physical_cores(), max(1, len(guess)))
     minutes = sum(known) / 60 / side_by_side

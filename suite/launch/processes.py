@@ -135,7 +135,10 @@ def _work(connection: Connection, execute: Execute, timing: Path, parent: int) -
         nonlocal said
         if time.monotonic() - said > REPORT_SECONDS:
             said = time.monotonic()
-            connection.send(("progress", what, done, total))
+            try:
+                connection.send(("progress", what, done, total))
+            except OSError:  # whoever started this process was killed: no failure of the run, which stops as if by its user
+                raise KeyboardInterrupt from None
 
     try:
         while True:

@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 
 from suite.errors import UserError, nearest
+from suite.nn.built import noted
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
 from suite.nn.cut import Cut, choose_cut, cut
 from suite.nn.mobilenet import MobileNetV1
@@ -66,6 +67,7 @@ _TRANSFORMERS = {"vit_ti_16": (192, 3), "vit_s_16": (384, 6), "vit_b_16": (768, 
 ARCHS = tuple(sorted((*_OURS, *_TORCHVISION, *_TRANSFORMERS)))
 
 
+@noted
 def build(arch: str, classes: int, size: int) -> nn.Module:
     """A randomly initialised network: images (N, 3, size, size) -> logits (N, classes).
 

@@ -21,6 +21,7 @@ from torchvision.ops import boxes
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from suite.artifacts import Candidates
+from suite.nn.built import noted
 from suite.nn.trace import tap
 
 ARCHS = ("slim_resnet10", "narrow_resnet10", "resnet18", "resnet50", "resnet101")  # networks whose stages are layer1 .. layer4
@@ -38,6 +39,7 @@ def pyramid(network: nn.Module, first: int, last: int, width: int, *, pooled: bo
     return BackboneWithFPN(network, {name: str(row) for row, name in enumerate(names)}, widths, width, extra)
 
 
+@noted
 def retinanet(
     network: nn.Module, classes: int, size: int, *, width: int, anchor: float, first: int = 2, he: bool = False
 ) -> RetinaNet:
@@ -62,6 +64,7 @@ def retinanet(
     return model
 
 
+@noted
 def rcnn(
     network: nn.Module, classes: int, size: int, *, width: int, anchor: float, sampled: int, proposals: int, masks: bool
 ) -> FasterRCNN:

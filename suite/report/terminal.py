@@ -31,7 +31,7 @@ def run_table(records: Sequence[Record], console: Console) -> None:
             console.print(_table(group, plan, "Median latency, batch 1, ms", "torch: eager; dense and sparse: this kernel"))
         if own:
             console.print(_table(group, own, "Timed by the task, ms", "PyTorch, one thread"))
-        console.print("\n".join(footnotes(group).general[1:]), markup=False)
+        console.print("\n".join([*footnotes(group).general[1:], *_untimed(group)]), markup=False)
     for record in records:
         if record["status"] != "done":
             console.print(f"{record['status']}: {escape(record['id'])}: {escape(clean(record['reason']))}")
@@ -39,6 +39,13 @@ def run_table(records: Sequence[Record], console: Console) -> None:
         console.print(f"Record: {results_folder() / records[0]['id']}.json", highlight=False, soft_wrap=True)
     else:
         console.print(f"{len(records)} records in {results_folder()}/", highlight=False, soft_wrap=True)
+
+
+def _untimed(group: Group) -> list[str]:
+    """Why some row has dashes in the place of latencies, a line for each reason."""
+    reasons = {str(seed["untimed"]): None for row in group.rows for seed in row.seeds if seed["untimed"]}
+    return [f"{', '.join(label(row) for row in group.rows if any(seed['untimed'] == reason for seed in row.seeds))}: not timed, "
+            f"{clean(reason)}" for reason in reasons]
 
 
 def _table(group: Group, chosen: Sequence[Column], title: str, caption: str, first: Callable[[Row], str] = label) -> Table:

@@ -24,9 +24,10 @@ from suite import plugins
 from suite.contract import Claim, Method, Paper, Published, Task, offers
 from suite.plan import Plan, specs, with_prerequisites
 from suite.record import read, results_folder
-from suite.run import load
-from suite.runner import context, execute, judged, profile_again, threads
+from suite.run import context, load
+from suite.runner import execute, judged, threads
 from suite.spec import Spec
+from suite.timing import profile_again
 from suite.train import loop
 
 
