@@ -158,6 +158,8 @@ def _require(spec: Spec, plan: Plan, again: bool) -> None:
     if any(item.id == spec.id for item in plan.missing):
         return
     found = recorded(spec)
+    if damage := stored(spec)[1]:
+        plan.stale.append(f"{spec.id} ({damage.rstrip('.')})")
     if found and not again:
         if not (reason := staleness(spec, found)):
             if spec.trained_on:
@@ -175,9 +177,25 @@ def _require(spec: Spec, plan: Plan, again: bool) -> None:
 
 def recorded(spec: Spec) -> record.Record | None:
     """The spec's record if it needs no further training: done, or skipped for a reason."""
-    path = record.results_folder() / f"{spec.id}.json"
-    found = record.read(path) if path.is_file() else None
+    found, _ = stored(spec)
     return found if found and found["status"] in ("done", "skipped") else None
+
+
+def stored(spec: Spec) -> tuple[record.Record | None, str]:
+    """What lies at the place of the spec's record: the record, or None and what is wrong with the file, "" where there is none.
+
+    UserError where no record can be written there.
+    """
+    path = record.results_folder() / f"{spec.id}.json"
+    if path.is_dir():
+        raise UserError(f"The folder '{path}' is at the place of a record; remove it.")
+    try:
+        found = record.read(path) if path.exists() else None
+    except record.Damaged as error:
+        return None, str(error)
+    if found and found["id"] != spec.id:
+        return None, f"'{path}' is the record of '{found['id']}'."
+    return found, ""
 
 
 def waits_for_timing(spec: Spec, found: record.Record) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -20,8 +20,8 @@ from suite import core, record
 from suite.contract import Metric, Skip, options_of
 from suite.errors import UserError
 from suite.launch import Shown, launch
-from suite.paths import cache_folder, results_folder, run_folder, timing_lock, writable
-from suite.plan import Plan, outcome, recorded, staleness, waits_for_timing
+from suite.paths import cache_folder, full_disk, full_disk_named, results_folder, run_folder, timing_lock, writable
+from suite.plan import Plan, outcome, recorded, staleness, stored, waits_for_timing
 from suite.record import Record
 from suite.run import Budget, Report, Run, load, save
 from suite.spec import Spec
@@ -55,14 +55,21 @@ def run_plan(
                     mistakes.append(mistake)
     if mistakes:
         raise mistakes[0]
-    paths = [results_folder() / f"{spec.id}.json" for spec in plan.shown]
-    return [record.read(path) for path in paths if path.is_file()]
+    return [found for spec in plan.shown if (found := stored(spec)[0])]
 
 
 def execute(spec: Spec, *, report: Report | None = None, timing: Path | None = None) -> Record:
-    """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again."""
-    folder = run_folder(spec.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again.
+
+    UserError where the cache's disk is full.
+    """
+    with full_disk_named():
+        folder = run_folder(spec.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _execute(spec, folder, report, timing)
+
+
+def _execute(spec: Spec, folder: Path, report: Report | None, timing: Path | None) -> Record:
     before = time.time()
     with FileLock(folder / "run.lock"), threads(spec.threads):
         path = results_folder() / f"{spec.id}.json"
@@ -105,7 +112,14 @@ class _Execution:
         self.run = context(spec, spec.allowed, report=report, timing=timing)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "profile": None, "timings": [], "untimed": ""}
+        self.result = self._nothing()
+
+    def _nothing(self) -> dict[str, Any]:
+        return {"scores": {}, "steps": [], "profile": None, "timings": [], "untimed": ""}
+
+    def _log(self) -> None:
+        """Keep the traceback of the error that is being handled beside the run's other files."""
+        record.write_text(self.run.folder / "error.txt", traceback.format_exc())
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -120,10 +134,15 @@ class _Execution:
         except KeyboardInterrupt:
             record.write(self._record("interrupted", "stopped by the user; the same command goes on from here", clock))
             raise
-        except Exception as error:
-            record.write_text(self.run.folder / "error.txt", traceback.format_exc())
+        except BaseException as error:  # SystemExit too: a plug-in ends its own run and no other
+            if full_disk(error):
+                raise
+            self._log()
             status, reason = "failed", f"{type(error).__name__}: {error}"
-        made = self._record(status, reason, clock)
+        made = record.plain(self._record(status, reason, clock))
+        if wrong := record.fault(made):  # such as a cost that a plug-in counted as no number
+            self.result = self._nothing()
+            status, made = "failed", record.plain(self._record("failed", f"what it recorded is wrong: {wrong}", clock))
         record.write(made)
         if status == "done":
             for path in [*self.run.folder.glob("*.phase.pt"), *self.run.folder.glob("*.checkpoint.pt")]:
@@ -214,18 +233,27 @@ def judged(spec: Spec, run: Run, timed: Timed = lambda phase: nullcontext()) -> 
         setting = spec.task.setting(run)
         made = None if (run.folder / "fit.phase.pt").exists() else fit()
         if not isinstance(made, GeneratorType):
-            made = run.once("fit", lambda: made)
+            made = run.once("fit", lambda: _given(made, spec))
     if not isinstance(made, GeneratorType):
         yield made, judge(made)
         return
     while True:
         torch.manual_seed(run.seed("fit", run.step))  # whatever judging the one before has drawn
         with timed("fit"):
-            artifact = next(made, None)
-        if artifact is None:
+            artifact = next(made, made)
+        if artifact is made:
             return
+        _given(artifact, spec)
         yield run.once(f"step-{run.step}", partial(both, artifact))
         run.step += 1
+
+
+def _given(artifact: Any, spec: Spec) -> Any:
+    """What fit gave; TypeError where it is not of the type that the method says it gives."""
+    if spec.method.gives not in [kind.__name__ for kind in type(artifact).__mro__]:
+        what = "nothing" if artifact is None else f"a {type(artifact).__name__}"
+        raise TypeError(f"fit of '{spec.method_name}' gave {what}; it declares a {spec.method.gives}")
+    return artifact
 
 
 def _summary(method: Any) -> str:
@@ -235,13 +263,18 @@ def _summary(method: Any) -> str:
 
 
 def _checked(scores: dict[str, float], spec: Spec, metrics: Sequence[Metric]) -> dict[str, float]:
-    """The scores; ValueError where one of `metrics` is missing or not finite. A step needs the primary one alone."""
+    """The scores; ValueError where one of `metrics` is missing or not finite. A step needs the primary one alone. Others that
+    are no finite number are NaN, a gap in the record.
+    """
+    if not isinstance(scores, Mapping):
+        raise TypeError(f"task '{spec.task_name}' gave a {type(scores).__name__} for its scores; give each by its name")
+    numbers = {str(name): record.number(item) for name, item in scores.items()}
     for metric in metrics:
-        if metric.name not in scores:
-            raise ValueError(f"task '{spec.task_name}' promises the score '{metric.name}' and gave {sorted(scores)}")
-        if not math.isfinite(scores[metric.name]):
+        if metric.name not in numbers:
+            raise ValueError(f"task '{spec.task_name}' promises the score '{metric.name}' and gave {sorted(numbers)}")
+        if numbers[metric.name] is None:
             raise ValueError(f"the score '{metric.name}' is {scores[metric.name]}: the training has diverged")
-    return {name: float(item) for name, item in scores.items()}
+    return {name: math.nan if item is None else item for name, item in numbers.items()}
 
 
 def draw(spec: Spec, artifact: Any, run: Run) -> None:
@@ -269,24 +302,30 @@ def _profiled(measured: Measured) -> dict[str, Any]:
     return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
 
 
+@full_disk_named()
 def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
     """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`."""
     from suite.profile import machine, timing
 
     run, artifact, start = context(spec, report=report), load(spec.artifact), time.perf_counter()
-    made = counted(spec, artifact, run) | {"timings": [], "timed_on": machine(), "untimed": ""}
+    cost = counted(spec, artifact, run)
+    made = {**cost, "timings": [], "timed_on": machine(), "untimed": ""}
     try:
-        made["timings"] = [item._asdict() for item in spec.task.timings(artifact, run)]
+        made["timings"] = record.plain([item._asdict() for item in spec.task.timings(artifact, run)])
         if probe := spec.task.probe(artifact, run):
             measured = timing(probe, timing_lock())
             record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
-            made["profile"] |= _profiled(measured)
+            made["profile"] = {**cost["profile"], **_profiled(measured)}
             made["untimed"] = measured.untimed
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a trained run is kept, timed or not
+    except BaseException as error:  # a trained run is kept, timed or not
+        if full_disk(error):
+            raise
         record.write_text(run.folder / "error.txt", traceback.format_exc())
         made["untimed"] = f"{type(error).__name__}: {error}"
+    if wrong := record.fault({**found, **made}):
+        made |= {**cost, "timings": [], "untimed": f"what was measured is wrong: {wrong}"}
     seconds = {**found["time"]["seconds"], "profile": round(time.perf_counter() - start, 2)}
     found = {**found, **made, "notes": {**found["notes"], **run.notes}, "time": {**found["time"], "seconds": seconds}}
     record.write(found)
