@@ -38,7 +38,7 @@ def timing_lock() -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UserError(f"'{folder}', where the timing lock belongs, is no folder that you alone can write; remove it or set TMPDIR.")
+        raise UserError(f"'{folder}', for the timing lock, is no folder that you alone can write; remove it or set TMPDIR.")
     return folder / "timing.lock"
 
 

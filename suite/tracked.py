@@ -92,6 +92,21 @@ def _leaves(name: str, found: Any) -> Iterator[tuple[str, int, float]]:
         yield name, 0, found
 
 
+def facts(item: Record) -> dict[str, str]:
+    """The texts of a record's profile by their path, such as the instruction set of ``cost.kernel.simd``."""
+    return dict(_texts("cost", item["profile"] or {}))
+
+
+def _texts(name: str, found: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(found, dict):
+        for key, item in found.items():
+            yield from _texts(f"{name}.{key}", item)
+    elif isinstance(found, str):
+        yield name, found
+    elif isinstance(found, list) and found and isinstance(found[0], str):
+        yield name, ", ".join(map(str, found))
+
+
 def times(item: Record) -> tuple[int, int]:
     """When a run began and ended, in ms since 1970."""
     start = int(datetime.strptime(item["time"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)

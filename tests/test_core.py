@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records import record as made_by_hand
 
 from suite import options, plan, plugins, record
 from suite.contract import Method, option

@@ -16,7 +16,8 @@ import numpy
 import pytest
 import torch
 from click.testing import CliRunner
-from records import MACHINE, latency, profile, record as made_by_hand, timed
+from records import MACHINE, profile, timed
+from records import record as made_by_hand
 from rich.console import Console
 
 from suite import record, tracked

@@ -70,11 +70,11 @@ def _plans(
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from suite.report.cells import digits
+    from suite.terminal import console
 
     table = Table(title="difference: mean and 95 % interval, paired by seed", title_justify="left")
     table.add_column("claim", overflow="fold")
@@ -91,4 +91,4 @@ def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
         )
     for claim in undecidable:
         table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}")
-    Console().print(table)
+    console().print(table)

@@ -94,14 +94,13 @@ def make_plan(
 
 def finish(records: list[dict[str, Any]], track: str | None) -> None:
     """Mirror the records into MLflow and print their table."""
-    from rich.console import Console
-
     from suite.paths import cache_folder
     from suite.report.terminal import run_table
+    from suite.terminal import console
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(records, Console())
+    run_table(records, console())
     click.echo(sentence)
 
 
