@@ -134,9 +134,10 @@ def fault(record: Record) -> str:
     """Where a record of the present schema has not its shape (see `suite.schema`); empty where it has."""
     from suite import schema  # takes a tenth of a second
 
-    return schema.fault(record)
+    return schema.fault(_LATER | record)
 
 
+_LATER: Record = {"weights": "", "parent_weights": {}, "outcomes": {}}  # what schema 3 added
 _TIMING = re.compile(r"(\w+?)_ms(?:_(\d+))?")  # how schema 1 noted a timing: "postprocess_ms", "latency_ms_300"
 _ROLES = {"reference": "reference", "teacher": "teacher", "detector": "backbone", "backbone": "backbone"}
 
@@ -144,7 +145,7 @@ _ROLES = {"reference": "reference", "teacher": "teacher", "detector": "backbone"
 def _upgraded(old: Record) -> Record:
     """A record in the form of `SCHEMA`, with None or an empty value for what was not written down then."""
     known = _from_first(old) if old["schema"] == 1 else old
-    return {"weights": "", "parent_weights": {}, "outcomes": {}, **known, "schema": SCHEMA}
+    return {**_LATER, **known, "schema": SCHEMA}
 
 
 def _from_first(old: Record) -> Record:

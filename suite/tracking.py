@@ -47,9 +47,9 @@ class Mirrored(NamedTuple):
     runs: int
 
 
-def mirror(records: Sequence[Record], uri: str | None, cache: Path) -> str:
+def mirror(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool = False) -> str:
     """`replay`, for whom its sentence is enough."""
-    return replay(records, uri, cache).sentence
+    return replay(records, uri, cache, afresh).sentence
 
 
 def replay(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool = False) -> Mirrored:
@@ -75,14 +75,13 @@ def replay(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool
             if damage:
                 mirrored, fresh = {}, list(records)
             refused = opened.put(fresh)
-            known = _known(cache)
-            known[uri] = mirrored | {item["id"]: digests[item["id"]] for item in fresh if item["id"] not in refused}
-            records_.write_text(cache / _KNOWN, json.dumps(known, indent=1))
+            now = mirrored | {item["id"]: digests[item["id"]] for item in fresh if item["id"] not in refused}
+            records_.write_text(cache / _KNOWN, json.dumps(_known(cache) | {uri: now}, indent=1))
     except Exception as error:  # whatever a store does, a finished run is not lost over it
         return Mirrored(f"MLflow at {uri} refused ({_brief(error)}); {safe}", 0)
-    sentences = [damage, _where(len(records) - len(refused), uri, cache)] if len(refused) < len(records) else [damage]
-    sentences += [f"MLflow refused '{name}' ({reason})." for name, reason in refused.items()]
-    return Mirrored(" ".join(filter(None, sentences)), len(records) - len(refused))
+    there = len(records) - len(refused)
+    sentences = [damage, _where(there, uri, cache), *(f"It refused '{name}' ({reason})." for name, reason in refused.items())]
+    return Mirrored(" ".join(filter(None, sentences)), there)
 
 
 def _where(count: int, uri: str, cache: Path) -> str:
@@ -97,8 +96,7 @@ def _brief(error: BaseException) -> str:
 
 def _opened(uri: str, cache: Path) -> tuple[_Store, str]:
     """The store, and what was damaged about the local one that it replaces, "" in general."""
-    local = uri == default_uri(cache)
-    path = Path(default_uri(cache).removeprefix("sqlite:///"))
+    local, path = uri == default_uri(cache), Path(default_uri(cache).removeprefix("sqlite:///"))
     if not (problem := store.damage(path) if local else ""):
         try:
             return _Store(uri, cache), ""
@@ -188,8 +186,8 @@ class _Store:
                 if self._is_lost(error):
                     raise
                 refused[item["id"]] = _brief(error)
-        for experiment, parent in groups.values():
-            self._summarise(experiment, parent)
+        for pair in groups.values():
+            self._summarise(*pair)
         return refused
 
     def _is_lost(self, error: Exception) -> bool:
