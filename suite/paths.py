@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from suite.errors import UserError
@@ -35,11 +35,15 @@ def timing_lock() -> Path:
     UserError where that folder, which is in one that all users share, is a link or somebody else's.
     """
     folder = Path(tempfile.gettempdir()) / f"suite-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise UserError(f"'{folder}', for the timing lock, is no folder that you alone can write; remove it or set TMPDIR.")
-    return folder / "timing.lock"
+    lock = folder / "timing.lock"
+    if lock.is_symlink():
+        raise UserError(f"'{lock}' is a link; remove it.")
+    return lock
 
 
 def full_disk(error: BaseException | None) -> OSError | None:
