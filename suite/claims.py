@@ -189,7 +189,7 @@ def _over_images(claim: Claim, sides: Sequence[BySeed], seeds: Sequence[int]) ->
 
     if claim.kind == "frontier" or claim.rival_value or len(sides) < 2 or not seeds:
         return ()
-    kept = [[unpacked(side[seed][0].get("outcomes", {}), claim.value) for seed in seeds] for side in sides]
+    kept = [[unpacked(side[seed][0]["outcomes"], claim.value) for seed in seeds] for side in sides]
     found = [item for side in kept for item in side if item is not None]
     if len(found) < len(sides) * len(seeds) or len({len(item) for item in found}) > 1:
         return ()

@@ -25,10 +25,14 @@ def digest_of(spec: Spec) -> str:
 def digest(task: Path, method: Path) -> str:
     """Sixteen hex digits over the code of every module of the suite that the two files import, directly or through others.
 
-    As in a plug-in's digest, docstrings, comments and layout do not count, nor do modules that are `SILENT`.
+    As in a plug-in's digest, docstrings, comments and layout do not count, nor do modules that are `SILENT`. Empty where one of
+    the two files cannot be parsed.
     """
     found: dict[str, str] = {}
-    left = ["runner", *_imports(task), *_imports(method)]
+    try:
+        left = ["runner", *_imports(task), *_imports(method)]
+    except (SyntaxError, ValueError, OSError):
+        return ""
     while left:
         name = left.pop()
         path = _file(name)
@@ -46,7 +50,7 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _code(path: Path, changed: int) -> str:
-    return hashlib.sha256(plugins.code(ast.parse(path.read_text(encoding="utf-8"))).encode()).hexdigest()
+    return hashlib.sha256(plugins.code(ast.parse(path.read_bytes())).encode()).hexdigest()
 
 
 def _imports(path: Path) -> list[str]:
@@ -57,7 +61,7 @@ def _imports(path: Path) -> list[str]:
 def _imported(path: Path, changed: int) -> list[str]:
     """Names below ``suite`` that a file imports, modules or what is in them; of a plug-in's siblings those of the sibling."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

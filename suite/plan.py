@@ -164,6 +164,8 @@ def _require(spec: Spec, plan: Plan, network: bool = False) -> None:
     if any(item.id == spec.id for item in plan.missing):
         return
     found, rival = recorded(spec), spec.trained_on
+    if damage := stored(spec)[1]:
+        plan.stale.append(f"{spec.id} ({damage.rstrip('.')})")
     if found and spec.id not in plan.again:
         if reason := staleness(spec, found):
             plan.stale.append(f"{spec.id} ({reason})")
@@ -184,8 +186,7 @@ def _require(spec: Spec, plan: Plan, network: bool = False) -> None:
 
 def recorded(spec: Spec) -> record.Record | None:
     """The spec's record if it needs no further training: done, or skipped for a reason."""
-    path = record.results_folder() / f"{spec.id}.json"
-    found = record.read(path) if path.is_file() else None
+    found, _ = stored(spec)
     return found if found and found["status"] in ("done", "skipped") else None
 
 
@@ -193,6 +194,23 @@ def standing(spec: Spec) -> record.Record | None:
     """The spec's record if it still stands for it."""
     found = recorded(spec)
     return found if found and not staleness(spec, found) else None
+
+
+def stored(spec: Spec) -> tuple[record.Record | None, str]:
+    """What lies at the place of the spec's record: the record, or None and what is wrong with the file, "" where there is none.
+
+    UserError where no record can be written there.
+    """
+    path = record.results_folder() / f"{spec.id}.json"
+    if path.is_dir():
+        raise UserError(f"The folder '{path}' is at the place of a record; remove it.")
+    try:
+        found = record.read(path) if path.exists() else None
+    except record.Damaged as error:
+        return None, str(error)
+    if found and found["id"] != spec.id:
+        return None, f"'{path}' is the record of '{found['id']}'."
+    return found, ""
 
 
 def waits_for_timing(spec: Spec, found: record.Record) -> bool:
@@ -213,7 +231,7 @@ def staleness(spec: Spec, found: record.Record) -> str:
 
 def identity(found: record.Record) -> str:
     """What a child's record says that its parent's was: the digest of the weights, of an older one its `outcome`."""
-    return found.get("weights") or outcome(found)
+    return found["weights"] or outcome(found)
 
 
 def outcome(found: record.Record) -> str:

@@ -8,11 +8,14 @@ entry-point group ``suite.plugins`` names.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import os
+import re
 import sys
 import typing
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from suite.contract import Method, Task
 from suite.errors import UserError, nearest
@@ -47,7 +50,10 @@ def folders(kind: Kind) -> list[Path]:
     found = [Path(folder) for folder in (own.submodule_search_locations or [])] if own else []
     found += [Path(folder) / kind for folder in os.environ.get("SUITE_PLUGINS", "").split(os.pathsep) if folder]
     for package in _packages():
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):  # an entry that names nothing harms nobody
+            continue
         found += [Path(folder) / kind for folder in (spec.submodule_search_locations or [])] if spec else []
     return list(dict.fromkeys(folder for folder in found if folder.is_dir()))
 
@@ -76,8 +82,10 @@ def find(kind: Kind) -> dict[str, Found]:
 @cache
 def _parse(path: Path, kind: Kind, changed: int) -> Found:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
+        if not path.stem.isidentifier():
+            raise ValueError(f"'{path.stem}' is no name of Python")
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
         return Found(path.stem, kind, path, f"cannot be read: {error}", {})
     facts: dict[str, Any] = {}
     for node in _plugin_classes(tree, kind):
@@ -106,12 +114,14 @@ def _assigned(statement: ast.stmt) -> str:
 def _literal(node: ast.expr) -> Any | None:
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """Import a plug-in and return its class. UserError for an unknown name or a file that fails to import."""
+    """Import a plug-in and return its class. UserError for an unknown name, and for a file that fails to import or whose class
+    lacks what it must declare.
+    """
     plugins = find(kind)
     what = "task" if kind == "tasks" else "method"
     if name not in plugins:
@@ -119,12 +129,60 @@ def load(kind: Kind, name: str) -> type[Any]:
     extend_paths()
     try:
         module = importlib.import_module(f"suite.{kind}.{name}")
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too
         raise UserError(f"The {what} '{name}' cannot be imported ({type(error).__name__}: {error}); "
                         f"mend '{plugins[name].path}' or install what it needs.") from error
-    return plugin_class(module, kind)
+    found = plugin_class(module, kind)
+    if found not in _declared:
+        _check_declarations(found, kind, plugins[name].path)
+        _declared.add(found)
+    return found
+
+
+_declared: set[type[Any]] = set()  # classes that have been checked
+
+
+def _check_declarations(plugin: type[Any], kind: Kind, path: Path) -> None:
+    """UserError unless a plug-in is a dataclass whose class attributes are there and of the types that its base says."""
+    from pydantic import TypeAdapter, ValidationError
+
+    def refuse(problem: str) -> UserError:
+        return UserError(f"'{path}': {problem}; see the README of {kind}/ for what a plug-in declares.")
+
+    if not dataclasses.is_dataclass(plugin):
+        raise refuse(f"the class '{plugin.__name__}' is no dataclass, write @dataclass above it")
+    base = Task if kind == "tasks" else Method
+    for name, hint in typing.get_type_hints(base).items():
+        wanted, found = typing.get_args(hint)[0] if typing.get_origin(hint) is ClassVar else hint, getattr(plugin, name, _NOTHING)
+        if found is _NOTHING:
+            raise refuse(f"the class '{plugin.__name__}' has no {name}, which is {_told(wanted)}")
+        if isinstance(found, property) or name in plugin.__dataclass_fields__:
+            continue  # an option, or what follows from options
+        try:
+            TypeAdapter(wanted).validate_python(found, strict=True)
+        except ValidationError:
+            raise refuse(f"{name} = {str(found)[:60]!r} of the class '{plugin.__name__}' is not {_told(wanted)}") from None
+    for field in dataclasses.fields(plugin):
+        if field.default is not dataclasses.MISSING and not _recordable(field.default):
+            raise refuse(f"the default of option '{field.name}' is {field.default!r}, and no finite number, text or tuple of these")
+
+
+_NOTHING = object()
+
+
+def _told(wanted: Any) -> str:
+    """A type as its author writes it."""
+    plain = isinstance(wanted, type) and not typing.get_args(wanted)
+    return re.sub(r"(suite\.contract|collections\.abc|typing)\.", "", wanted.__name__ if plain else str(wanted))
+
+
+def _recordable(default: Any) -> bool:
+    """Whether a record and a fingerprint can hold the default of an option."""
+    if isinstance(default, tuple):
+        return all(map(_recordable, default))
+    return default is None or isinstance(default, bool | int | str) or (isinstance(default, float) and math.isfinite(default))
 
 
 def extend_paths() -> None:
@@ -165,7 +223,7 @@ def _digest(path: Path) -> str:
 @cache
 def _own(path: Path, changed: int) -> tuple[str, list[str]]:
     """What a file does by itself, and the siblings that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_bytes())
     siblings = sorted({node.module for node in ast.walk(tree)
                        if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module})
     return code(tree), siblings

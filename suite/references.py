@@ -49,7 +49,7 @@ def file_of(found: Record) -> Path | None:
     """The file with the very weights that a record was made with; None where there is none. UserError for a damaged one."""
     for folder in (results_folder(), weights_folder()):
         path = folder / f"{found['id']}.safetensors" if folder else None
-        if found.get("weights") and path and path.is_file() and _header(path).get("weights") == found["weights"]:
+        if found["weights"] and path and path.is_file() and _header(path).get("weights") == found["weights"]:
             return path
     return None
 
@@ -68,7 +68,7 @@ def keep(found: Record, artifact: Any) -> None:
 
     Nothing is written that is there already, that differs from what the record was made with, or that `suite.nn` could not make.
     """
-    if not found.get("weights") or file_of(found) or digest_of(artifact) != found["weights"]:
+    if not found["weights"] or file_of(found) or digest_of(artifact) != found["weights"]:
         return
     content = _packed(artifact, found["weights"])
     folder = results_folder() if content and len(content) <= LIMIT else weights_folder()

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from suite import record
+from suite.errors import UserError
+from suite.paths import cache_folder
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -61,10 +65,29 @@ def save(value: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """What `save` wrote. Only for files that this suite made in its own cache: they may hold whole modules."""
+    """What `save` wrote. Only for files that this suite made in its own cache: they may hold whole modules.
+
+    UserError for a damaged one, with the command that makes it again.
+    """
     import torch
 
-    return torch.load(path, weights_only=False, map_location="cpu")
+    try:
+        return torch.load(path, weights_only=False, map_location="cpu")
+    except Exception as error:  # whatever torch's unpickler raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"'{path}' in the cache cannot be read ({reason[:200]}); {_mend(path)}") from error
+
+
+def _mend(path: Path) -> str:
+    """What to type where a file of a run's folder in the cache is damaged."""
+    if path.name != "artifact.pt":  # of a run that was stopped
+        return "remove this file, and the same command makes it again."
+    try:
+        run_id = path.parent.relative_to(cache_folder() / "runs").as_posix()
+        command = record.read(record.results_folder() / f"{run_id}.json")["command"]
+    except (UserError, ValueError):
+        return "make it again: repeat the command of its run with --again."
+    return f"make it again with: {command} --again"
 
 
 #: Told what is done, how many of it are, and of how many, if that is known.
@@ -109,16 +132,19 @@ class Run:
     def log(self, step: int, **values: float) -> None:
         """Add points to the run's curves; a value that is not finite becomes a gap."""
         for name, item in values.items():
-            self.curves.setdefault(name, []).append([step, float(item) if math.isfinite(item) else None])
+            self.curves.setdefault(name, []).append([int(step), record.number(item)])
 
     def note(self, **values: float | str | list[float]) -> None:
-        """Record findings that claims and readers use, such as ``retained_l1=0.61``."""
-        self.notes.update(values)
+        """Record findings that claims and readers use, such as ``retained_l1=0.61``: numbers, texts, and lists and mappings of
+        them. What is none of these, as a set, leaves a sentence in the record that it was left out; NaN leaves a gap.
+        """
+        self.notes.update({name: record.plain(found) for name, found in values.items()})
 
     def count(self, **amounts: float) -> None:
-        """Add to the ledger what was asked or sent: ``run.count(queries=100)``, bytes, operations."""
+        """Add to the ledger what was asked or sent: ``run.count(queries=100)``, bytes, operations; a gap where it is no number."""
         for name, amount in amounts.items():
-            self.ledger[name] = self.ledger.get(name, 0.0) + amount
+            counted = record.number(amount)
+            self.ledger[name] = self.ledger.get(name, 0.0) + (math.nan if counted is None else counted)
 
     def reference(self, name: str) -> Artifact:
         """The artifact of a recorded run that this one rests on: a network of the method's ``references()``, trained by the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +19,8 @@ from suite import core, outcomes, record, references
 from suite.contract import Metric, Skip, options_of
 from suite.errors import UserError
 from suite.launch import Shown, launch
-from suite.paths import cache_folder, results_folder, run_folder, writable
-from suite.plan import Plan, identity, recorded, standing, waits_for_timing
+from suite.paths import cache_folder, full_disk, full_disk_named, results_folder, run_folder, writable
+from suite.plan import Plan, identity, recorded, standing, stored, waits_for_timing
 from suite.record import Record
 from suite.run import Report, Run, context, load, save
 from suite.spec import Spec
@@ -54,8 +54,7 @@ def run_plan(
                     mistakes.append(mistake)
     if mistakes:
         raise mistakes[0]
-    paths = [results_folder() / f"{spec.id}.json" for spec in plan.shown]
-    return [record.read(path) for path in paths if path.is_file()]
+    return [found for spec in plan.shown if (found := stored(spec)[0])]
 
 
 def usable(device: str) -> None:
@@ -81,10 +80,16 @@ def execute(
     """Train and judge one spec under its lock; it is timed later. What another command has just finished is not run again.
 
     Of a record that stands only the network is made again, into the cache, unless the spec's id is in `again`. Then too the
-    record stays until the new one is done. UserError where a run that was recorded before fails.
+    record stays until the new one is done. UserError where a run that was recorded before fails, and where the cache's
+    disk is full.
     """
-    folder = run_folder(spec.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_named():
+        folder = run_folder(spec.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _execute(spec, folder, report, timing, again)
+
+
+def _execute(spec: Spec, folder: Path, report: Report | None, timing: Path | None, again: Collection[str]) -> Record:
     before = time.time()
     with FileLock(folder / "run.lock"), threads(spec.threads):
         path = results_folder() / f"{spec.id}.json"
@@ -119,9 +124,15 @@ class _Execution:
         self.run = context(spec, spec.allowed, report=report, timing=timing)
         self.seconds: dict[str, float] = {}
         self.started = datetime.now(UTC)
-        self.result: dict[str, Any] = {"scores": {}, "steps": [], "outcomes": {}, "weights": "", "profile": None, "timings": [],
-                                       "untimed": ""}
+        self.result = self._nothing()
         self.started_from: dict[str, str] = {}  # digests of weights by the parent's id
+
+    def _nothing(self) -> dict[str, Any]:
+        return {"scores": {}, "steps": [], "outcomes": {}, "weights": "", "profile": None, "timings": [], "untimed": ""}
+
+    def _log(self) -> None:
+        """Keep the traceback of the error that is being handled beside the run's other files."""
+        record.write_text(self.run.folder / "error.txt", traceback.format_exc())
 
     def record(self) -> Record:
         """Run, and write the record of how it ended; a user's mistake leaves none, an interruption is raised again."""
@@ -137,13 +148,18 @@ class _Execution:
             if not recorded(self.spec):
                 record.write(self._record("interrupted", "stopped by the user; the same command goes on from here", clock))
             raise
-        except Exception as error:
-            record.write_text(self.run.folder / "error.txt", traceback.format_exc())
+        except BaseException as error:  # SystemExit too: a plug-in ends its own run and no other
+            if full_disk(error):
+                raise
+            self._log()
             status, reason = "failed", f"{type(error).__name__}: {error}"
         if status == "failed" and recorded(self.spec):
             raise UserError(f"'{self.spec.id}' was run again and failed ({reason}); its record of before stays, and "
                             f"'{self.run.folder / 'error.txt'}' has the traceback.")
-        made = self.known or self._record(status, reason, clock)
+        made = self.known or record.plain(self._record(status, reason, clock))
+        if not self.known and (wrong := record.fault(made)):  # such as a cost that a plug-in counted as no number
+            self.result = self._nothing()
+            status, made = "failed", record.plain(self._record("failed", f"what it recorded is wrong: {wrong}", clock))
         if not self.known:
             record.write(made)
         if status == "done":
@@ -248,18 +264,27 @@ def judged(spec: Spec, run: Run, timed: Timed = lambda phase: nullcontext()) -> 
         setting = spec.task.setting(run)
         made = None if (run.folder / "fit.phase.pt").exists() else fit()
         if not isinstance(made, GeneratorType):
-            made = run.once("fit", lambda: made)
+            made = run.once("fit", lambda: _given(made, spec))
     if not isinstance(made, GeneratorType):
         yield made, judge(made)
         return
     while True:
         torch.manual_seed(run.seed("fit", run.step))  # whatever judging the one before has drawn
         with timed("fit"):
-            artifact = next(made, None)
-        if artifact is None:
+            artifact = next(made, made)
+        if artifact is made:
             return
+        _given(artifact, spec)
         yield run.once(f"step-{run.step}", partial(both, artifact))
         run.step += 1
+
+
+def _given(artifact: Any, spec: Spec) -> Any:
+    """What fit gave; TypeError where it is not of the type that the method says it gives."""
+    if spec.method.gives not in [kind.__name__ for kind in type(artifact).__mro__]:
+        what = "nothing" if artifact is None else f"a {type(artifact).__name__}"
+        raise TypeError(f"fit of '{spec.method_name}' gave {what}; it declares a {spec.method.gives}")
+    return artifact
 
 
 def _summary(method: Any) -> str:
@@ -269,13 +294,18 @@ def _summary(method: Any) -> str:
 
 
 def _checked(scores: dict[str, float], spec: Spec, metrics: Sequence[Metric]) -> dict[str, float]:
-    """The scores; ValueError where one of `metrics` is missing or not finite. A step needs the primary one alone."""
+    """The scores; ValueError where one of `metrics` is missing or not finite. A step needs the primary one alone. Others that
+    are no finite number are NaN, a gap in the record.
+    """
+    if not isinstance(scores, Mapping):
+        raise TypeError(f"task '{spec.task_name}' gave a {type(scores).__name__} for its scores; give each by its name")
+    numbers = {str(name): record.number(item) for name, item in scores.items()}
     for metric in metrics:
-        if metric.name not in scores:
-            raise ValueError(f"task '{spec.task_name}' promises the score '{metric.name}' and gave {sorted(scores)}")
-        if not math.isfinite(scores[metric.name]):
+        if metric.name not in numbers:
+            raise ValueError(f"task '{spec.task_name}' promises the score '{metric.name}' and gave {sorted(numbers)}")
+        if numbers[metric.name] is None:
             raise ValueError(f"the score '{metric.name}' is {scores[metric.name]}: the training has diverged")
-    return {name: float(item) for name, item in scores.items()}
+    return {name: math.nan if item is None else item for name, item in numbers.items()}
 
 
 def draw(spec: Spec, artifact: Any, run: Run) -> None:

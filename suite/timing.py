@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite import record, references
 from suite.errors import UserError
-from suite.paths import cache_folder, timing_lock
+from suite.paths import cache_folder, full_disk, full_disk_named, timing_lock
 from suite.plan import recorded
 from suite.record import Record
 from suite.run import Report, Run, context, load
@@ -35,10 +35,13 @@ def _profiled(measured: Measured) -> dict[str, Any]:
     return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
 
 
+@full_disk_named()
 def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
     """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`."""
     run, start = context(spec, report=report), time.perf_counter()
     made = _timed(spec, run)
+    if wrong := record.fault({**found, **made}):
+        made |= {**counted(spec, load(spec.artifact), run), "timings": [], "untimed": f"what was measured is wrong: {wrong}"}
     seconds = {**found["time"]["seconds"], "profile": round(time.perf_counter() - start, 2)}
     found = {**found, **made, "notes": {**found["notes"], **run.notes}, "time": {**found["time"], "seconds": seconds}}
     record.write(found)
@@ -52,17 +55,20 @@ def _timed(spec: Spec, run: Run) -> dict[str, Any]:
     for judge in spec.judges.values():
         references.provide(judge.artifact, recorded(judge))
     artifact = load(spec.artifact)
-    made = counted(spec, artifact, run) | {"timings": [], "timed_on": machine(), "untimed": ""}
+    cost = counted(spec, artifact, run)
+    made = {**cost, "timings": [], "timed_on": machine(), "untimed": ""}
     try:
-        made["timings"] = [item._asdict() for item in spec.task.timings(artifact, run)]
+        made["timings"] = record.plain([item._asdict() for item in spec.task.timings(artifact, run)])
         if probe := spec.task.probe(artifact, run):
             measured = timing(probe, timing_lock())
             record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
-            made["profile"] |= _profiled(measured)
+            made["profile"] = {**cost["profile"], **_profiled(measured)}
             made["untimed"] = measured.untimed
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a trained run is kept, timed or not
+    except BaseException as error:  # a trained run is kept, timed or not
+        if full_disk(error):
+            raise
         record.write_text(run.folder / "error.txt", traceback.format_exc())
         made["untimed"] = f"{type(error).__name__}: {error}"
     return made
@@ -90,12 +96,12 @@ def timed_here(records: Sequence[Record], specs: Sequence[Spec], say: Callable[[
 def _here(found: Record, spec: Spec, say: Callable[[str], None]) -> Record:
     path = cache_folder() / "timed" / f"{spec.id}.json"
     known = _read(path)
-    if not known or known["weights"] != found.get("weights", "") or timed_elsewhere(known):
+    if not known or known["weights"] != found["weights"] or timed_elsewhere(known):
         if not references.provide(spec.artifact, found):
             profile = found["profile"] and {**found["profile"], "latency": None, "kernel": None}
             return {**found, "profile": profile, "timings": [], "timed_on": {}, "untimed": ELSEWHERE}
         say(f"timing {spec.id} on this machine")
-        known = {**_timed(spec, context(spec)), "weights": found.get("weights", "")}
+        known = {**_timed(spec, context(spec)), "weights": found["weights"]}
         record.write_text(path, json.dumps(known))
     profile = found["profile"] and {**found["profile"], **{name: known["profile"][name] for name in ("latency", "kernel")}}
     return {**found, **{name: known[name] for name in ("timings", "timed_on", "untimed")}, "profile": profile}

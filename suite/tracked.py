@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from suite.record import Record, timing_name, value
+from suite.record import Record, number, timing_name, value
 from suite.report.tables import escape_markdown
 
 LATENCY = "cost/latency_ms"  # of the packed plan on one thread
+LONGEST = 250  # letters in MLflow's names
 
 
 def name(item: Record) -> str:
@@ -32,11 +33,37 @@ def notes(item: Record) -> dict[str, str]:
 
 
 def points(item: Record) -> list[tuple[str, int, float]]:
-    """Every number of a record with the name and the step that MLflow shows: (name, step, number)."""
-    return [(re.sub(r"[^\w./ -]", "_", name), step, float(number)) for name, step, number in _numbers(item)]
+    """Every number of a record with the name and the step that MLflow shows: (name, step, number).
+
+    Names are brought to those that MLflow takes, and no two to the same one: ``acc@1`` is ``acc_1``, beside ``acc_1`` ``acc_1_2``.
+    """
+    shown: dict[str, str] = {}  # the name that MLflow shows by the record's
+    found = []
+    for name, step, given in _numbers(item):
+        if name not in shown:
+            shown[name] = _free(cleaned(name), set(shown.values()))
+        if (made := number(given)) is not None:
+            found.append((shown[name], step, made))
+    return found
 
 
-def _numbers(item: Record) -> Iterator[tuple[str, int, float]]:
+def cleaned(name: str) -> str:
+    """A name as MLflow takes those of metrics and parameters: its letters, at most 250 of them, and a path without dots."""
+    parts = re.sub(r"[^\w./ -]", "_", name).split("/")
+    return "/".join("_" if part.strip(".") == "" else part for part in parts)[:LONGEST].rstrip("/")
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """`name`, with a number behind it where it is taken."""
+    made = name
+    for count in range(2, len(taken) + 2):
+        if made not in taken:
+            break
+        made = f"{name[:LONGEST - 6]}_{count}"
+    return made
+
+
+def _numbers(item: Record) -> Iterator[tuple[str, int, Any]]:
     named = {"test": item["scores"], "note": item["notes"], "ledger": item["ledger"], "cost": item["profile"] or {},
              "budget": item["budget"], "seconds": item["time"]["seconds"]}
     for kind, found in named.items():
@@ -46,10 +73,10 @@ def _numbers(item: Record) -> Iterator[tuple[str, int, float]]:
     if (latency := value(item, "profile.latency.one.sparse.median_ms")) is not None:
         yield LATENCY, 0, latency
     for step, scores in enumerate(item["steps"]):
-        for name, number in scores.items():
-            yield f"step/{name}", step, number
+        for name, given in scores.items():
+            yield f"step/{name}", step, given
     for name, curve in item["curves"].items():
-        yield from ((name, int(step), number) for step, number in curve if number is not None)
+        yield from ((name, step, given) for step, given in curve)
 
 
 def _leaves(name: str, found: Any) -> Iterator[tuple[str, int, float]]:
@@ -63,6 +90,21 @@ def _leaves(name: str, found: Any) -> Iterator[tuple[str, int, float]]:
                 yield name, step, item
     elif isinstance(found, int | float):
         yield name, 0, found
+
+
+def facts(item: Record) -> dict[str, str]:
+    """The texts of a record's profile by their path, such as the instruction set of ``cost.kernel.simd``."""
+    return dict(_texts("cost", item["profile"] or {}))
+
+
+def _texts(name: str, found: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(found, dict):
+        for key, item in found.items():
+            yield from _texts(f"{name}.{key}", item)
+    elif isinstance(found, str):
+        yield name, found
+    elif isinstance(found, list) and found and isinstance(found[0], str):
+        yield name, ", ".join(map(str, found))
 
 
 def times(item: Record) -> tuple[int, int]:

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock
 
 from suite import record as records_
-from suite import tracked
-from suite.paths import results_folder, run_folder
+from suite import store, tracked
+from suite.paths import full_disk, results_folder, run_folder
 from suite.statistics import interval
 
 if TYPE_CHECKING:
@@ -40,40 +40,80 @@ def default_uri(cache: Path) -> str:
     return f"sqlite:///{cache.resolve() / 'mlflow.db'}"
 
 
+class Mirrored(NamedTuple):
+    """What became of a mirroring: the sentence for people, and how many of the records are in the store now."""
+
+    sentence: str
+    runs: int
+
+
 def mirror(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool = False) -> str:
-    """Bring the store up to the records; one sentence for people about where the runs are, or why they are not.
+    """`replay`, for whom its sentence is enough."""
+    return replay(records, uri, cache, afresh).sentence
+
+
+def replay(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool = False) -> Mirrored:
+    """Bring the store up to the records; its sentence says where the runs are, or why they are not.
 
     `uri` None is the local SQLite store in `cache`. Nothing is imported and nothing happens if all records are known to be
-    there; `afresh` looks all the same. A server that does not answer costs `SECONDS` and loses nothing.
+    there; `afresh` looks all the same. A server that does not answer costs `SECONDS` and loses nothing. A record that the store
+    refuses is named, and the others are mirrored; a damaged local store is renamed, and made again from `records`.
     """
     uri = uri or default_uri(cache)
     mirrored = {} if afresh or _gone(uri) else _known(cache).get(uri, {})
     digests = {item["id"]: _digest(item) for item in records}
     fresh = [item for item in records if mirrored.get(item["id"]) != digests[item["id"]]]
-    many = f"{len(records)} run{'' if len(records) == 1 else 's'}"
-    where = f"MLflow: {many} in {uri}" + ("; `suite ui` shows them." if uri == default_uri(cache) else ".")
     if not fresh:
-        return where
+        return Mirrored(_where(len(records), uri, cache), len(records))
     safe = f"the records are safe in {results_folder()}/, replay them with: suite track --track {uri}"
     if uri.startswith("http") and (reason := _silent(uri)):
-        return f"The MLflow server at {uri} did not answer ({reason}); {safe}"
+        return Mirrored(f"The MLflow server at {uri} did not answer ({reason}); {safe}", 0)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / "mlflow.lock"), _environment():
-            _Store(uri, cache).put(fresh)
-            known = _known(cache)
-            known[uri] = mirrored | {item["id"]: digests[item["id"]] for item in fresh}
-            records_.write_text(cache / _KNOWN, json.dumps(known, indent=1))
+            opened, damage = _opened(uri, cache)
+            if damage:
+                mirrored, fresh = {}, list(records)
+            refused = opened.put(fresh)
+            now = mirrored | {item["id"]: digests[item["id"]] for item in fresh if item["id"] not in refused}
+            records_.write_text(cache / _KNOWN, json.dumps(_known(cache) | {uri: now}, indent=1))
     except Exception as error:  # whatever a store does, a finished run is not lost over it
-        return f"MLflow at {uri} refused ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}); {safe}"
-    return where
+        return Mirrored(f"MLflow at {uri} refused ({_brief(error)}); {safe}", 0)
+    there = len(records) - len(refused)
+    sentences = [damage, _where(there, uri, cache), *(f"It refused '{name}' ({reason})." for name, reason in refused.items())]
+    return Mirrored(" ".join(filter(None, sentences)), there)
+
+
+def _where(count: int, uri: str, cache: Path) -> str:
+    end = "; `suite ui` shows them." if uri == default_uri(cache) else "."
+    return f"MLflow: {count} run{'' if count == 1 else 's'} in {uri}{end}"
+
+
+def _brief(error: BaseException) -> str:
+    """The kind and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+def _opened(uri: str, cache: Path) -> tuple[_Store, str]:
+    """The store, and what was damaged about the local one that it replaces, "" in general."""
+    local, path = uri == default_uri(cache), Path(default_uri(cache).removeprefix("sqlite:///"))
+    if not (problem := store.damage(path) if local else ""):
+        try:
+            return _Store(uri, cache), ""
+        except Exception as error:
+            if not local or store.busy(path) or full_disk(error):
+                raise
+            problem = _brief(error)
+    aside = store.set_aside(path, uri)
+    return _Store(uri, cache), f"The local MLflow store was damaged ({problem}); it is '{aside}' now, and a new one has been made."
 
 
 def _known(cache: Path) -> dict[str, dict[str, str]]:
-    """What was mirrored: {uri: {suite.id: digest}}. A file that cannot be read costs a second look at the store."""
+    """What was mirrored: {uri: {suite.id: digest}}. A file that holds anything else costs a second look at the store."""
     try:
-        return json.loads((cache / _KNOWN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((cache / _KNOWN).read_text(encoding="utf-8"))
+        return {uri: dict(known) for uri, known in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -101,7 +141,7 @@ def _silent(uri: str) -> str:
 def _environment() -> Iterator[None]:
     """MLflow for the duration: no long waits, no calls home, no tales of how it made its database."""
     wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{SECONDS:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING",
+              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL",
               "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -124,21 +164,37 @@ class _Store:
         logging.getLogger("alembic").setLevel(logging.WARNING)  # it narrates the creation of the database otherwise
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its errors are raised too, and told in one sentence
+        self.uri = uri
         self.client: MlflowClient = MlflowClient(uri)
+        self.client.search_experiments(max_results=1)  # opens, and where there is none makes, the store
         local = uri.startswith("sqlite:")  # a server and a file store know their own place
         self.artifacts = (cache / "mlflow-artifacts").resolve().as_uri() if local else None
 
-    def put(self, fresh: Sequence[Record]) -> None:
-        """Add or replace the runs of `fresh`, then the summaries of their groups."""
+    def put(self, fresh: Sequence[Record]) -> dict[str, str]:
+        """Add or replace the runs of `fresh`, then the summaries of their groups; why the store refuses a record, by its id."""
         groups: dict[str, tuple[str, str]] = {}
+        refused: dict[str, str] = {}
         for item in fresh:
-            experiment = self._experiment(item["task"])
-            group = item["id"].rpartition("-s")[0]
-            if group not in groups:
-                groups[group] = (experiment, self._parent(experiment, group, item))
-            self._run(experiment, groups[group][1], item)
-        for experiment, parent in groups.values():
-            self._summarise(experiment, parent)
+            try:
+                experiment = self._experiment(item["task"])
+                group = item["id"].rpartition("-s")[0]
+                if group not in groups:
+                    groups[group] = (experiment, self._parent(experiment, group, item))
+                self._run(experiment, groups[group][1], item)
+            except Exception as error:
+                if self._is_lost(error):
+                    raise
+                refused[item["id"]] = _brief(error)
+        for pair in groups.values():
+            self._summarise(*pair)
+        return refused
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether an error is the store's, which every other record would meet too."""
+        code = getattr(error, "error_code", "")
+        return code == "TEMPORARILY_UNAVAILABLE" or full_disk(error) is not None or (
+            self.uri.startswith("http") and _silent(self.uri) != "")
 
     def _experiment(self, task: dict[str, Any]) -> str:
         """The experiment of a task, tagged so that MLflow's pages open on runs and charts of its primary metric."""
@@ -180,7 +236,10 @@ class _Store:
         options = {**item["method"]["options"], **{f"task.{key}": text for key, text in item["task"]["options"].items()},
                    "method": item["method"]["name"], "scale": item["scale"], "source": item["task"]["source"]["kind"]}
         options |= {"seed": item["seed"], **{f"training.{key}": text for key, text in item["training"].items()}} if seed else {}
-        self.client.log_batch(run_id, params=[Param(key, str(text)) for key, text in options.items()])
+        options |= tracked.facts(item) if seed else {}
+        params = [Param(tracked.cleaned(key), str(text)) for key, text in options.items()]
+        for first in range(0, len(params), 100):  # the client's limit per batch
+            self.client.log_batch(run_id, params=params[first : first + 100])
 
     def _lineage(self, run_id: str, item: Record) -> None:
         """The data that a run was made from: its name, digest, source and the sizes of its splits."""
@@ -191,8 +250,6 @@ class _Store:
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def _run(self, experiment: str, parent: str, item: Record) -> None:
-        from mlflow.entities import Metric
-
         digest = _digest(item)
         for old in self._find(experiment, "suite.id", item["id"]):
             if old.data.tags.get("suite.digest") == digest:
@@ -204,6 +261,17 @@ class _Store:
                 "suite.command": item["command"], **tracked.notes(item)}
         run_id = self.client.create_run(experiment, start_time=start, tags=tags,
                                         run_name=f"{tracked.name(item)} seed {item['seed']}").info.run_id
+        try:
+            self._fill(run_id, item, end)
+        except Exception:
+            self.client.delete_run(run_id)  # no half of a run stays
+            raise
+        self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
+
+    def _fill(self, run_id: str, item: Record, end: int) -> None:
+        """What a run holds: parameters, numbers, data, the record itself, pictures."""
+        from mlflow.entities import Metric
+
         self._params(run_id, item)
         points = [Metric(name, number, end, step) for name, step, number in tracked.points(item)]
         for first in range(0, len(points), 1000):  # the client's limit per batch
@@ -214,7 +282,6 @@ class _Store:
         for path in [*sorted((folder / "figures").glob("*.png")), *folder.glob("layers.json")]:
             self.client.log_artifact(run_id, str(path), "figures" if path.suffix == ".png" else None)
         self.client.set_terminated(run_id, _STATUS[item["status"]], end)
-        self.client.set_tag(run_id, "suite.digest", digest)  # last: a run without it was cut short and is made again
 
     def _summarise(self, experiment: str, parent: str) -> None:
         """Means over the children of a parent run, under the children's names; of scores and latency how far to trust them."""

@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records import record as made_by_hand
 
 from suite import options, plan, plugins, record
 from suite.contract import Method, option
@@ -133,12 +134,12 @@ def test_of_a_file_that_an_option_names_the_contents_count_and_not_the_name(fres
 
 
 def test_records_are_written_whole_and_found_by_a_beginning(tmp_path):
-    one = {"schema": record.SCHEMA, "id": "task/method/abcdef012345-s0", "b": 1, "a": [1, 2]}
+    one = {**made_by_hand("method", task__name="task"), "id": "task/method/abcdef012345-s0"}
     path = record.write(one, tmp_path)
     assert record.read(path) == one and json.loads(path.read_text()) == one
     assert list(path.parent.iterdir()) == [path]
     assert record.find("abcd", tmp_path) == record.find("task/method/abcdef012345-s0", tmp_path) == one
-    record.write({**one, "id": "task/method/abcdef012345-s1"}, tmp_path)
+    record.write({**one, "id": "task/method/abcdef012345-s1", "seed": 1}, tmp_path)
     with pytest.raises(UserError, match="names 2 records"):
         record.find("abcd", tmp_path)
     with pytest.raises(UserError, match="No record 'x'"):

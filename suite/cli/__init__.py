@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
 
 from suite import __version__
 from suite.errors import UserError, nearest
+from suite.terminal import guard
 
 VERBS = {
     "list": "What there is: tasks, methods, records.",
@@ -53,6 +55,10 @@ def command() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, Ctrl-C is exit code 130."""
+    guard()
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter("suite: %(message)s"))
+    logging.getLogger("suite").addHandler(told)
     try:
         command(standalone_mode=False)
     except UserError as error:

@@ -107,11 +107,11 @@ def _limited(part: Plan, seeds: int) -> Plan:
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from suite.report.verdicts import differences, level, means
+    from suite.terminal import console
 
     table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left")
     table.add_column("claim", overflow="fold")
@@ -132,4 +132,4 @@ def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
         )
     for claim in undecidable:
         table.add_row(escape(f"{claim.name}: {claim.sentence}"), f"not decidable at {scale}", "", f"needs {claim.least_scale}")
-    Console().print(table)
+    console().print(table)

@@ -75,9 +75,9 @@ def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
 
 
 def _busy(what: str) -> Status:
-    from rich.console import Console
+    from suite.terminal import console
 
-    return Console(stderr=True).status(what)
+    return console(stderr=True).status(what)
 
 
 def _dataset(task: str, words: tuple[str, ...]) -> Dataset:

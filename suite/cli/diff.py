@@ -26,9 +26,9 @@ def command(one: str, other: str) -> None:
 
     first, second = record.find(one), record.find(other)
     click.echo(f"A  {first['id']}\nB  {second['id']}")
-    for name in first["scores"]:
-        if name in second["scores"]:
-            a, b = first["scores"][name], second["scores"][name]
+    for name, a in first["scores"].items():
+        b = second["scores"].get(name)
+        if a is not None and b is not None:
             click.echo(f"{name}: A {a:.2f}, B {b:.2f}, B - A {b - a:+.2f}")
     for way in ("torch", "dense", "sparse"):
         a, b = (record.value(item, f"profile.latency.one.{way}.median_ms") for item in (first, second))

@@ -72,13 +72,13 @@ def _networks(arch: str, shares: list[float], width: int, size: int | None, clas
 
 
 def _model(title: str, networks: dict[str, Any], example: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from suite.cost import count
     from suite.paths import timing_lock
     from suite.profile import network_latency
     from suite.statistics import break_even
+    from suite.terminal import console
 
     table = Table(title=f"{title} (random weights: latency only)")
     for name in ("sparsity", "MACs", "torch 1T", "dense 1T", "sparse 1T", "speed-up 1T", "torch all", "dense all", "sparse all",
@@ -93,7 +93,7 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
             cells += [_ms(latency[threads][name]) for name in ("torch", "dense", "sparse")]
             cells.append(f"{latency[threads]['speedup']:.2f}x")
         table.add_row(*cells)
-    Console().print(table)
+    console().print(table)
     even = break_even([float(share) for share in networks], gains)
     click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs ({kernel['simd']}); * marks a noisy timing. "
                + (f"One thread breaks even at {even:.0%} sparsity." if even is not None else "No break-even in this range."))
@@ -101,8 +101,6 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
 
 def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     """Race the first network's dense plan, every network's sparse plan and the peers; then the last one's layers."""
-    from rich.console import Console
-
     from suite import kernel
     from suite.bench.layers import layer_times, openvino_layers
     from suite.bench.peers import OPENVINO, PEERS, Model
@@ -111,6 +109,7 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
     from suite.paths import timing_lock
     from suite.profile.latency import alone
     from suite.profile.machine import physical_cores
+    from suite.terminal import console
 
     first = next(iter(networks.values()))
     model, races = Model(first, example), []
@@ -122,8 +121,8 @@ def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
         name, last = list(networks.items())[-1]
         layers = layer_times(last, example)
         theirs = {} if OPENVINO.missing() else openvino_layers(model)
-    race_table(title, races, Console())
-    layer_table(f"layers of plan {name}", layers, theirs, Console())
+    race_table(title, races, console())
+    layer_table(f"layers of plan {name}", layers, theirs, console())
 
 
 def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
@@ -205,10 +204,10 @@ def _update(found: list[dict[str, Any]], data: Path | None) -> None:
 def _record(found: dict[str, Any]) -> None:
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from suite.paths import run_folder
+    from suite.terminal import console
 
     profile, timed = found["profile"], found.get("timings", [])
     for item in timed:
@@ -226,7 +225,7 @@ def _record(found: dict[str, Any]) -> None:
             table.add_column(name, justify="left" if name in ("name", "kind") else "right")
         for layer in layers:
             table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
-        Console().print(table)
+        console().print(table)
     if not profile["latency"]:
         raise UserError(f"'{found['id']}' was not timed: {found['untimed']}.")
     for threads in ("one", "all"):

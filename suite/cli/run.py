@@ -95,15 +95,14 @@ def make_plan(
 
 def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
     """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone."""
-    from rich.console import Console
-
     from suite.paths import cache_folder
     from suite.report.terminal import run_table
+    from suite.terminal import console
     from suite.timing import timed_here
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(timed_here(records, plan.shown, _say), Console())
+    run_table(timed_here(records, plan.shown, _say), console())
     click.echo(sentence)
 
 

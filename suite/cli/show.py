@@ -55,7 +55,7 @@ def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sections = {
         f"{found['id']}: {found['status']} {found['reason']}": {"command": found["command"]},
         "scores": found["scores"],
-        "scores by step": {step: ", ".join(f"{key} {item:.4g}" for key, item in scores.items())
+        "scores by step": {step: ", ".join(f"{key} {'-' if item is None else f'{item:.4g}'}" for key, item in scores.items())
                            for step, scores in enumerate(found["steps"], 1)},
         "notes": found["notes"],
         "ledger": found["ledger"],

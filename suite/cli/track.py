@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import click
 
+from suite.errors import UserError
+
 
 @click.command()
 @click.option("--track", metavar="URI", help="An MLflow store or server (default: the local one).")
 def command(track: str | None) -> None:
     """Bring an MLflow store up to the records; what is there already stays, and nothing is doubled."""
     from suite import record
-    from suite.paths import cache_folder
-    from suite.tracking import mirror
+    from suite.paths import cache_folder, results_folder
+    from suite.tracking import replay
 
-    click.echo(mirror(record.read_all(), track, cache_folder(), afresh=True))
+    records = record.read_all()
+    if not records:
+        raise UserError(f"There is no record in '{results_folder()}'; name the folder of yours in SUITE_RESULTS.")
+    made = replay(records, track, cache_folder(), afresh=True)
+    if not made.runs:
+        raise UserError(made.sentence)
+    click.echo(made.sentence)

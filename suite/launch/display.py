@@ -15,11 +15,12 @@ class Shown:
     """Progress bars on standard error, one for each run that is at work; nothing where `wanted` is not set."""
 
     def __init__(self, wanted: bool) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        from suite.terminal import console
+
         columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-        self._bars = Progress(*columns, console=Console(stderr=True), transient=True) if wanted else None
+        self._bars = Progress(*columns, console=console(stderr=True), transient=True) if wanted else None
         self._known: dict[tuple[str, str], TaskID] = {}
 
     def __enter__(self) -> Shown:

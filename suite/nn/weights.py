@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,8 +20,13 @@ def read_weights(path: str) -> State:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise UserError(f"There is no state-dict file '{path}'; name one with weights=FILE.") from None
-    except Exception as error:  # whatever torch's unpickler raises
-        reason = str(error).strip().split("\n")[0]
+    except pickle.UnpicklingError as error:  # torch advises to run what the file holds, and we do not
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"holds '{named[1]}'" if named else "is no state-dict"
+        raise UserError(f"'{path}' {held}; it could be read only by running what it holds, so it was not. Ask where it comes from "
+                        "for the weights alone, written with torch.save(network.state_dict(), FILE).") from None
+    except Exception as error:  # whatever else torch's reader raises
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise UserError(f"'{path}' is no state-dict ({reason}); write one with torch.save(network.state_dict(), FILE).") from error
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
         held = f"'{next(iter(state))}' and the like" if isinstance(state, dict) else f"a {type(state).__name__}"

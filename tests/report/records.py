@@ -62,7 +62,7 @@ def record(method: str = "one_by_n", seed: int = 0, top1: float = 78.0, **change
         "machine": dict(MACHINE), "training": {"device": "cpu", "threads": 1, "precision": "bfloat16"},
         "timed_on": dict(MACHINE), "timings": [], "untimed": "",
         "code": {"commit": "abc1234", "dirty": False, "packages": {"torch": "2.15.0"}, "core": ""},
-        "parents": {}, "roles": {}, "trained_on": "",
+        "parents": {}, "roles": {}, "parent_digests": {}, "trained_on": "", "weights": "", "parent_weights": {}, "outcomes": {},
     }
     for path, value in changes.items():
         *folders, last = path.split("__")

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from records import record as whole
 
 from suite import record as records_
+from suite import store
+from suite.cli import track
+from suite.errors import UserError
 from suite.paths import run_folder
-from suite.tracking import default_uri, mirror
+from suite.tracking import _known, default_uri, mirror, replay
 
 
 def record(seed: int = 0, top1: float = 78.0, **changes: Any) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def test_nothing_new_imports_no_mlflow(cache: Path) -> None:
 def test_a_lost_store_is_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr("suite.tracking._Store.__init__", lambda self, uri, cache: None)
-    monkeypatch.setattr("suite.tracking._Store.put", lambda self, fresh: asked.append(len(fresh)))
+    monkeypatch.setattr("suite.tracking._Store.put", lambda self, fresh: asked.append(len(fresh)) or {})
     for _ in range(2):  # no database file appears, so what was mirrored counts for nothing
         mirror([record(0)], None, tmp_path)
     assert asked == [1, 1]
@@ -173,11 +180,65 @@ def test_a_server_that_does_not_answer_costs_seconds_and_a_sentence(
     assert not (tmp_path / "mlflow-mirrored.json").exists()
 
 
-def test_a_store_that_refuses_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "mlflow-mirrored.json").write_text("torn")
-    (tmp_path / "mlflow.db").write_text("not a database")
+def test_a_store_that_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("suite.tracking._Store.__init__", lambda self, uri, cache: None)
+    monkeypatch.setattr("suite.tracking._Store.put", refuse)
     said = mirror([record(0)], None, tmp_path)
     assert "refused (" in said and "the records are safe in results/" in said
+
+
+@pytest.mark.parametrize("text", ["torn", "[1]", "3", '{"a": 1}', "null"])
+def test_what_was_mirrored_is_looked_up_again_where_its_file_holds_something_else(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mlflow-mirrored.json").write_text(text)
+    assert _known(tmp_path) == {}
+
+
+def test_a_damaged_store_is_set_aside_and_made_again(tmp_path: Path) -> None:
+    (tmp_path / "mlflow-mirrored.json").write_text("[1]")
+    (tmp_path / "mlflow.db").write_text("not a database")
+    made = replay([record(0), record(1)], None, tmp_path)
+    assert made.runs == 2 and made.sentence.startswith("The local MLflow store was damaged (file is not a database); it is '")
+    assert (tmp_path / "mlflow.db.damaged-1").read_text() == "not a database" and len(runs(tmp_path, "suite.id")) == 2
+
+
+def test_half_a_store_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    assert store.damage(path) == "" and not store.busy(path)
+    with closing(sqlite3.connect(path)) as database:
+        for name in sorted(store.TABLES)[:-1]:
+            database.execute(f"CREATE TABLE {name} (x)")
+        database.commit()
+        assert store.damage(path) == "it has no table 'tags'"
+        database.execute("CREATE TABLE tags (x)")
+        database.commit()
+        assert store.damage(path) == "" and not store.busy(path)
+        database.execute("BEGIN IMMEDIATE")
+        assert store.damage(path) == "" and store.busy(path)  # another process writes: that is no damage
+
+
+def test_a_record_that_the_store_refuses_is_named_and_the_others_are_mirrored(cache: Path) -> None:
+    names = {"acc@1": 3.0, "acc_1": 4.0, "..": 1.0, "a//b": 2.0, "x" * 300: 5.0, "nan": None}
+    task = {**record()["task"], "name": "refusing"}
+    bad = record(0, task=task, id="refusing/bad/0-s0", time={"started": "0001-01-01T00:00:00Z", "seconds": {"total": 1.0}})
+    good = record(1, task=task, id="refusing/good/0-s1", notes=names)
+    made = replay([bad, good], None, cache)
+    assert made.runs == 1 and "It refused 'refusing/bad/0-s0' (MlflowException: " in made.sentence and "1 run in" in made.sentence
+    [run] = runs(cache, "suite.id", "refusing")
+    notes = {name: item for name, item in run.data.metrics.items() if name.startswith("note/")}
+    assert notes == {"note/acc_1": 3.0, "note/acc_1_2": 4.0, "note/_": 1.0, "note/a/_/b": 2.0, f"note/{'x' * 245}": 5.0}
+    assert replay([bad, good], None, cache).runs == 1  # and it is tried again
+
+
+def test_track_that_mirrored_nothing_says_why_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path))
+    with pytest.raises(UserError, match="There is no record in"):
+        CliRunner().invoke(track.command, catch_exceptions=False)
+    records_.write(whole(), tmp_path)
+    with pytest.raises(UserError, match="The MLflow server at http://127.0.0.1:1 did not answer"):
+        CliRunner().invoke(track.command, ["--track", "http://127.0.0.1:1"], catch_exceptions=False)
 
 
 def numbers(item: Any, path: str = "") -> dict[str, list[float]]:
@@ -196,8 +257,12 @@ def test_every_number_of_one_system_of_each_kind_reaches_the_store(cache: Path) 
         kinds.setdefault((item["task"]["name"], tuple(item["method"]["tags"])), item)
     yields = record(7, steps=[{"top1": 70.0, "forgetting": 0.0}, {"top1": 58.0, "forgetting": 9.5}], ledger={"queries": 120.0},
                     timings=[{"what": "latency", "items": 300, "ms": 2.5, "noisy": True}], id="yields/yields/0123-s7",
-                    profile={"macs": 40551000, "ops": {"add": 3, "xnor": 7.5}}, task={**record()["task"], "name": "yields"})
+                    profile={"macs": 40551000, "ops": {"add": 3, "xnor": 7.5}, "arithmetic": "int8"},
+                    task={**record()["task"], "name": "yields"})
     chosen = [*kinds.values(), yields]
+    for item in chosen:
+        (run_folder(item["id"]) / "figures").mkdir(parents=True, exist_ok=True)
+        (run_folder(item["id"]) / "figures" / "shown.png").write_bytes(b"png")
     assert len(chosen) > 10 and "refused" not in mirror(chosen, None, cache)
     client = MlflowClient(default_uri(cache))
     for item in chosen:
@@ -215,3 +280,7 @@ def test_every_number_of_one_system_of_each_kind_reaches_the_store(cache: Path) 
                 [point for point in curve if point[1] is not None])
         assert {f"training.{key}": str(text) for key, text in item["training"].items()}.items() <= run.data.params.items()
         assert run.data.tags["suite.timed_on"] == item["timed_on"].get("id", "")
+        kernel = records_.value(item, "profile.kernel") or {}
+        said = {f"cost.kernel.{key}": text for key, text in kernel.items() if isinstance(text, str)}
+        assert said.items() <= run.data.params.items() and (item is not yields or run.data.params["cost.arithmetic"] == "int8")
+        assert [found.path for found in client.list_artifacts(run.info.run_id, "figures")] == ["figures/shown.png"]
