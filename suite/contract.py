@@ -75,6 +75,7 @@ class Needed(NamedTuple):
 
     Its `role` decides where tables compare with it. `seed` and `scale` are those of the run that needs it unless given; judges
     have seed 0. It reads the data of that run where both tasks read the same data set, else data found as any command's are.
+    `task_options` unset are those of the run that needs it where it is on the same task, else the task's usual ones.
     """
 
     task: str
@@ -83,6 +84,7 @@ class Needed(NamedTuple):
     role: Role = "backbone"
     seed: int | None = None
     scale: str = ""
+    task_options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

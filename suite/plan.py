@@ -18,6 +18,8 @@ from suite.options import build
 from suite.paths import cache_folder
 from suite.spec import Spec, counted
 
+DEEPEST = 20  # runs that rest on each other
+
 
 @dataclass
 class Plan:
@@ -105,6 +107,8 @@ def _spec(
     if here in above:
         circle = " needs ".join(" ".join(item.split(" ")[:2]) for item in [*above[above.index(here):], here])
         raise UserError(f"The needs of these runs go in a circle: {circle}; one of them must do without.")
+    if len(above) > DEEPEST:
+        raise UserError(f"The needs of '{name}' on '{task_name}' do not end: {DEEPEST} runs rest on each other; one must do without.")
     above = (*above, here)
 
     def reference(**chosen: Any) -> Spec:
@@ -120,19 +124,33 @@ def _spec(
     theirs, judges = method.needs(), task.needs()
     if both := sorted(theirs.keys() & judges.keys() | references.keys() & (theirs.keys() | judges.keys())):
         raise UserError(f"'{both[0]}' is needed twice, by '{task_name}' and '{name}'; one of them must call it by another name.")
-    references |= {key: _needed(need, source, scale, seed, shared, above) for key, need in theirs.items()}
+
+    def needed(need: Needed) -> Spec:
+        same = _changed(task_name, task, scale) if need.task == task_name else {}
+        chosen = same if need.task_options is None else need.task_options
+        return _needed(need, chosen, source, scale, seed, shared, above)
+
+    references |= {key: needed(need) for key, need in theirs.items()}
     return Spec(
         task_name, task, name, method, plugins.digest(plugins.find("baselines")[name].path), source, scale, seed, shared.device,
-        shared.threads, references, {key: _needed(need, source, scale, seed, shared, above) for key, need in judges.items()},
+        shared.threads, references, {key: needed(need) for key, need in judges.items()},
         roles | {key: need.role for key, need in {**theirs, **judges}.items()}, trained_on,
     )
 
 
-def _needed(need: Needed, source: Source, scale: str, seed: int, shared: _Conditions, above: tuple[str, ...]) -> Spec:
-    """The recorded run that a spec on `source` rests on."""
+def _changed(name: str, task: Task, scale: str) -> dict[str, Any]:
+    """The options in which a task differs from its usual ones at a scale."""
+    usual = options_of(_task(name, {}, scale))
+    return {key: item for key, item in options_of(task).items() if item != usual.get(key)}
+
+
+def _needed(
+    need: Needed, options: Mapping[str, Any], source: Source, scale: str, seed: int, shared: _Conditions, above: tuple[str, ...]
+) -> Spec:
+    """The recorded run that a spec on `source` rests on; `options` are its task's."""
     scale = need.scale or scale
     seed = need.seed if need.seed is not None else 0 if need.role == "judge" else seed
-    task = _task(need.task, {}, scale)
+    task = _task(need.task, options, scale)
     if (dataset := task.dataset()).name != source.name:
         source = locate_needed(dataset, shared.data, cache_folder())
     return _spec(need.task, task, need.method, need.options, source, scale, seed, shared, above)

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import GeneratorType
 from typing import Any
 
 from filelock import FileLock
@@ -96,10 +95,11 @@ def _execute(spec: Spec, folder: Path, report: Report | None, timing: Path | Non
         found, asked = standing(spec), spec.id in again
         if found and spec.artifact.exists() and (not asked or path.stat().st_mtime > before):
             return found
-        if (folder / "digest").exists() and (folder / "digest").read_text() != spec.digest:
-            for phase in folder.glob("*.pt"):  # made by another version of the method
+        made_from = " ".join([spec.digest, *(identity(known) for parent in spec.needs.values() if (known := recorded(parent)))])
+        if (folder / "digest").exists() and (folder / "digest").read_text() != made_from:
+            for phase in folder.glob("*.pt"):  # made by another version of the method, or from other networks
                 phase.unlink()
-        record.write_text(folder / "digest", spec.digest)
+        record.write_text(folder / "digest", made_from)
         return _Execution(spec, folder, report, timing, None if asked else found).record()
 
 
@@ -180,12 +180,25 @@ class _Execution:
             raise ValueError("fit gave no artifact")
         scores = _checked(spec.task.summarise(steps), spec, spec.task.metrics)
         self.result |= {"scores": scores, "steps": steps if len(steps) > 1 else [], "outcomes": outcomes.packed(artifact.spare)}
-        with self._timed("evaluate"):
+        with self._timed("evaluate"), self._kept(lambda reason: run.note(not_drawn=reason)):
             draw(spec, artifact, run)
-        with self._timed("profile"):
+        with self._timed("profile"), self._kept(lambda reason: self.result.update(untimed=reason)):
             self.result |= counted(spec, artifact, run)
         self.result["weights"] = references.digest_of(artifact)
         save(artifact, spec.artifact)  # last, so that a failure before leaves the artifact of the record that stays
+
+    @contextmanager
+    def _kept(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Keep the trained run whatever fails inside, and `tell` why."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if full_disk(error):
+                raise
+            self._log()
+            tell(f"{type(error).__name__}: {error}")
 
     def _provide(self, role: str, parent: Spec) -> None:
         """See to it that the network of a parent is in the cache, and beside its record; RuntimeError where there is none."""
@@ -263,9 +276,9 @@ def judged(spec: Spec, run: Run, timed: Timed = lambda phase: nullcontext()) -> 
     with timed("fit"):
         setting = spec.task.setting(run)
         made = None if (run.folder / "fit.phase.pt").exists() else fit()
-        if not isinstance(made, GeneratorType):
+        if not isinstance(made, Iterator):
             made = run.once("fit", lambda: _given(made, spec))
-    if not isinstance(made, GeneratorType):
+    if not isinstance(made, Iterator):
         yield made, judge(made)
         return
     while True:

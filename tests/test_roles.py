@@ -167,6 +167,23 @@ def test_needs_that_go_in_a_circle_are_a_sentence(toys):
         plan.specs("ring", [("plain", {"arch": "resnet8"})], [0], "smoke")
 
 
+def test_needs_that_do_not_end_are_a_sentence(toys, monkeypatch):
+    method = plugins.load("baselines", "simple")
+    monkeypatch.setattr(method, "needs", lambda self: {"next": Needed("lonely", "simple", {"batch": self.batch + 1})})
+    with pytest.raises(UserError, match="The needs of 'simple' on 'lonely' do not end: 20 runs rest on each other"):
+        plan.specs("lonely", [("simple", {})], [0], "smoke")
+
+
+def test_a_need_on_the_same_task_has_its_options_unless_it_names_its_own(toys, monkeypatch):
+    def padding(**more):
+        need = Needed("cifar10", "plain", {"arch": "resnet8"}, **more)
+        monkeypatch.setattr(plugins.load("baselines", "follower"), "needs", lambda self: {"guide": need})
+        spec = plan.specs("cifar10", [("follower", {})], [0], "smoke", task_options={"padding": 1}).wanted[0]
+        return spec.references["guide"].task.padding
+
+    assert padding() == padding(scale="short") == 1 and padding(task_options={}) == 4 and padding(task_options={"padding": 3}) == 3
+
+
 def test_a_reference_method_needs_neither_architecture_nor_start(toys):
     spec = plan.specs("lonely", [("starter", {})], [0], "smoke").wanted[0]
     assert spec.references["resnet8"].method_name == "simple" and spec.trained_on is None
@@ -217,7 +234,7 @@ def real_data_copy(tmp_path):
 def test_an_oracles_questions_are_in_the_record_to_the_unit(toys):
     found = made("asked", "curious")
     assert found["status"] == "done" and found["ledger"] == {"queries": 30}
-    assert "Refused: asked about 41 images, but of 40 'queries' only 40 are left" in made("asked", "greedy")["reason"]
+    assert "Refused: asked about 41 images, and of the allowed 'queries' only 40 are left" in made("asked", "greedy")["reason"]
 
 
 def test_a_method_that_yields_keeps_the_contract(toys):
@@ -227,6 +244,26 @@ def test_a_method_that_yields_keeps_the_contract(toys):
     contract.check_saved(spec)
     contract.check_repeats(spec)
     contract.check_resumes(spec)
+
+
+def test_a_run_is_kept_where_its_pictures_or_its_cost_fail(toys, monkeypatch):
+    task = plugins.load("tasks", "cifar10")
+
+    def broken(self, artifact, run):
+        raise RuntimeError("no pen")
+
+    monkeypatch.setattr(task, "show", broken)
+    monkeypatch.setattr(task, "probe", broken)
+    found = made("cifar10", "honest", seed=5)
+    assert (found["status"], found["profile"], found["untimed"]) == ("done", None, "RuntimeError: no pen")
+    assert found["notes"]["not_drawn"] == "RuntimeError: no pen" and found["scores"]["top1"] > 0
+
+
+def test_an_iterator_that_is_no_generator_gives_several_artifacts_too(toys, monkeypatch):
+    method = plugins.load("baselines", "rounds")
+    fit = method.fit
+    monkeypatch.setattr(method, "fit", lambda self, setting, run: map(lambda item: item, fit(self, setting, run)))
+    assert len(made("cifar10", "rounds", seed=6)["steps"]) == 3
 
 
 def test_what_a_task_makes_of_the_steps_is_the_score(toys, monkeypatch):

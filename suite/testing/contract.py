@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import itertools
 import math
+import re
 import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -120,6 +121,9 @@ def check_record(spec: Spec, record: dict[str, Any]) -> None:
         expect(metric.bounds[0] <= score <= metric.bounds[1], f"{metric.name} of {spec.id} is {score}, outside {metric.bounds}")
     budget = record["budget"]
     expect(budget["final"] <= budget["total"] <= budget["allowed"], f"{spec.id} spent {budget}: more than its budget")
+    expect("not_drawn" not in record["notes"], f"show() of {spec.id} fails: {record['notes'].get('not_drawn')}")
+    failed = re.match(r"\w+(Error|Exception): ", record["untimed"])
+    expect(not failed, f"probe() or timings() of {spec.id} fail: {record['untimed']}")
     profile = record["profile"]
     expect(profile is None or profile["macs"] > 0, f"{spec.id} has a probe, and no MACs were counted on it")
 
@@ -128,7 +132,8 @@ def check_saved(spec: Spec) -> None:
     """The cached artifact, read again, scores what the record says: of a method that yields, what its last step says."""
     found = read(results_folder() / f"{spec.id}.json")
     with threads(spec.threads):
-        again = spec.task.evaluate(load(spec.artifact), context(spec, step=max(0, len(found["steps"]) - 1)))
+        run = context(spec, step=max(0, len(found["steps"]) - 1), ledger=dict(found["ledger"]))  # a task may score what was asked
+        again = spec.task.evaluate(load(spec.artifact), run)
     recorded = found["steps"][-1] if found["steps"] else found["scores"]
     same = all(item is None or abs(again[name] - item) < 1e-9 for name, item in recorded.items())
     expect(same, f"{spec.id}: the saved artifact scores {again}, the record says {recorded}")
