@@ -108,7 +108,8 @@ def _spec(
         circle = " needs ".join(" ".join(item.split(" ")[:2]) for item in [*above[above.index(here):], here])
         raise UserError(f"The needs of these runs go in a circle: {circle}; one of them must do without.")
     if len(above) > DEEPEST:
-        raise UserError(f"The needs of '{name}' on '{task_name}' do not end: {DEEPEST} runs rest on each other; one must do without.")
+        raise UserError(f"The needs of '{name}' on '{task_name}' do not end: {DEEPEST} runs rest on each other; "
+                        "one of them must do without.")
     above = (*above, here)
 
     def reference(**chosen: Any) -> Spec:
