@@ -73,6 +73,7 @@ class FFSDMethod(OnlineMethod):
         "CIFAR it pads by zeros, not by reflection).",
         "The networks share the task's budget: at full on CIFAR the leader sees a third of 200 epochs, in the paper all of 300. On "
         "ImageNet the schedule is CIFAR's; the paper's has a warm-up and falls after 30, 60 and 80 of 90 epochs.",
+        "Fusion, head and self-distillation modules are not charged: 6 % of the MACs of a step of three ResNet-20.",
         "Self-distillation modules follow the backbone's widths and strides, also where these do not halve and double; the "
         "threshold of the reversed attention is the lowest value where a map has fewer than three pixels.",
     )

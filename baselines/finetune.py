@@ -26,7 +26,8 @@ class Finetune(SessionMethod):
                   "https://arxiv.org/abs/2004.10956")
     standins = (*BASE, LATER, "The backbone is frozen as LEC-Net's is and the head alone moves; the paper's Ft-CNN is said to be "
                 "\"the baseline finetuning method with only softmax cross-entropy loss\", no more.")
-    published = (Published("fscil", "accuracy", 2.65, "README of xyutao/fscil, CIFAR100, ResNet18, row Ft-CNN, session 9"),)
+    published = (Published("fscil", "accuracy", 2.65, "README of xyutao/fscil, CIFAR100, row Ft-CNN, session 9",
+                           {"arch": "resnet18"}),)
 
     session_rate: float = option(0.1, "learning rate of the later sessions", bounds=(0, 10))
     epochs: int = option(70, "most times through a later session's images", bounds=(1, 10_000))

@@ -10,7 +10,7 @@ from suite.baselines._fscil import BASE, SessionMethod, class_means, features_of
 from torch import Tensor, nn
 
 from suite.artifacts import Network
-from suite.contract import Paper, Published
+from suite.contract import Paper
 from suite.run import Run
 from suite.settings import Sessions
 
@@ -22,10 +22,6 @@ class NearestClassMean(SessionMethod):
     paper = Paper("Few-Shot Incremental Learning with Continually Evolved Classifiers", "Zhang, Song, Lin, Zheng, Pan, Xu", "CVPR",
                   2021, "https://arxiv.org/abs/2104.03047")
     standins = (*BASE, "The backbone is trained with base nodes and head, which are then left out.")
-    published = (
-        Published("fscil", "accuracy", 13.54, "README of xyutao/fscil, CIFAR100, ResNet18, row NCM*, session 9: a "
-                  "class-incremental method of that name adapted to few shots, not the frozen backbone of this file"),
-    )
 
     def fit(self, setting: Sessions, run: Run) -> Iterator[Network]:
         means = []

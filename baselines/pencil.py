@@ -83,7 +83,8 @@ class Pencil(Method):
         "(1 / K + alpha), so it changes only where f prefers another class by more than alpha K: with the public code's 0.4 never, "
         "by its own form of the compatibility neither (that takes alpha < 2 / K); with 0.02 and ten classes from 0.2 on.",
         "The rates of the third stage are 0.2, 0.02 and 0.002; the public code divides to whole numbers and has 0.2, 0 and 0.",
-        "At short labels are corrected between 45 and 75 % of the steps, at eight times lambda: an image is seen fifteen times.",
+        "At short, where an image is seen fifteen times, labels move between 45 and 75 % of the steps, at eight times lambda. No "
+        "network has learned enough by then to correct by: as many labels become wrong as right. What is claimed needs long.",
     )
 
     arch: str = option("resnet32", "network, see suite.nn.ARCHS")

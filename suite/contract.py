@@ -253,7 +253,14 @@ def offers(task: Task | type[Task]) -> str:
     return str(getattr(found, "__name__", found))
 
 
-def options_of(plugin: Task | Method) -> dict[str, Any]:
-    """The resolved options of a task or method, by field name; those that came later only where they are not the default."""
+def options_of(plugin: Task | Method, *, whole: bool = False) -> dict[str, Any]:
+    """The resolved options of a task or method, by field name; those that came later only where they are not the default, or all
+    of them if `whole`."""
     found = {item: getattr(plugin, item.name) for item in dataclasses.fields(plugin)}  # type: ignore[arg-type]
-    return {item.name: value for item, value in found.items() if not item.metadata.get("later") or value != item.default}
+    return {item.name: value for item, value in found.items() if whole or not item.metadata.get("later") or value != item.default}
+
+
+def options_then(plugin: type[Task | Method], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a record: where one came later than the record, its default."""
+    later = {item.name: item.default for item in dataclasses.fields(plugin) if item.metadata.get("later")}  # type: ignore[arg-type]
+    return {**later, **recorded}

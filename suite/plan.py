@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import plugins, record, references
-from suite.contract import Needed, Role, Task, offers, options_of
+from suite.contract import Needed, Role, Task, offers, options_of, options_then
 from suite.data.source import EMBEDDED, Source, locate_data, locate_needed
 from suite.errors import UserError
 from suite.options import build
@@ -141,8 +141,8 @@ def _spec(
 
 def _changed(name: str, task: Task, scale: str) -> dict[str, Any]:
     """The options in which a task differs from its usual ones at a scale."""
-    usual = options_of(_task(name, {}, scale))
-    return {key: item for key, item in options_of(task).items() if item != usual.get(key)}
+    usual = _task(name, {}, scale)
+    return {key: item for key, item in options_of(task, whole=True).items() if item != getattr(usual, key)}
 
 
 def _needed(
@@ -163,12 +163,13 @@ def spec_of(found: record.Record, data: Path | None = None) -> Spec:
     if data is None and task["source"]["kind"] == "embedded":
         data = EMBEDDED
 
-    def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    def chosen(kind: plugins.Kind, part: Mapping[str, Any]) -> dict[str, Any]:
+        options = options_then(plugins.load(kind, part["name"]), part["options"])
         return {key: tuple(item) if isinstance(item, list) else item for key, item in options.items()}
 
     training = found["training"]
-    made = specs(task["name"], [(method["name"], chosen(method["options"]))], [found["seed"]], found["scale"], data,
-                 chosen(task["options"]), device=training["device"], threads=training["threads"] or 1)
+    made = specs(task["name"], [(method["name"], chosen("baselines", method))], [found["seed"]], found["scale"], data,
+                 chosen("tasks", task), device=training["device"], threads=training["threads"] or 1)
     spec = made.wanted[0]
     if spec.id != found["id"]:
         if task["source"]["kind"] == "embedded":

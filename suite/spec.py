@@ -85,9 +85,11 @@ class Spec:
         """The line that repeats this run, given the same data: the options that differ from what the scale would set."""
         words = ["suite", "run", self.task_name, self.method_name]
         usual = build(type(self.task), self.task_name, {}, self.scale)
-        words += [f"task.{key}={_text(item)}" for key, item in options_of(self.task).items() if item != getattr(usual, key)]
+        words += [f"task.{key}={_text(item)}" for key, item in options_of(self.task, whole=True).items()
+                  if item != getattr(usual, key)]
         usual = build(type(self.method), self.method_name, {}, self.scale, self.task)
-        words += [f"{key}={_text(item)}" for key, item in options_of(self.method).items() if item != getattr(usual, key)]
+        words += [f"{key}={_text(item)}" for key, item in options_of(self.method, whole=True).items()
+                  if item != getattr(usual, key)]
         words += ["--scale", self.scale, "--seed", str(self.seed)]
         words += ["--device", self.device] if self.device != "cpu" else []
         words += ["--threads", str(self.threads)] if self.threads > 1 else []

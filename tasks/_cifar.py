@@ -29,7 +29,7 @@ class CifarTask(ClassificationTask):
         "full": Scale(scratch=9_000_000, extra=9_000_000),  # 200 epochs of 45,000 images each
     }
 
-    padding: int = option(4, "pixels by which training images are padded before they are cropped", bounds=(0, 16))
+    padding: int = option(4, "pixels by which training images are padded before they are cropped", bounds=(0, 16), later=True)
 
     def augment(self) -> Augment:
         return CropFlip(Normalise(self.mean, self.deviation), self.padding)

@@ -60,7 +60,7 @@ class FscilTask(Task):
     ways: int = option(5, "new classes in each later session", bounds=(1, 98))
     shots: int = option(5, "images of each new class", bounds=(1, 500))
     sessions: int = option(8, "sessions behind the first", bounds=(1, 98))
-    padding: int = option(4, "pixels by which training images are padded before they are cropped", bounds=(0, 16))
+    padding: int = option(4, "pixels by which training images are padded before they are cropped", bounds=(0, 16), later=True)
 
     def __post_init__(self) -> None:
         if (found := self.base + self.ways * self.sessions) > CLASSES:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from records import record as made_by_hand
 
 from suite import options, plan, plugins, record
-from suite.contract import Method, option
+from suite.contract import Method, option, options_of
 from suite.data.embedded import procedural
 from suite.errors import UserError
 from suite.run import Budget, Run, hashed
@@ -166,3 +166,13 @@ def test_a_file_that_is_no_record_is_one_sentence(tmp_path):
     path.write_text('{"schema": 99}')
     with pytest.raises(UserError, match="install a newer suite"):
         record.read(path)
+
+
+def test_a_record_older_than_an_option_keeps_its_id_and_its_command_names_what_the_scale_would_set():
+    spec = plan.specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "short", task_options={"padding": 4}).wanted[0]
+    assert "task.padding=4" in spec.command and "padding" not in options_of(spec.task)
+    older = made_by_hand("plain", task__options=options_of(spec.task), method__options=options_of(spec.method), scale="short", seed=0)
+    older["task"]["source"] = {**older["task"]["source"], "kind": "embedded"}
+    older["id"] = spec.id
+    assert plan.spec_of(older).id == spec.id
+    assert plan.specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "short").wanted[0].id != spec.id

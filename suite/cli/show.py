@@ -41,12 +41,12 @@ def _pictures(found: dict[str, Any], data: Path | None) -> list[Path]:
 
     folder = run_folder(found["id"]) / "figures"
     if not any(folder.glob("*.png")):
-        from suite import plan, runner
+        from suite import judging, plan, references
 
         spec = plan.spec_of(found, data)
-        if not spec.artifact.exists():
+        if not references.provide(spec.artifact, found):
             raise UserError(f"The artifact of '{spec.id}' is not in the cache; make it again with: {found['command']} --again")
-        runner.draw_again(spec)
+        judging.draw_again(spec)
     return sorted(folder.glob("*.png"))
 
 

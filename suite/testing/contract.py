@@ -24,10 +24,11 @@ from unittest.mock import patch
 from suite import plugins
 from suite.contract import Claim, Method, Paper, Published, Task, offers
 from suite.errors import UserError
+from suite.judging import judged
 from suite.plan import Plan, specs, with_prerequisites
 from suite.record import plain, read, results_folder
 from suite.run import context, load
-from suite.runner import execute, judged, threads
+from suite.runner import execute, threads
 from suite.spec import Spec
 from suite.timing import profile_again
 from suite.train import loop
