@@ -1,7 +1,9 @@
-"""Networks that others rest on, as safetensors files: beside their records, large ones in the folder ``SUITE_WEIGHTS``.
+"""Networks as safetensors files: beside their records, large ones in the folder ``SUITE_WEIGHTS``.
 
-A file holds the weights exactly as they were trained, and in its header their digest and how `suite.nn` makes the network that
-they belong to; nothing in it is run. What `suite.nn` alone does not make (a network that was cut, say) stays in the cache.
+Kept are those that others rest on, and of what starts from them (pruners) those of seed 0, so that whoever repeats a recorded
+command has it timed on a machine of theirs without training. A file holds the weights exactly as they were trained, and in its
+header their digest and how `suite.nn` makes the network that they belong to, whose channels are then cut to the shapes of the
+weights; nothing in it is run. What cannot be made so stays in the cache.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from suite.record import Record
 from suite.run import load, save
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from suite.artifacts import Detector, Network
     from suite.nn.built import Recipe
@@ -64,7 +66,7 @@ def provide(artifact: Path, found: Record | None) -> bool:
 
 
 def keep(found: Record, artifact: Any) -> None:
-    """Write the network of a record that others rest on into a file: beside the record up to `LIMIT`, else into ``SUITE_WEIGHTS``.
+    """Write the network of a record into a file: beside the record up to `LIMIT`, else into ``SUITE_WEIGHTS``.
 
     Nothing is written that is there already, that differs from what the record was made with, or that `suite.nn` could not make.
     """
@@ -77,10 +79,11 @@ def keep(found: Record, artifact: Any) -> None:
 
 
 def renew(found: Record, artifact: Any) -> None:
-    """A record was made again: the file of its weights, where there is one, goes with it."""
+    """A record was made: a file with weights of before goes, and there is one again, or of seed 0 if it starts from a reference."""
     path = results_folder() / f"{found['id']}.safetensors"
-    if path.is_file():
-        path.unlink()
+    again = path.is_file()
+    path.unlink(missing_ok=True)
+    if again or (found["seed"] == 0 and found["method"]["starts"] == "reference"):
         keep(found, artifact)
 
 
@@ -138,11 +141,26 @@ def _remade(artifact: str, built: Recipe, state: dict[str, Tensor], memory: str)
 
     with torch.random.fork_rng(devices=[]):
         module = rebuilt(built)
+    _narrow(module, state, built)
     module.load_state_dict(state)
     module.to(memory_format=getattr(torch, memory)).eval()  # type: ignore[call-overload]
     if artifact == "Detector":
         return Detector(module, Body(module).eval())
     return {"Network": Network}[artifact](module)
+
+
+def _narrow(module: nn.Module, state: dict[str, Tensor], built: Recipe) -> None:
+    """Cut the channels of `module`, whichever, so that its layers have the sizes of the weights in `state`."""
+    import torch
+
+    from suite.nn.streams import streams
+    from suite.nn.surgery import keep as cut
+
+    if all(values.shape == state[name].shape for name, values in module.state_dict().items()):
+        return
+    size = built["arguments"]["size"]
+    left = {stream: len(state[f"{stream.writers[0]}.weight"]) for stream in streams(module, torch.zeros(1, 3, size, size))}
+    cut(module, {stream: tuple(range(count)) for stream, count in left.items() if count < stream.channels})
 
 
 def _packed(artifact: Any, weights: str) -> bytes | None:
@@ -166,7 +184,7 @@ def _packed(artifact: Any, weights: str) -> bytes | None:
         remade = _remade(**facts, state=state)
         with torch.inference_mode():
             outputs = [_outputs(item, built["arguments"]["size"]) for item in (remade, artifact)]
-    except (AttributeError, KeyError, RuntimeError):  # strides of its own, another type of artifact, layers that are gone
+    except (AttributeError, KeyError, RuntimeError, ValueError):  # strides of its own, another type of artifact, layers that are gone
         return None
     if repr(remade.module) != repr(module) or not all(map(torch.equal, *outputs)):
         return None

@@ -23,12 +23,14 @@ from suite.profile import latency
 from suite.report.terminal import run_table
 from suite.run import load, save
 from suite.runner import run_plan
+from suite.testing import contract
 
 CHILD = ("one_by_n", {"arch": "resnet8", "sparsity": 0.5})
 
 
 def planned(*methods, **more):
-    return plan.specs("cifar10", methods or [CHILD], [0], "smoke", **more)
+    """At seed 1: of seed 0 more networks are kept."""
+    return plan.specs("cifar10", methods or [CHILD], [1], "smoke", **more)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +84,16 @@ def test_what_others_rest_on_lies_beside_its_record_and_nothing_else_does(made, 
     assert weights_of(spec.references["resnet8"]).stat().st_size < references.LIMIT
     assert len(reference["weights"]) == len(child["weights"]) == 64 and reference["weights"] != child["weights"]
     assert child["parent_weights"] == child["parent_digests"] == {reference["id"]: reference["weights"]}
+
+
+def test_of_seed_0_what_starts_from_a_reference_is_kept_too(suite_home):
+    spec, _ = contract.fit_once("cifar10", "l1_filter")
+    assert weights_of(spec).is_file() and weights_of(spec.references[spec.method.arch]).is_file()
+    trained = load(spec.artifact).module
+    spec.artifact.unlink()
+    assert references.provide(spec.artifact, record.read(of(spec)))
+    found, images = load(spec.artifact).module, torch.randn(2, 3, 32, 32)
+    assert repr(found) == repr(trained) and torch.equal(found(images), trained(images))  # a network that was cut
 
 
 def test_in_a_fresh_clone_a_child_of_a_committed_reference_needs_one_training(clone):

@@ -219,12 +219,15 @@ def _record(found: dict[str, Any]) -> None:
         raise UserError(f"'{found['id']}' has no profile; make one with: suite profile {found['id']} --update")
     path = run_folder(found["id"]) / "layers.json"
     if path.exists():
-        layers = json.loads(path.read_text())
         table = Table(title=f"layers of {found['id']}")
-        for name in layers[0] if layers else []:
-            table.add_column(name, justify="left" if name in ("name", "kind") else "right")
-        for layer in layers:
-            table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
+        try:
+            layers = json.loads(path.read_text(encoding="utf-8"))
+            for name in layers[0] if layers else []:
+                table.add_column(name, justify="left" if name in ("name", "kind") else "right")
+            for layer in layers:
+                table.add_row(*(f"{item:.3f}" if isinstance(item, float) else str(item) for item in layer.values()))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            raise UserError(f"'{path}' is damaged; make it again with: suite profile {found['id']} --update") from None
         console().print(table)
     if not profile["latency"]:
         raise UserError(f"'{found['id']}' was not timed: {found['untimed']}.")
