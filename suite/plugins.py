@@ -75,7 +75,7 @@ def find(kind: Kind) -> dict[str, Found]:
                 raise UserError(
                     f"'{path.stem}' is the name of both '{plugins[path.stem].path}' and '{path}'; rename one of the files."
                 )
-            plugins[path.stem] = _parse(path, kind, path.stat().st_mtime_ns)
+            plugins[path.stem] = _parse(path, kind, path.stat().st_mtime_ns if path.exists() else 0)  # a link may lead nowhere
     return plugins
 
 

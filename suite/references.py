@@ -184,7 +184,7 @@ def _packed(artifact: Any, weights: str) -> bytes | None:
         remade = _remade(**facts, state=state)
         with torch.inference_mode():
             outputs = [_outputs(item, built["arguments"]["size"]) for item in (remade, artifact)]
-    except (AttributeError, KeyError, RuntimeError, ValueError):  # strides of its own, another type of artifact, layers that are gone
+    except (AttributeError, KeyError, RuntimeError, ValueError):  # strides of its own, another artifact, layers that are gone
         return None
     if repr(remade.module) != repr(module) or not all(map(torch.equal, *outputs)):
         return None

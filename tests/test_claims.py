@@ -279,22 +279,17 @@ def test_values_are_timings_and_ledger_entries_too():
     assert read_value(found, "ledger.queries") == 120.0 and read_value(found, "profile.ops.xnor") == 7.0
 
 
-def test_what_claims_plan_is_what_their_verdicts_read(suite_home, monkeypatch):
+def test_what_claims_plan_is_what_their_verdicts_read(suite_home):
     from suite import plan, plugins
-    from suite.data.source import Source
-    from suite.record import read_all
+    from suite.contract import options_of
 
-    committed = [item for item in read_all(Path(__file__).parents[1] / "results") if item["method"]["name"] in ("one_by_n", "magnitude")
-                 and item["task"]["source"]["kind"] == "embedded"]
-    data = committed[0]["task"]["source"]
-    monkeypatch.setattr(plan, "locate_data", lambda *_: Source(data["kind"], data["name"], Path("nowhere"), data["digest"], data["counts"]))
     item = next(item for item in plugins.load("baselines", "one_by_n").claims if item.name == "1b at 75%")
     for side_ in item.sides:
         (runs,) = side_runs(item, side_, "short")
-        planned = plan.specs(runs.task, [(runs.method, runs.options)], [1], "short", None, runs.task_options)
-        assert {spec.id for spec in planned.wanted} == {known["id"] for known in runs.among(committed) if known["seed"] == 1}
-    changed = [{**known, "status": "failed"} for known in committed]
-    assert runs.among(committed) and not runs.among(changed) and not side_runs(item, side_, "smoke")[0].among(committed)
+        (spec,) = plan.specs(runs.task, [(runs.method, runs.options)], [1], "short", None, runs.task_options).wanted
+        made = record(runs.method, 1, options=options_of(spec.method), task__options=options_of(spec.task))
+        assert runs.among([made]) == [made] and not runs.among([{**made, "status": "failed"}])
+        assert not side_runs(item, side_, "smoke")[0].among([made])
 
 
 def test_a_scale_decides_the_claims_of_lesser_ones():

@@ -176,3 +176,19 @@ def test_a_record_older_than_an_option_keeps_its_id_and_its_command_names_what_t
     older["id"] = spec.id
     assert plan.spec_of(older).id == spec.id
     assert plan.specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "short").wanted[0].id != spec.id
+
+
+def test_a_declared_change_of_the_core_leaves_its_digest(monkeypatch):
+    from suite import core
+
+    def digest():
+        return core.digest(*(plugins.find(kind)[name].path for kind, name in (("tasks", "cifar10"), ("baselines", "plain"))))
+
+    before, code = digest(), core._code
+    monkeypatch.setattr(core, "_code", lambda path, changed: "new" if path.name == "loop.py" else code(path, changed))
+    assert digest() != before
+    same = code(Path(core.__file__).parent / "train" / "loop.py", 0)
+    monkeypatch.setattr(core, "_unchanged", lambda: {"new": {"same as": same}})
+    assert digest() == before
+    monkeypatch.setattr(core, "_unchanged", lambda: {"new": {"same as": same}, code(Path(core.__file__).parent / "modes.py", 0): {"same as": ""}})
+    assert digest() != before  # a module that is not counted at all

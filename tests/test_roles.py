@@ -168,10 +168,10 @@ def test_needs_that_go_in_a_circle_are_a_sentence(toys):
 
 
 def test_needs_that_do_not_end_are_a_sentence(toys, monkeypatch):
-    method = plugins.load("baselines", "simple")
-    monkeypatch.setattr(method, "needs", lambda self: {"next": Needed("lonely", "simple", {"batch": self.batch + 1})})
-    with pytest.raises(UserError, match="The needs of 'simple' on 'lonely' do not end: 20 runs rest on each other"):
-        plan.specs("lonely", [("simple", {})], [0], "smoke")
+    method = plugins.load("baselines", "plain")
+    monkeypatch.setattr(method, "needs", lambda self: {"next": Needed("cifar10", "plain", {"batch": self.batch + 1})})
+    with pytest.raises(UserError, match="The needs of 'plain' on 'cifar10' do not end: 20 runs rest on each other"):
+        plan.specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "smoke")
 
 
 def test_a_need_on_the_same_task_has_its_options_unless_it_names_its_own(toys, monkeypatch):
@@ -221,7 +221,7 @@ def real_data_copy(tmp_path):
                                 ("cifar-100-python", ["train", "test"], ("fine_labels", "coarse_labels"))):
         (tmp_path / "real" / folder).mkdir(parents=True)
         for name in files:
-            rows = np.arange(100)
+            rows = np.arange(100) + 100 * name.startswith("test")  # test images that are not among the training images
             content = {"data": (rows[:, None] * np.ones(3072)).astype(np.uint8), **{key: (rows % 10).tolist() for key in keys}}
             (tmp_path / "real" / folder / name).write_bytes(pickled(content))
     names = {"cifar-10-batches-py/batches.meta": {"label_names": [f"a{n}" for n in range(10)]},

@@ -9,6 +9,7 @@ import click
 
 from suite.record import timing_name
 
+WAYS = ("torch", "dense", "sparse")
 COST = ("params", "params_nonzero", "macs", "macs_effective", "bytes_dense", "bytes_packed")
 
 
@@ -75,7 +76,7 @@ def _sections(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for threads in (profile.get("latency") or {}).values():
         sections[f"median latency with {threads['threads']} thread(s), ms [95 % interval]"] = {
             way: f"{item['median_ms']:.3f} [{item['low_ms']:.3f}, {item['high_ms']:.3f}]{' noisy' if item['noisy'] else ''}"
-            for way, item in threads.items() if isinstance(item, dict)}
+            for way, item in threads.items() if way in WAYS}
     sections["kernel"] = profile.get("kernel") or {}
     sections["timed on"] = found["timed_on"]
     sections["trained on"] = found["machine"]

@@ -14,8 +14,10 @@ import pytest
 CHILD = "import socket, sys, time; s = socket.socket(); s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen(); time.sleep(600)"
 SERVER = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}, sys.argv[1]])"
 COMMAND = f"""
-import sys
+import signal, sys
 from suite.cli import ui
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background, or under nohup, inherit deaf ears
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 server = ui.started([sys.executable, '-c', {SERVER!r}, sys.argv[1]])
 ui._open(int(sys.argv[1]), server)
 sys.stdout.flush()
