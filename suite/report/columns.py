@@ -161,8 +161,8 @@ def _telling(row: Row, name: str) -> bool:
 
 def _ledger(group: Group) -> list[Column]:
     """What methods asked for or sent: queries, bytes, operations."""
-    return [_count("ledger", name.removeprefix("ledger."), "what the whole run spent, by the ledger's count, mean over seeds", name)
-            for name in names(group, "ledger.")]
+    what = "what the whole run spent, by the ledger's count, mean over seeds"  # "bytes" alone are those of the network
+    return [_count("ledger", f"{name.removeprefix('ledger.')} spent", what, name) for name in names(group, "ledger.")]
 
 
 def kept(row: Row, name: str) -> float | None:

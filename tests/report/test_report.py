@@ -117,7 +117,7 @@ def test_costs_that_are_no_macs_ledgers_and_steps_have_columns_where_some_row_ha
     made = [record("adder", seed, profile=profile_, ledger={"queries": 1500.0}, steps=steps[seed]) for seed in (0, 1)]
     group = only([*made, record("plain")])
     shown = {column.heading: [column.text(row) for row in group.rows] for column in columns.shown(group)}
-    assert shown["by step"] == ["70.5 58.5 54.5", "–"] and shown["queries"] == ["1.50k", "–"]
+    assert shown["by step"] == ["70.5 58.5 54.5", "–"] and shown["queries spent"] == ["1.50k", "–"]
     assert shown["add ops"] == ["81.1M", "–"] and shown["xnor ops"] == ["5.00k", "–"]
     assert "mul ops" not in shown and "bytes" in {column.heading for column in columns.columns(group)}
     adder, plain = csv.DictReader(io.StringIO(tables.comma_separated([group])))
