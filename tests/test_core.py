@@ -168,7 +168,8 @@ def test_a_file_that_is_no_record_is_one_sentence(tmp_path):
         record.read(path)
 
 
-def test_a_record_older_than_an_option_keeps_its_id_and_its_command_names_what_the_scale_would_set():
+def test_a_record_older_than_an_option_keeps_its_id_and_its_command_names_what_the_scale_would_set(monkeypatch):
+    monkeypatch.delenv("SUITE_DATA", raising=False)
     spec = plan.specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "short", task_options={"padding": 4}).wanted[0]
     assert "task.padding=4" in spec.command and "padding" not in options_of(spec.task)
     older = made_by_hand("plain", task__options=options_of(spec.task), method__options=options_of(spec.method), scale="short", seed=0)

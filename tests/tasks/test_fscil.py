@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from suite import plugins, runner
+from suite import judging, plugins
 from suite.artifacts import Network
 from suite.data import source
 from suite.data.pictures import Stored
@@ -240,9 +240,9 @@ def test_summary_by_hand():
 def test_a_step_needs_the_primary_score_and_the_summary_all(suite_home):
     spec = specs("fscil", [("ncm", {})], [0], "smoke").wanted[0]
     metrics = spec.task.metrics
-    assert runner._checked({"accuracy": 1}, spec, metrics[:1]) == {"accuracy": 1.0}
+    assert judging.checked({"accuracy": 1}, spec, metrics[:1]) == {"accuracy": 1.0}
     with pytest.raises(ValueError, match="promises the score 'mean_accuracy'"):
-        runner._checked({"accuracy": 1}, spec, metrics)
+        judging.checked({"accuracy": 1}, spec, metrics)
 
 
 def test_the_confusion_of_the_last_network_is_drawn(run):
