@@ -185,11 +185,14 @@ def test_a_declared_change_of_the_core_leaves_its_digest(monkeypatch):
     def digest():
         return core.digest(*(plugins.find(kind)[name].path for kind, name in (("tasks", "cifar10"), ("baselines", "plain"))))
 
-    before, code = digest(), core._code
+    def declare(**more):
+        monkeypatch.setattr(core, "_unchanged", lambda: {**known, **more})
+
+    before, code, known = digest(), core._code, core._unchanged()
+    loop, modes = (code(Path(core.__file__).with_name("train") / "loop.py", 0), code(Path(core.__file__).with_name("modes.py"), 0))
     monkeypatch.setattr(core, "_code", lambda path, changed: "new" if path.name == "loop.py" else code(path, changed))
     assert digest() != before
-    same = code(Path(core.__file__).parent / "train" / "loop.py", 0)
-    monkeypatch.setattr(core, "_unchanged", lambda: {"new": {"same as": same}})
+    declare(new={"same as": loop})
     assert digest() == before
-    monkeypatch.setattr(core, "_unchanged", lambda: {"new": {"same as": same}, code(Path(core.__file__).parent / "modes.py", 0): {"same as": ""}})
+    declare(new={"same as": loop}, **{modes: {"same as": ""}})
     assert digest() != before  # a module that is not counted at all
