@@ -120,5 +120,6 @@ def show_plan(plan: Any, jobs: int | None = None) -> None:
     known = [seconds for seconds in guess.values() if seconds is not None]
     unknown, side_by_side = len(guess) - len(known), min(jobs or physical_cores(), max(1, len(guess)))
     minutes = sum(known) / 60 / side_by_side
-    click.echo(f"{len(plan.missing)} runs to make, {len(plan.shown) - len(plan.missing)} recorded; about {minutes:.0f} min"
+    count = len(plan.missing)
+    click.echo(f"{count} run{'' if count == 1 else 's'} to make, {len(plan.shown) - count} recorded; about {minutes:.0f} min"
                + (f" and {unknown} runs without an estimate (none like them is recorded)" if unknown else ""))
