@@ -24,12 +24,17 @@ class Finetune(SessionMethod):
 
     paper = Paper("Few-Shot Class-Incremental Learning", "Tao, Hong, Chang, Dong, Wei, Gong", "CVPR", 2020,
                   "https://arxiv.org/abs/2004.10956")
-    standins = (*BASE, LATER, "The backbone is frozen as LEC-Net's is and the head alone moves; the paper's Ft-CNN is said to be "
-                "\"the baseline finetuning method with only softmax cross-entropy loss\", no more.")
+    standins = (
+        *BASE, LATER,
+        "The rate of the later sessions is the best of DSN's 0.1, 0.02, 0.005 and 0.001 on held-out images of the base classes, 40 "
+        "of them as a base and 20 in sessions (seed 0: 13, 18, 37 and 63 %): with DSN's all old classes are lost.",
+        "The backbone is frozen as LEC-Net's is and the head alone moves; the paper's Ft-CNN is said to be \"the baseline "
+        "finetuning method with only softmax cross-entropy loss\", no more.",
+    )
     published = (Published("fscil", "accuracy", 2.65, "README of xyutao/fscil, CIFAR100, row Ft-CNN, session 9",
                            {"arch": "resnet18"}),)
 
-    session_rate: float = option(0.1, "learning rate of the later sessions", bounds=(0, 10))
+    session_rate: float = option(0.001, "learning rate of the later sessions", bounds=(0, 10))
     epochs: int = option(70, "most times through a later session's images", bounds=(1, 10_000))
 
     def fit(self, setting: Sessions, run: Run) -> Iterator[Network]:
