@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from suite import plugins
-from suite.contract import options_of
+from suite.contract import options_of, options_then
 from suite.errors import UserError
 from suite.options import build
 from suite.report import cells
@@ -144,7 +144,8 @@ def _unusual(task: str, scale: str, text: str) -> list[tuple[str, Any]]:
     """The options, given as JSON, that differ from the task's at `scale`; all of them where its file is not here."""
     found = json.loads(text)
     try:
-        usual = options_of(build(plugins.load("tasks", task), task, {}, scale))
+        plugin = plugins.load("tasks", task)
+        found, usual = options_then(plugin, found), options_of(build(plugin, task, {}, scale), whole=True)
     except (UserError, KeyError):
         usual = {}
     return [(name, item) for name, item in found.items() if name not in usual or json.dumps(usual[name]) != json.dumps(item)]
