@@ -61,7 +61,7 @@ def test_a_student_stands_beside_its_teacher_and_its_architecture_without_one():
     lines = tables.markdown(group, ["quality"]).splitlines()
     assert lines[2:4] == ["| method | arch | top1 (%) | seeds | vs teacher |", "|---|---|---:|---:|---:|"]
     assert lines[4] == "| plain (teacher) | resnet56 | 85.50 ± 0.71 | 2 | – |"  # the best, but it takes no part
-    assert lines[5] == "| kd | resnet20 | **83.00 ± 0.00** | 2 | −2.50 |" and "cifar10 (version 1): embedded" in lines[0]
+    assert lines[5] == "| kd | resnet20 | **83.00 ± 0.00** | 2 | −2.50 |" and "cifar10 (version 1), padding=4: embedded" in lines[0]
 
 
 @pytest.mark.parametrize("changes", [{"scale": "long"}, {"source": "subset"}, {"task__version": 2}])
