@@ -27,7 +27,8 @@ def digest(task: Path, method: Path) -> str:
     """Sixteen hex digits over the code of every module of the suite that the two files import, directly or through others.
 
     As in a plug-in's digest, docstrings, comments and layout do not count, nor do modules that are `SILENT`. A module whose code
-    ``unchanged.json`` declares to give the same numbers as earlier code counts as that, and one "same as" nothing not at all.
+    ``unchanged.json`` declares to give the same numbers as earlier code counts as that, and one "same as" nothing not at all;
+    so does a whole digest, as where a module is no longer imported.
     Empty where one of the two files cannot be parsed.
     """
     same = _unchanged()
@@ -44,7 +45,8 @@ def digest(task: Path, method: Path) -> str:
             found[name] = same.get(code, {}).get("same as", code)
             left += _imports(path)
     counted = sorted((name, code) for name, code in found.items() if code)
-    return hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
+    whole = hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
+    return same.get(whole, {}).get("same as", whole)
 
 
 @cache

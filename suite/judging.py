@@ -10,8 +10,8 @@ from typing import Any
 
 from suite import record
 from suite.contract import Metric
-from suite.run import Run, context, load
-from suite.spec import Spec
+from suite.run import Run, load
+from suite.spec import Spec, context
 
 Timed = Callable[[str], AbstractContextManager[None]]
 

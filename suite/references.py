@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,17 +137,26 @@ def _remade(artifact: str, built: Recipe, state: dict[str, Tensor], memory: str)
     import torch
 
     from suite.artifacts import Detector, Network
-    from suite.nn.built import rebuilt
     from suite.nn.detection import Body
 
     with torch.random.fork_rng(devices=[]):
-        module = rebuilt(built)
+        module = _rebuilt(built)
     _narrow(module, state, built)
     module.load_state_dict(state)
     module.to(memory_format=getattr(torch, memory)).eval()  # type: ignore[call-overload]
     if artifact == "Detector":
         return Detector(module, Body(module).eval())
     return {"Network": Network}[artifact](module)
+
+
+def _rebuilt(recipe: Recipe) -> nn.Module:
+    """A randomly initialised network by a recipe; KeyError for an unknown function."""
+    from suite.nn import build
+    from suite.nn.detection import rcnn, retinanet
+
+    known: dict[str, Callable[..., nn.Module]] = {"build": build, "rcnn": rcnn, "retinanet": retinanet}
+    builder = known[recipe["builder"]]
+    return builder(**{name: _rebuilt(item) if isinstance(item, dict) else item for name, item in recipe["arguments"].items()})
 
 
 def _narrow(module: nn.Module, state: dict[str, Tensor], built: Recipe) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from suite.artifacts import Artifact
-    from suite.spec import Spec
 
 T = TypeVar("T")
 
@@ -207,13 +206,6 @@ class Run:
         value = function()
         save({"value": value, "state": self.state()}, path)
         return value
-
-
-def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
-    """The run of a spec: what its task and its method may ask for."""
-    judges = {name: parent.artifact for name, parent in spec.judges.items()}
-    return Run(spec.seed, spec.scale, Budget(budget), spec.artifact.parent, spec.source.folder, spec.parents, judges,
-               device=spec.device, **more)
 
 
 _BOOKS = ("notes", "ledger", "curves", "training")

@@ -21,8 +21,8 @@ from suite.launch import Shown, launch
 from suite.paths import cache_folder, full_disk, full_disk_named, results_folder, run_folder, writable
 from suite.plan import Plan, identity, recorded, standing, stored, waits_for_timing
 from suite.record import Record
-from suite.run import Report, context, load, save
-from suite.spec import Spec
+from suite.run import Report, load, save
+from suite.spec import Spec, context
 from suite.timing import counted, profile_again
 
 Say = Callable[[str], None]

@@ -18,6 +18,7 @@ from suite.data.dataset import digest_of
 from suite.data.source import Source
 from suite.options import build
 from suite.paths import run_folder
+from suite.run import Budget, Run
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ class Spec:
         words += ["--device", self.device] if self.device != "cpu" else []
         words += ["--threads", str(self.threads)] if self.threads > 1 else []
         return shlex.join([*words, "--data", "embedded" if self.source.kind == "embedded" else self.source.name])
+
+
+def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
+    """The run of a spec: what its task and its method may ask for."""
+    judges = {name: parent.artifact for name, parent in spec.judges.items()}
+    return Run(spec.seed, spec.scale, Budget(budget), spec.artifact.parent, spec.source.folder, spec.parents, judges,
+               device=spec.device, **more)
 
 
 def counted(plugin: Task | Method) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from suite.errors import UserError
 from suite.paths import cache_folder, full_disk, full_disk_named, timing_lock
 from suite.plan import recorded
 from suite.record import Record
-from suite.run import Report, Run, context, load
-from suite.spec import Spec
+from suite.run import Report, Run, load
+from suite.spec import Spec, context
 
 if TYPE_CHECKING:
     from suite.profile import Measured

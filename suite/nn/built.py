@@ -27,13 +27,3 @@ def noted(builder: Callable[P, Made]) -> Callable[P, Made]:
         return network
 
     return made
-
-
-def rebuilt(recipe: Recipe) -> nn.Module:
-    """A randomly initialised network by a recipe; KeyError for an unknown function."""
-    from suite.nn import build
-    from suite.nn.detection import rcnn, retinanet
-
-    known: dict[str, Callable[..., nn.Module]] = {"build": build, "rcnn": rcnn, "retinanet": retinanet}
-    builder = known[recipe["builder"]]
-    return builder(**{name: rebuilt(item) if isinstance(item, dict) else item for name, item in recipe["arguments"].items()})

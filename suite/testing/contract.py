@@ -27,9 +27,9 @@ from suite.errors import UserError
 from suite.judging import judged
 from suite.plan import Plan, specs, with_prerequisites
 from suite.record import plain, read, results_folder
-from suite.run import context, load
+from suite.run import load
 from suite.runner import execute, threads
-from suite.spec import Spec
+from suite.spec import Spec, context
 from suite.timing import profile_again
 from suite.train import loop
 
