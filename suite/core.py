@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import typing
 from functools import cache
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def _unchanged() -> dict[str, dict[str, str]]:
 
 
 def _file(name: str) -> Path | None:
-    """The file of the module ``suite.<name>``; None where there is none, as for a function of that name."""
+    """The file of the module ``suite.<name>``; None where there is none, as for a function of that name, and of plug-ins, which
+    have digests of their own: an installed suite holds their files, a checkout does not."""
+    if name.split(".")[0] in typing.get_args(plugins.Kind):
+        return None
     base = Path(suite.__file__).parent.joinpath(*name.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 

@@ -196,3 +196,19 @@ def test_a_declared_change_of_the_core_leaves_its_digest(monkeypatch):
     assert digest() == before
     declare(new={"same as": loop}, **{modes: {"same as": ""}})
     assert digest() != before  # a module that is not counted at all
+
+
+def test_the_digest_of_the_core_is_the_same_where_the_plug_ins_lie_inside_of_the_package(monkeypatch, tmp_path):
+    import shutil
+
+    import suite
+    from suite import core
+
+    paths = [plugins.find(kind)[name].path for kind, name in (("tasks", "cifar10"), ("baselines", "one_by_n"))]
+    before = core.digest(*paths)
+    installed = tmp_path / "suite"
+    shutil.copytree(Path(suite.__file__).parent, installed, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for path, kind in zip(paths, ("tasks", "baselines"), strict=True):
+        shutil.copytree(path.parent, installed / kind)
+    monkeypatch.setattr(suite, "__file__", str(installed / "__init__.py"))
+    assert core.digest(installed / "tasks" / "cifar10.py", installed / "baselines" / "one_by_n.py") == before
