@@ -45,7 +45,7 @@ class PruningMethod(Method):
     gives: ClassVar[str] = "Network"
     starts: ClassVar[str] = "reference"  # type: ignore[assignment]
     standins: ClassVar[tuple[str, ...]] = (
-        "Below scale full fine-tuning is a few epochs at a peak rate of 0.05 in batches of 32, 64 or 128, a weight decay of 5e-4 "
+        "Below scale full fine-tuning is a few epochs at a peak rate of 0.05 in batches of 32 to 128, a weight decay of 5e-4 "
         "and a tenth of the steps as warm-up; the 1xN recipe has 180 epochs, 0.01, 256, 4e-5 and five epochs.",
     )
     # The recipe of the 1xN repository shrunk to a few epochs: a rate of 0.01 would not recover in that time.

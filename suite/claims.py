@@ -127,7 +127,7 @@ def _finding(
 ) -> tuple[Finding, str, int]:
     """The finding, how it reads, and the seeds of the look to come: from what `found` says of the look number `at`."""
     look = f"look {at} of {len(LOOKS)}, {len(seeds)} seeds{place}"
-    if reason := _unequal(claim, sides, seeds):
+    if reason := _unequal(claim, sides, seeds) or _at_chance(claim, sides, seeds):
         return "inconclusive", f"inconclusive ({reason})", 0
     if found:
         finding: Finding = "holds" if found > 0 else "refuted"
@@ -153,7 +153,7 @@ def _numbers(claim: Claim, sides: Sequence[BySeed]) -> tuple[list[dict[int, floa
     *compared, reference = sides
     # Of the first look's seeds alone: a cost that moved with later seeds could change what an earlier look has decided.
     costs = _known({seed: read_value(records[0], claim.cost) for seed, records in reference.items() if seed < LOOKS[0].seeds})
-    if not costs:
+    if len(costs) < LOOKS[0].seeds:
         return [{} for _ in compared], ""
     cost = claim.share * statistics.median(costs.values())
     place = f", at {cost:.3g}{' ms' if claim.cost.endswith('_ms') else ''}"
@@ -211,6 +211,18 @@ def _named(seeds: Sequence[int]) -> str:
     return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
+def _at_chance(claim: Claim, sides: Sequence[BySeed], seeds: Sequence[int]) -> str:
+    """That no side has a better mean score than the task's trivial predictor, where it has one; else empty."""
+    records = [side[seed][0] for side in sides for seed in seeds]
+    metrics = {item["name"]: item for item in value(records[0], "task.metrics") or ()} if records else {}
+    chance = mean(list(_known({place: read_value(item, f"trivial_{claim.value}") for place, item in enumerate(records)}).values()))
+    if chance is None or claim.value not in metrics or claim.kind == "frontier":
+        return ""
+    sign = 1 if metrics[claim.value]["higher_is_better"] else -1
+    means = [mean(list(_known({seed: read_value(side[seed][0], claim.value) for seed in seeds}).values())) for side in sides]
+    return "no side is better than chance" if all(found is not None and sign * (found - chance) <= 0 for found in means) else ""
+
+
 _PLACES = {"total": "budget.total", "final": "budget.final", "macs": "profile.macs_effective",
            "latency": "profile.latency.one.sparse.median_ms"}
 
@@ -221,6 +233,8 @@ def _unequal(claim: Claim, sides: Sequence[BySeed], seeds: Sequence[int]) -> str
     for name, tolerance in claim.held_equal:
         records = [record for side in compared for seed in seeds for record in side[seed]]
         found = [item for record in records if (item := value(record, _PLACES[name])) is not None]
+        if len(found) < len(records):
+            return f"'{name}' was to be equal and is not known of every run"
         if found and max(found) - min(found) > tolerance * max(found):
             return f"'{name}' was to be equal within {tolerance:.0%} and ranges from {min(found):g} to {max(found):g}"
     paths = [claim.value, claim.rival_value, claim.cost, *(_PLACES[name] for name, _ in claim.held_equal)]

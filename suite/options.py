@@ -67,8 +67,10 @@ def convert(plugin: type[Any], owner: str, key: str, text: str) -> Any:
 
 
 def check(plugin: type[Any], owner: str, key: str, found: Any) -> None:
-    """UserError if the value of a field lies outside its declared bounds or choices."""
-    field = next(item for item in dataclasses.fields(plugin) if item.name == key)
+    """UserError if there is no such field, or its value lies outside its declared bounds or choices."""
+    field = next((item for item in dataclasses.fields(plugin) if item.name == key), None)
+    if field is None:
+        raise UserError(f"'{owner}' has no option '{key}'{nearest(key, [item.name for item in dataclasses.fields(plugin)])}")
     bounds, choices = field.metadata.get("bounds"), field.metadata.get("choices")
     for item in found if isinstance(found, tuple) else (found,):
         if choices is not None and item not in choices:

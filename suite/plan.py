@@ -235,7 +235,7 @@ def stored(spec: Spec) -> tuple[record.Record | None, str]:
 
 def waits_for_timing(spec: Spec, found: record.Record) -> bool:
     """Whether a recorded run, trained here, was stopped before its turn to be timed."""
-    return found["untimed"] == record.WAITING and spec.artifact.exists()
+    return found["untimed"] == record.WAITING and (spec.artifact.exists() or references.file_of(found) is not None)
 
 
 def staleness(spec: Spec, found: record.Record) -> str:

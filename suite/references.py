@@ -61,9 +61,17 @@ def provide(artifact: Path, found: Record | None) -> bool:
     """Make the cached `artifact` of a record from its file, if there is one and the cache has none or another; whether the cache
     has one now. UserError for a file that is not what it says."""
     path = file_of(found) if found else None
-    if found and path and not (artifact.exists() and digest_of(load(artifact)) == found["weights"]):
+    if found and path and _cached(artifact) != found["weights"]:
         save(_read(path, found["weights"]), artifact)
     return artifact.exists()
+
+
+def _cached(artifact: Path) -> str:
+    """The digest of a cached artifact; empty where there is none that can be read."""
+    try:
+        return digest_of(load(artifact)) if artifact.exists() else ""
+    except UserError:
+        return ""
 
 
 def keep(found: Record, artifact: Any) -> None:

@@ -37,7 +37,14 @@ def _profiled(measured: Measured) -> dict[str, Any]:
 
 @full_disk_named()
 def profile_again(found: Record, spec: Spec, report: Report | None = None) -> Record:
-    """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`."""
+    """Count and time a recorded artifact, without training, and update its record. Whatever goes wrong is its `untimed`.
+
+    UserError where there is no such network, or the one in the cache is not the record's.
+    """
+    references.provide(spec.artifact, found)
+    if found["weights"] and references.digest_of(load(spec.artifact)) != found["weights"]:
+        raise UserError(f"The network of '{found['id']}' in the cache is another one than its record's (made again on another "
+                        f"machine, say), so the record is left as it is; to make both anew: {found['command']} --again")
     run, start = context(spec, report=report), time.perf_counter()
     made = _timed(spec, run)
     if wrong := record.fault({**found, **made}):
@@ -97,9 +104,13 @@ def _here(found: Record, spec: Spec, say: Callable[[str], None]) -> Record:
     path = cache_folder() / "timed" / f"{spec.id}.json"
     known = _read(path)
     if not known or known["weights"] != found["weights"] or timed_elsewhere(known):
-        if not references.provide(spec.artifact, found):
+        try:
+            there, reason = references.provide(spec.artifact, found), ELSEWHERE
+        except UserError as damaged:
+            there, reason = False, str(damaged)
+        if not there:
             profile = found["profile"] and {**found["profile"], "latency": None, "kernel": None}
-            return {**found, "profile": profile, "timings": [], "timed_on": {}, "untimed": ELSEWHERE}
+            return {**found, "profile": profile, "timings": [], "timed_on": {}, "untimed": reason}
         say(f"timing {spec.id} on this machine")
         known = {**_timed(spec, context(spec)), "weights": found["weights"]}
         record.write_text(path, json.dumps(known))

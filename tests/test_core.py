@@ -209,6 +209,6 @@ def test_the_digest_of_the_core_is_the_same_where_the_plug_ins_lie_inside_of_the
     installed = tmp_path / "suite"
     shutil.copytree(Path(suite.__file__).parent, installed, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for path, kind in zip(paths, ("tasks", "baselines"), strict=True):
-        shutil.copytree(path.parent, installed / kind)
+        shutil.copytree(path.parent, installed / kind, dirs_exist_ok=True)  # tox tests a suite that is installed so already
     monkeypatch.setattr(suite, "__file__", str(installed / "__init__.py"))
     assert core.digest(installed / "tasks" / "cifar10.py", installed / "baselines" / "one_by_n.py") == before

@@ -43,13 +43,14 @@ def front(group: Group) -> Front | None:
 
 
 def _equal(group: Group, equal: Equal) -> Group | None:
-    """The rows of `group` at an equal cost, below the reference; None where there are no two to compare."""
+    """The rows of `group` at an equal cost, below the reference; None where there are no two to compare, or none is masked
+    in a table of masked ones."""
     share = equal.cost in COSTS
     rows = [replace(row, block="" if share else f"{equal.cost} {row.option(equal.cost)}")
             for row in group.rows if not row.role and _fits(row, group, equal)]
     blocks = [row.block for row in rows]
     rows = [row for row in rows if blocks.count(row.block) > 1]
-    if not rows:
+    if not rows or (equal.masked and group.report and not any(row.option(group.report.masked) is True for row in rows)):
         return None
     low, high = 100 * (equal.share - equal.within), 100 * (equal.share + equal.within)
     title = f"{equal.title} ({low:.4g} to {high:.4g} % of the reference's)" if share else equal.title

@@ -28,6 +28,8 @@ from suite.report.tables import (
     markdown_table,
 )
 
+TEXTS = ("table.md", "table.tex", "table.csv", "front.csv", "claims.csv")
+
 
 def texts(content: Content) -> dict[str, str]:
     """The files that are committed, by name: Markdown always; LaTeX and CSV of tables and of claims where there are any."""
@@ -45,7 +47,8 @@ def texts(content: Content) -> dict[str, str]:
 
 
 def write(content: Content, folder: Path, back: str) -> list[Path]:
-    """Write everything to `folder`, each file by rename; the paths. `back` leads from `folder` to the results, as in a link."""
+    """Write everything to `folder`, each file by rename, and remove what is no more; the paths. `back` leads from `folder` to the
+    results, as in a link."""
     made = texts(content)
     for name, text in made.items():
         write_text(folder / name, text)
@@ -53,6 +56,9 @@ def write(content: Content, folder: Path, back: str) -> list[Path]:
     diagram = draw(content.ranked, folder / "figures/ranks") if content.ranked.mean and content.report.tables else []
     pictures = {path.stem.removesuffix("-frontier"): path for path in drawn if path.name.endswith("-frontier.svg")}
     write_text(folder / "index.html", page.page(content, back, diagram[0] if diagram else None, pictures))
+    gone = [folder / name for name in TEXTS if name not in made] + list({*folder.glob("figures/*-frontier.*")} - {*drawn})
+    for path in gone:  # committed for records that are no more
+        path.unlink(missing_ok=True)
     return [*(folder / name for name in made), *drawn, *diagram, folder / "index.html"]
 
 
