@@ -1,0 +1,157 @@
+"""KITTI's average precision of boxes in the image, on the ground and in space, by the rules of its development kit.
+
+Of a class and a difficulty only objects that are large, visible and whole enough count; others of the class, and those of its
+neighbour (Van for Car, Person_sitting for Pedestrian), are neutral: finding them is neither right nor wrong. So is what is found
+with too low a box in the image, whatever its class. A detection in a DontCare region is not wrong, in the image alone: in space
+such a region has no place. An overlap counts if it is above the limit, not at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from suite.metrics.rotated import iou_3d, iou_bev
+
+if TYPE_CHECKING:
+    from suite.data.kitti_labels import Objects
+
+View = Literal["2d", "bev", "3d"]
+
+
+class Level(NamedTuple):
+    """A difficulty: an object counts whose box in the image is higher than `height` pixels, with at most the others' values."""
+
+    height: float
+    occluded: int
+    truncated: float
+
+
+LEVELS = {"easy": Level(40, 0, 0.15), "moderate": Level(25, 1, 0.30), "hard": Level(25, 2, 0.50)}
+OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}  # in all views
+NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
+POINTS = 41  # of recall, 0 to 1 in steps of 1/40
+
+
+class Precision(NamedTuple):
+    """Average precision in per cent over the recalls 0, 0.1 .. 1 (`r11`) and 1/40, 2/40 .. 1 (`r40`, KITTI's since 2019)."""
+
+    r11: float
+    r40: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is in a frame and what was found in it, with scores."""
+
+    truth: Objects
+    found: Objects
+
+    @cached_property
+    def overlaps(self) -> dict[View, np.ndarray]:
+        """Intersection over union of what was found and what is there, (found, truth)."""
+        first, second = self.found.boxes, self.truth.boxes
+        image = _image_overlap(self.found.image_boxes, self.truth.image_boxes)
+        return {"2d": image, "bev": iou_bev(first, second), "3d": iou_3d(first, second)}
+
+
+class _Case(NamedTuple):
+    """A frame as one class at one difficulty sees it: rows that take no part are left out."""
+
+    overlaps: np.ndarray  # (found, truth)
+    neutral: np.ndarray  # of the truth, bool
+    low: np.ndarray  # of what was found, bool
+    scores: np.ndarray  # of what was found
+    excused: np.ndarray  # of what was found, whether it lies in a DontCare region
+
+
+def average_precision(frames: Sequence[Frame], kind: str, view: View, level: str) -> Precision | None:
+    """The average precision of a class over `frames`; None where no object of it counts at that difficulty.
+
+    Each counted object takes the detection of highest score that overlaps it enough; the scores taken give at most 41 thresholds
+    of equal steps in recall. At each threshold objects take the detection that overlaps them most, and the precision is what is
+    right of what is left. A precision is raised to the highest at any greater recall.
+    """
+    least = OVERLAP[kind]
+    cases = [_case(frame, kind, view, LEVELS[level]) for frame in frames]
+    count = sum(int((~case.neutral).sum()) for case in cases)
+    if not count:
+        return None
+    cases = [case for case in cases if len(case.scores)]
+    precisions = np.zeros(POINTS)
+    for row, threshold in enumerate(thresholds(np.concatenate([[], *(_taken(case, least) for case in cases)]), count)):
+        right, wrong = np.sum([_counts(case, least, threshold) for case in cases], axis=0)
+        precisions[row] = right / max(1, right + wrong)
+    raised = np.maximum.accumulate(precisions[::-1])[::-1]
+    return Precision(100 * float(raised[::4].mean()), 100 * float(raised[1:].mean()))
+
+
+def thresholds(scores: np.ndarray, count: int) -> list[float]:
+    """Of the `scores` of found ones among `count` objects those at which recall is nearest to 0, 1/40, 2/40 ..., falling."""
+    chosen: list[float] = []
+    ordered = np.sort(scores)[::-1]
+    recall = 0.0
+    for row, score in enumerate(ordered.tolist(), 1):
+        last = row == len(ordered)
+        if not last and (row + 1) / count - recall < recall - row / count:
+            continue
+        chosen.append(score)
+        recall += 1 / (POINTS - 1)
+    return chosen
+
+
+def _case(frame: Frame, kind: str, view: View, level: Level) -> _Case:
+    truth, found = frame.truth, frame.found
+    height = truth.field("bottom") - truth.field("top")
+    hard = (truth.field("occluded") > level.occluded) | (truth.field("truncated") > level.truncated) | (height <= level.height)
+    own = truth.kinds == kind
+    there = own | (truth.kinds == NEIGHBOUR.get(kind, ""))
+    low = np.abs(found.field("bottom") - found.field("top")) < level.height
+    judged = (found.kinds == kind) | low
+    excused: np.ndarray = np.zeros(len(found), bool)
+    if view == "2d" and (regions := truth.image_boxes[truth.kinds == "DontCare"]).size:
+        excused = (_image_overlap(found.image_boxes, regions, of_first=True) > OVERLAP[kind]).any(1)
+    return _Case(frame.overlaps[view][judged][:, there], (hard | ~own)[there], low[judged], found.field("score")[judged],
+                 excused[judged])
+
+
+def _taken(case: _Case, least: float) -> list[float]:
+    """The scores of the detections that counted objects take, in the order of the file, each the best free one."""
+    free, taken = np.ones(len(case.scores), bool), []
+    for overlaps, neutral in zip(case.overlaps.T, case.neutral, strict=True):
+        fitting = free & (overlaps > least)
+        if fitting.any():
+            row = int(np.where(fitting, case.scores, -np.inf).argmax())
+            free[row] = False
+            if not neutral and not case.low[row]:
+                taken.append(float(case.scores[row]))
+    return taken
+
+
+def _counts(case: _Case, least: float, threshold: float) -> tuple[int, int]:
+    """Right and wrong detections among those of at least the score `threshold`. A low one is taken where no other fits."""
+    seen = case.scores >= threshold
+    free, right = seen.copy(), 0
+    for overlaps, neutral in zip(case.overlaps.T, case.neutral, strict=True):
+        fitting = free & (overlaps > least)
+        if not fitting.any():
+            continue
+        high = fitting & ~case.low
+        row = int(np.where(high, overlaps, 0).argmax()) if high.any() else int(fitting.argmax())
+        free[row] = False
+        right += not neutral and not case.low[row]
+    return right, int((free & ~case.low & ~case.excused).sum())
+
+
+def _image_overlap(first: np.ndarray, second: np.ndarray, of_first: bool = False) -> np.ndarray:
+    """Intersection over union of boxes in the image, or over the area `of_first`: (n, m)."""
+    wide, high = (np.minimum(first[:, None, end], second[:, end]) - np.maximum(first[:, None, start], second[:, start])
+                  for start, end in ((0, 2), (1, 3)))
+    both = wide.clip(0) * high.clip(0)
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
+    whole = areas[0][:, None] + np.zeros_like(both) if of_first else areas[0][:, None] + areas[1] - both
+    return np.divide(both, whole, out=np.zeros_like(both), where=both > 0)
