@@ -96,10 +96,9 @@ def _problem(words: Sequence[str], wanted: int) -> str:
         if not finite:
             return f"has '{word}' as its {name}, which is no finite number"
     numbers = dict(zip(FIELDS[1:], map(float, words[1:]), strict=False))
-    if words[0] == "DontCare":
-        return ""
-    if min(sizes := [numbers[name] for name in ("height", "width", "length")]) <= 0:
-        return "has the size {:g} x {:g} x {:g} m".format(*sizes)
     if numbers["left"] >= numbers["right"] or numbers["top"] >= numbers["bottom"]:
         return "has the box {:g}, {:g}, {:g}, {:g}".format(*(numbers[name] for name in ("left", "top", "right", "bottom")))
+    sizes = [numbers[name] for name in ("height", "width", "length")]
+    if words[0] != "DontCare" and min(sizes) <= 0:
+        return "has the size {:g} x {:g} x {:g} m".format(*sizes)
     return ""

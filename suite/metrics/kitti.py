@@ -112,9 +112,9 @@ def _case(frame: Frame, kind: str, view: View, level: Level) -> _Case:
     there = own | (truth.kinds == NEIGHBOUR.get(kind, ""))
     low = np.abs(found.field("bottom") - found.field("top")) < level.height
     judged = (found.kinds == kind) | low
-    excused: np.ndarray = np.zeros(len(found), bool)
+    excused = np.zeros(len(found), bool)
     if view == "2d" and (regions := truth.image_boxes[truth.kinds == "DontCare"]).size:
-        excused = (_image_overlap(found.image_boxes, regions, of_first=True) > OVERLAP[kind]).any(1)
+        excused = np.any(_image_overlap(found.image_boxes, regions, of_first=True) > OVERLAP[kind], axis=1)
     return _Case(frame.overlaps[view][judged][:, there], (hard | ~own)[there], low[judged], found.field("score")[judged],
                  excused[judged])
 
