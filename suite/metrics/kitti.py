@@ -9,7 +9,7 @@ such a region has no place. An overlap counts if it is above the limit, not at i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -50,6 +50,13 @@ class Frame:
 
     truth: Objects
     found: Objects
+    cases: dict[tuple[str, View, str], _Case] = field(default_factory=dict, repr=False)  # that have been judged
+
+    def case(self, kind: str, view: View, level: str) -> _Case:
+        """The frame as a class at a difficulty sees it, worked out once."""
+        if (kind, view, level) not in self.cases:
+            self.cases[kind, view, level] = _case(self, kind, view, LEVELS[level])
+        return self.cases[kind, view, level]
 
     @cached_property
     def overlaps(self) -> dict[View, np.ndarray]:
@@ -59,14 +66,39 @@ class Frame:
         return {"2d": image, "bev": iou_bev(first, second), "3d": iou_3d(first, second)}
 
 
-class _Case(NamedTuple):
+@dataclass(frozen=True)
+class _Case:
     """A frame as one class at one difficulty sees it: rows that take no part are left out."""
 
     overlaps: np.ndarray  # (found, truth)
+    least: float  # overlap, which must be above it
     neutral: np.ndarray  # of the truth, bool
     low: np.ndarray  # of what was found, bool
     scores: np.ndarray  # of what was found
     excused: np.ndarray  # of what was found, whether it lies in a DontCare region
+
+    @cached_property
+    def taken(self) -> list[float]:
+        """The scores of the detections that counted objects take, in the order of the file, each the best free one."""
+        free, taken = np.ones(len(self.scores), bool), []
+        for overlaps, neutral in zip(self.overlaps.T, self.neutral, strict=True):
+            fitting = free & (overlaps > self.least)
+            if fitting.any():
+                row = int(np.where(fitting, self.scores, -np.inf).argmax())
+                free[row] = False
+                if not neutral and not self.low[row]:
+                    taken.append(float(self.scores[row]))
+        return taken
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Right and wrong detections where only the first 0, 1, .. by falling score are seen: (found + 1, 2)."""
+        order = np.argsort(-self.scores, kind="stable")
+        return np.array([_right_and_wrong(self, order[:count]) for count in range(len(order) + 1)])
+
+    def at(self, thresholds: np.ndarray) -> np.ndarray:
+        """Right and wrong detections among those of at least each of `thresholds`: (thresholds, 2)."""
+        return self.counts[(self.scores >= thresholds[:, None]).sum(1)]
 
 
 def average_precision(frames: Sequence[Frame], kind: str, view: View, level: str) -> Precision | None:
@@ -76,16 +108,14 @@ def average_precision(frames: Sequence[Frame], kind: str, view: View, level: str
     of equal steps in recall. At each threshold objects take the detection that overlaps them most, and the precision is what is
     right of what is left. A precision is raised to the highest at any greater recall.
     """
-    least = OVERLAP[kind]
-    cases = [_case(frame, kind, view, LEVELS[level]) for frame in frames]
+    cases = [frame.case(kind, view, level) for frame in frames]
     count = sum(int((~case.neutral).sum()) for case in cases)
     if not count:
         return None
-    cases = [case for case in cases if len(case.scores)]
+    chosen = np.array(thresholds(np.array([score for case in cases for score in case.taken]), count))
+    right, wrong = sum((case.at(chosen) for case in cases), np.zeros((len(chosen), 2))).T
     precisions = np.zeros(POINTS)
-    for row, threshold in enumerate(thresholds(np.concatenate([[], *(_taken(case, least) for case in cases)]), count)):
-        right, wrong = np.sum([_counts(case, least, threshold) for case in cases], axis=0)
-        precisions[row] = right / max(1, right + wrong)
+    precisions[: len(chosen)] = right / np.maximum(1, right + wrong)
     raised = np.maximum.accumulate(precisions[::-1])[::-1]
     return Precision(100 * float(raised[::4].mean()), 100 * float(raised[1:].mean()))
 
@@ -115,29 +145,17 @@ def _case(frame: Frame, kind: str, view: View, level: Level) -> _Case:
     excused = np.zeros(len(found), bool)
     if view == "2d" and (regions := truth.image_boxes[truth.kinds == "DontCare"]).size:
         excused = np.any(_image_overlap(found.image_boxes, regions, of_first=True) > OVERLAP[kind], axis=1)
-    return _Case(frame.overlaps[view][judged][:, there], (hard | ~own)[there], low[judged], found.field("score")[judged],
-                 excused[judged])
+    overlaps = frame.overlaps[view][judged][:, there]
+    return _Case(overlaps, OVERLAP[kind], (hard | ~own)[there], low[judged], found.field("score")[judged], excused[judged])
 
 
-def _taken(case: _Case, least: float) -> list[float]:
-    """The scores of the detections that counted objects take, in the order of the file, each the best free one."""
-    free, taken = np.ones(len(case.scores), bool), []
+def _right_and_wrong(case: _Case, seen: np.ndarray) -> tuple[int, int]:
+    """Among the rows `seen` of what was found. A low one is taken where no other fits."""
+    free = np.zeros(len(case.scores), bool)
+    free[seen] = True
+    right = 0
     for overlaps, neutral in zip(case.overlaps.T, case.neutral, strict=True):
-        fitting = free & (overlaps > least)
-        if fitting.any():
-            row = int(np.where(fitting, case.scores, -np.inf).argmax())
-            free[row] = False
-            if not neutral and not case.low[row]:
-                taken.append(float(case.scores[row]))
-    return taken
-
-
-def _counts(case: _Case, least: float, threshold: float) -> tuple[int, int]:
-    """Right and wrong detections among those of at least the score `threshold`. A low one is taken where no other fits."""
-    seen = case.scores >= threshold
-    free, right = seen.copy(), 0
-    for overlaps, neutral in zip(case.overlaps.T, case.neutral, strict=True):
-        fitting = free & (overlaps > least)
+        fitting = free & (overlaps > case.least)
         if not fitting.any():
             continue
         high = fitting & ~case.low

@@ -6,8 +6,6 @@ anticlockwise seen from above: (n, 7) float64. Coordinates have z up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 Array = np.ndarray
@@ -15,16 +13,26 @@ PAIRS = 100_000  # looked at at once, which bounds the memory
 
 
 def corners(boxes: Array) -> Array:
-    """The ground corners of boxes (n, 7), anticlockwise: (n, 4, 2)."""
-    along = boxes[:, 3, None] / 2 * np.array([1.0, -1.0, -1.0, 1.0])
-    across = boxes[:, 4, None] / 2 * np.array([1.0, 1.0, -1.0, -1.0])
-    cos, sin = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
-    return np.stack([boxes[:, 0, None] + cos * along - sin * across, boxes[:, 1, None] + sin * along + cos * across], axis=2)
+    """The ground corners of boxes (..., 7), anticlockwise: (..., 4, 2)."""
+    along = boxes[..., 3, None] / 2 * np.array([1.0, -1.0, -1.0, 1.0])
+    across = boxes[..., 4, None] / 2 * np.array([1.0, 1.0, -1.0, -1.0])
+    cos, sin = np.cos(boxes[..., 6, None]), np.sin(boxes[..., 6, None])
+    x, y = boxes[..., 0, None] + cos * along - sin * across, boxes[..., 1, None] + sin * along + cos * across
+    return np.stack([x, y], axis=-1)
 
 
 def ground_overlap(first: Array, second: Array) -> Array:
     """Square metres that each of `first` (n, 7) and each of `second` (m, 7) share on the ground: (n, m)."""
-    return _in_parts(_shared_areas, first, second)
+    first, second = np.asarray(first, float).reshape(-1, 7), np.asarray(second, float).reshape(-1, 7)
+    rows = max(1, PAIRS // max(1, len(second)))
+    parts = [shared_areas(first[start : start + rows, None], second[None]) for start in range(0, len(first), rows)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(second)))
+
+
+def pairs_bev(first: Array, second: Array) -> Array:
+    """Intersection over union on the ground of each of `first` (n, 7) with its partner in `second` (n, 7): (n,)."""
+    both = shared_areas(first, second)
+    return _share(both, first[:, 3] * first[:, 4] + second[:, 3] * second[:, 4] - both)
 
 
 def iou_bev(first: Array, second: Array) -> Array:
@@ -48,31 +56,25 @@ def _share(both: Array, union: Array) -> Array:
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
 
 
-def _in_parts(function: Callable[[Array, Array], Array], first: Array, second: Array) -> Array:
-    first, second = np.asarray(first, float).reshape(-1, 7), np.asarray(second, float).reshape(-1, 7)
-    rows = max(1, PAIRS // max(1, len(second)))
-    parts = [function(first[start : start + rows], second) for start in range(0, len(first), rows)]
-    return np.concatenate(parts) if parts else np.zeros((0, len(second)))
-
-
-def _shared_areas(first: Array, second: Array) -> Array:
-    """Areas (n, m): each of `first` is seen from the middle of each of `second`, with the axes along that one's sides.
+def shared_areas(first: Array, second: Array) -> Array:
+    """Square metres that boxes (..., 7) share on the ground. The first are seen from the middle of the second, with the axes along
+    their sides.
 
     There the second is |u| <= l / 2, |v| <= w / 2, and the area shared with a polygon is Green's integral of -clip(v, -w/2, w/2) du
     over what of the polygon's outline has |u| <= l / 2: along each edge a line of three straight pieces.
     """
-    offset = corners(first)[:, None] - second[None, :, None, :2]  # (n, m, 4, 2)
-    cos, sin = np.cos(second[:, 6])[:, None], np.sin(second[:, 6])[:, None]
+    offset = corners(first) - second[..., None, :2]
+    cos, sin = np.cos(second[..., 6])[..., None], np.sin(second[..., 6])[..., None]
     u = cos * offset[..., 0] + sin * offset[..., 1]
     v = cos * offset[..., 1] - sin * offset[..., 0]
-    length, width = second[:, 3, None] / 2, second[:, 4, None] / 2
-    step_u, step_v = np.roll(u, -1, axis=2) - u, np.roll(v, -1, axis=2) - v
+    length, width = second[..., 3, None] / 2, second[..., 4, None] / 2
+    step_u, step_v = np.roll(u, -1, axis=-1) - u, np.roll(v, -1, axis=-1) - v
     start, end = np.sort(_reached(u, step_u, length), axis=0).clip(0, 1)
     bends = np.sort(_reached(v, step_v, width), axis=0).clip(start, end)
     places = np.stack([start, *bends, end])  # of the edge, 0 to 1: between two of them clip(v) is straight
     heights = (v + places * step_v).clip(-width, width)
     pieces = (places[1:] - places[:-1]) * (heights[1:] + heights[:-1]) / 2
-    return (-step_u * pieces.sum(0)).sum(2).clip(0)
+    return (-step_u * pieces.sum(0)).sum(-1).clip(0)
 
 
 def _reached(start: Array, step: Array, bound: Array) -> Array:
