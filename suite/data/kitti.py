@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDERS = ("training", "Trainval")  # KITTI's, A*3D's
 ATTRIBUTES = {"time": ("day", "night"), "weather": ("sun", "cloud", "rain"), "density": ("low", "high")}
+LEAST = 50  # frames that there are to train on, or none
 DENSE = 10  # more objects of the judged classes make a frame dense
 PARTS = {"velodyne": "bin", "calib": "txt", "label_2": "txt"}
 VISIBLE = (0.8, 0.5, 0.2)  # share of an embedded object: below each it is hidden one level more
@@ -91,7 +92,7 @@ class KittiFrames(Pictures):
 
 @dataclass
 class Kitti(Dataset):
-    """The reader; `tested` is the list that is judged, and what is on it is not trained on, whatever train.txt says."""
+    """The reader. Where train.txt lists fewer than `LEAST` frames there is no training part, and all frames are judged."""
 
     name = "kitti"
     title = "KITTI 3D objects"
@@ -102,11 +103,16 @@ class Kitti(Dataset):
     items = "frames"
     official_counts = ({"train": 3712, "test": 3769},)
 
-    tested: str = "val"
     parsed: dict[tuple[Path, str], KittiFrames] = field(default_factory=dict, repr=False)
 
     def matches(self, folder: Path) -> bool:
         return any((folder / name / "velodyne").is_dir() for name in FOLDERS)
+
+    def trains(self, folder: Path) -> bool:
+        return len(_listed(folder, "train")) >= LEAST
+
+    def splits(self, folder: Path) -> Sequence[str]:
+        return ("train", "test") if self.trains(folder) else ("test",)
 
     def make(self, folder: Path) -> None:
         """Write the embedded scenes, numbered through, the test frames behind the others."""
@@ -134,10 +140,11 @@ class Kitti(Dataset):
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
         """Every frame of both lists, so that each damaged one is named, and the lists themselves."""
         try:
-            numbers, attributes = [self._numbers(folder, split) for split in self.splits(folder)], _attributes(folder)
+            splits, attributes = self.splits(folder), _attributes(folder)
+            numbers = [number for split in splits for number in self._numbers(folder, split)]
         except UserError:
-            return super().parts(folder)
-        return [partial(_frame, _home(folder), number, attributes) for split in numbers for number in split]
+            return [partial(self.read, folder, "test")]
+        return [partial(_frame, _home(folder), number, attributes) for number in numbers]
 
     def summary(self, found: KittiFrames, names: Sequence[str]) -> str:
         kinds = [kind for frame in found.frames for kind in frame.truth.kinds]
@@ -161,11 +168,14 @@ class Kitti(Dataset):
         return self.parsed[folder, split]
 
     def _numbers(self, folder: Path, split: str) -> list[str]:
-        """The frames of a split: of training those of train.txt that are not tested."""
-        tested = _listed(folder, self.tested)
-        if split == "test":
-            return tested
-        return [number for number in _listed(folder, "train") if number not in set(tested)]
+        """The frames of a split; UserError for one that is in both lists, and for training where there is nothing to train on."""
+        train, val = _listed(folder, "train"), _listed(folder, "val")
+        if both := sorted(set(train) & set(val)):
+            raise UserError(f"Frame '{both[0]}' is in both ImageSets/train.txt and ImageSets/val.txt; take it out of one.")
+        if split == "train" and not self.trains(folder):
+            raise UserError(f"'{shown(folder / 'ImageSets' / 'train.txt')}' lists {len(train)} frames, and at least {LEAST} are "
+                            "needed to train; without --data methods are trained on the embedded scenes.")
+        return (train if split == "train" else val) if self.trains(folder) else train + val
 
 
 def _write(home: Path, number: str, scene: street_clouds.StreetScene) -> None:

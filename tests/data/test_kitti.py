@@ -29,8 +29,9 @@ def embedded(cache: Path) -> source.Source:
 
 
 @pytest.fixture
-def copy(embedded: source.Source, tmp_path: Path) -> Path:
+def copy(embedded: source.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three training and two test frames, to break."""
+    monkeypatch.setattr(kitti, "LEAST", 3)
     folder, home = tmp_path / "object", tmp_path / "object" / "training"
     (folder / "ImageSets").mkdir(parents=True)
     for name, count in (("train", 3), ("val", 2)):
@@ -195,12 +196,13 @@ def test_labels_are_written_as_they_were_read(embedded: source.Source, tmp_path:
 # --- splits and lists ---
 
 
-def test_what_is_tested_is_not_trained_on(copy: Path) -> None:
-    (copy / "ImageSets" / "trainval.txt").write_text((copy / "ImageSets" / "train.txt").read_text() + "\n000320\n")
-    everything = Kitti(tested="trainval")
-    assert everything.counts(copy) == {"train": 0, "test": 4}
-    assert everything.check(copy) == []
-    assert Kitti().counts(copy) == {"train": 3, "test": 2}
+def test_few_frames_train_nothing_and_are_all_judged(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Kitti().counts(copy) == {"train": 3, "test": 2} and Kitti().trains(copy)
+    monkeypatch.setattr(kitti, "LEAST", 4)
+    assert Kitti().counts(copy) == {"test": 5} and not Kitti().trains(copy)
+    assert Kitti().check(copy) == []
+    with pytest.raises(UserError, match="lists 3 frames, and at least 4 are needed to train"):
+        Kitti().read(copy, "train")
 
 
 def test_astar3ds_folders_are_read(copy: Path) -> None:
@@ -275,8 +277,9 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a calibration without a line": (_calib("P2:", "P9:"), "has no line 'P2:' of finite numbers"),
     "a calibration cut off": (_calib("R0_rect: 1.000000000000e+00", "R0_rect:"), "Line 'R0_rect' of .* is not 9 numbers"),
     "a calibration that scales": (_calib("R0_rect: 1.0", "R0_rect: 9.0"), "are no rotations .together they scale by 9."),
-    "a list that leaves": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("../1") and None, "names the frame '../1'; expected a number"),
-    "a frame twice": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("000001\n000001") and None, "names the frame '000001' more than once"),
+    "a list that leaves": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("../1\n2\n3") and None, "names the frame '../1'; expected a number"),
+    "a frame in both lists": (lambda folder: (folder / "ImageSets" / "val.txt").write_text("000001") and None, "Frame '000001' is in both ImageSets/train.txt and"),
+    "a frame twice": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("000001\n000001\n000002") and None, "names the frame '000001' more than once"),
     "a picture of text": (lambda folder: (folder / "training" / "image_2" / "000001.png").write_text("none") and None, "is not a readable image"),
 }
 

@@ -73,8 +73,8 @@ def test_coco_boxes_are_those_of_the_masks() -> None:
 
 def test_kitti_boxes_meet_points_and_pictures() -> None:
     """Where a label is, the lidar has points; and its corners, through the calibration, are where its box in the picture is."""
-    found = real(Kitti(tested="trainval"))
-    images = Kitti(tested="trainval").read(found.folder, "test")
+    found = real(Kitti())
+    images = Kitti().read(found.folder, "test")
     for row, frame in enumerate(images.frames):
         truth = frame.truth[np.isin(frame.truth.kinds, JUDGED)]
         points, boxes = images.points(row).numpy(), frame.calibration.lidar_boxes(truth)
