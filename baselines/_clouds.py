@@ -65,7 +65,7 @@ def pasted(
              for row in torch.randint(len(store[label]), (count,), generator=generator)]
     taken, fitting = target["boxes"].numpy(), []
     for label, item in drawn:
-        if not ground_overlap(item.box.numpy(), taken).any():
+        if (ground_overlap(item.box.numpy(), taken) < 1e-6).all():
             fitting.append((label, item))
             taken = np.concatenate([taken, item.box.numpy()[None]])
     if not fitting:

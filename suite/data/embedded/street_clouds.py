@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from suite.data.embedded.drawing import Draw, levels
-from suite.metrics.rotated import ground_overlap
 
 VERSION = 1  # a change of any byte below gets a new one
 
@@ -146,10 +145,26 @@ def _placed(draw: Draw, least: int, most: int) -> tuple[list[str], np.ndarray]:
         box = _anywhere(name, draw)
         apart = box + np.array([0, 0, 0, 0.6, 0.6, 0, 0])
         ahead = box[0] - np.sqrt(box[3] * box[3] + box[4] * box[4]) / 2 > NEAREST
-        if ahead and abs(box[1]) < 0.85 * (box[0] - CAMERA[0]) and not ground_overlap(apart[None], boxes).any():
+        if ahead and abs(box[1]) < 0.85 * (box[0] - CAMERA[0]) and not _meet(apart, boxes).any():
             kinds.append(name)
             boxes = np.concatenate([boxes, box[None]])
     return kinds, boxes
+
+
+def _meet(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Which of `boxes` (n, 7) share ground with `box` (7,): those whose shadows on the sides of both all overlap."""
+    both = np.broadcast_to(box, boxes.shape), boxes
+    x, y = boxes[:, 0] - box[0], boxes[:, 1] - box[1]
+    meet = np.ones(len(boxes), bool)
+    for sides in both:
+        cos, sin = _sines(sides[:, 6])
+        for u, v in ((cos, sin), (-sin, cos)):  # along and across
+            reach = np.zeros(len(boxes))
+            for item in both:
+                own_cos, own_sin = _sines(item[:, 6])
+                reach += np.abs(u * own_cos + v * own_sin) * item[:, 3] / 2 + np.abs(v * own_cos - u * own_sin) * item[:, 4] / 2
+            meet &= np.abs(u * x + v * y) < reach
+    return meet
 
 
 def _anywhere(name: str, draw: Draw) -> np.ndarray:
