@@ -41,15 +41,15 @@ def flatten(records: Iterable[Record]) -> list[Flat]:
     JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score, score.<name>, note.<name>`` (numbers only),
     ``ledger.<name>, ops.<name>``, ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, each with its own
     ``noisy.<one|all>.<torch|dense|sparse>``, ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``,
-    ``outside, uncounted, standins, tags`` (tuples), ``published, published_where``, ``older_core, no_commit``; ``reference,
-    teacher``: the ids of the parents in these roles, empty without; of the reference's record, if it is of the same task,
+    ``outside, uncounted, standins, tags`` (tuples), ``published, published_where``, ``older_core, no_commit, other_start``;
+    ``reference, teacher``: the ids of the parents in these roles, empty without; of the reference's record, of the same task,
     ``reference_score, reference_macs, reference_params, reference_bytes_dense, reference_uncounted, change_reference``; of the
     reference trained on ``trained_on_score, change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
     """
     done = {record["id"]: record for record in records if record["status"] == "done"}
     current = _current()
-    return [{**_row(record, done), "older_core": _older(record, current), "no_commit": not value(record, "code.commit")}
-            for record in done.values()]
+    return [{**_row(record, done), "older_core": _older(record, current), "no_commit": not value(record, "code.commit"),
+             "other_start": _other_start(record, done)} for record in done.values()]
 
 
 def _current() -> Callable[[str, str], str]:
@@ -68,6 +68,12 @@ def _older(record: Record, current: Callable[[str, str], str]) -> bool:
     """Whether another version of the core made a record than would make it today, or one that left no digest."""
     found = value(record, "code.core")
     return not found or found != (current(record["task"]["name"], record["method"]["name"]) or found)
+
+
+def _other_start(record: Record, done: dict[str, Record]) -> bool:
+    """Whether a record was made from other weights than those that a parent's record has today."""
+    return any(digest != known for name, digest in record["parent_weights"].items()
+               if (known := done[name]["weights"] if name in done else ""))
 
 
 def _row(record: Record, done: dict[str, Record]) -> Flat:

@@ -78,6 +78,8 @@ def doubtful(group: Group) -> list[list[str]]:
 _FACTS = {
     "older_core": ("Made by an older version of the core.", "Every row was made by an older version of the core."),
     "no_commit": ("Its record names no commit.", "No record of these rows names a commit."),
+    "other_start": ("Made from other weights than its reference's or teacher's record has today.",
+                    "Every row was made from other weights than its reference's or teacher's record has today."),
 }
 
 

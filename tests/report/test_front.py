@@ -179,6 +179,22 @@ def test_the_page_shows_the_front_first_with_its_figure(tmp_path, monkeypatch):
     assert order == sorted(order)
 
 
+def test_what_records_no_longer_have_leaves_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
+    write(gather(REPORT, RECORDS), tmp_path, "results")
+    (tmp_path / "notes.md").write_text("the user's own")
+    assert (tmp_path / "front.csv").exists() and list(tmp_path.glob("figures/*-frontier.svg"))
+    write(gather(REPORT, [record("plain"), record("magnitude")]), tmp_path, "results")
+    assert not (tmp_path / "front.csv").exists() and not list(tmp_path.glob("figures/*-frontier.*"))
+    assert (tmp_path / "table.csv").exists() and (tmp_path / "notes.md").exists()
+
+
+def test_a_table_of_masked_rows_needs_one():
+    (found,) = gather(REPORT, RECORDS).fronts
+    (other,) = gather(REPORT, [item for item in RECORDS if item["method"]["options"].get("masked") is not True]).fronts
+    assert len(other.tables) == len(found.tables) - 1 and not any(group.equal.masked for group in other.tables)
+
+
 def test_a_cut_network_gains_over_its_reference_and_not_over_itself():
     report = texts(gather(REPORT, RECORDS))["table.md"]
     line_ = next(line for line in report.splitlines() if line.startswith("| l1\\_filter macs=0.5 masked=false |"))

@@ -162,6 +162,17 @@ def test_rows_of_older_cores_are_marked(monkeypatch):
     assert "| magnitude<sup>1</sup> |" in text and "| plain |" in text and "1: Made by an older version of the core." in text
 
 
+def test_rows_made_from_other_weights_than_their_parent_has_today_are_marked():
+    plain = record("plain", 0, 80.0, weights="a" * 64)
+    made = [plain, *(record(name, 0, parents={"reference": plain["id"]}, parent_weights=weights, method__starts="reference")
+                     for name, weights in (("same", {plain["id"]: "a" * 64}), ("other", {plain["id"]: "b" * 64}), ("old", {}),
+                                           ("gone", {"x": "b" * 64})))]
+    group = only(made)
+    assert {row.method for row in group.rows if row.first("other_start")} == {"other"}
+    text = tables.markdown(group)
+    assert "| other<sup>1</sup> |" in text and "1: Made from other weights than its reference's" in text
+
+
 def test_the_frame_tells_where_it_was_trained_from_where_it_was_timed():
     (row,) = flatten([record("plain", machine__id="aa", timed_on__id="bb", training__device="cuda", training__threads=3)])
     assert (row["machine"], row["timed_machine"], row["device"], row["threads"], row["precision"]) == ("aa", "bb", "cuda", 3, "bfloat16")
