@@ -61,6 +61,10 @@ class Dataset:
         """The names of the splits, ``"train"`` first and ``"test"`` next where there are such."""
         return ("train", "test")
 
+    def trains(self, folder: Path) -> bool:
+        """Whether the data in `folder` has a training part. Without one it is tested on, and methods train on the embedded data."""
+        return True
+
     def class_names(self, folder: Path) -> list[str]:
         """The classes' names by label; empty where there are none."""
         return []

@@ -131,8 +131,9 @@ def start(group: Group) -> str:
 def caption(group: Group) -> str:
     """What the numbers are: data, scale, seeds, and the machine that timed, or trained where nothing was timed."""
     facts, flats = group.facts, [flat for row in group.rows for flat in row.seeds]
-    source = facts["source"]
-    data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}.get(source, source)
+    source, elsewhere, other = str(facts["source"]).partition(", trained on ")
+    names = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}
+    data = names.get(source, source) + (elsewhere and f"{elsewhere}{names.get(other, other)}")
     chance = trivial(group)
     beside = "" if chance is None else f", a trivial predictor scores {chance:.2f}"
     timed = {f"{flat['timed_cpu']} ({flat['timed_cores']} cores)" for flat in flats if flat["timed_machine"]}
