@@ -28,6 +28,13 @@ class Windows(Stored):
         """A copy of the windows at `index`, in that order."""
         return replace(super().subset(index), subjects=None if self.subjects is None else self.subjects.index_select(0, index))
 
+    def joined(self, others: Windows) -> Windows:
+        """These windows and then `others`."""
+        import torch
+
+        worn = (None if self.subjects is None or others.subjects is None else torch.cat([self.subjects, others.subjects]))
+        return Windows(torch.cat([self.values, others.values]), torch.cat([self.labels, others.labels]), worn)
+
     def unlabelled(self) -> Windows:
         """The same windows without labels: all -1."""
         import torch
