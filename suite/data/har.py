@@ -73,11 +73,11 @@ class AstarHar(Dataset):
 
     def _apart(self, folder: Path) -> None:
         worn = {split: self.read(folder, split).subjects for split in self.splits(folder)}
+        tested = worn.pop("test")
         for split, subjects in worn.items():
-            if (split != "test" and subjects is not None and worn["test"] is not None
-                    and len(both := np.intersect1d(subjects, worn["test"]))):
-                raise self.damaged(f"Subject {both[0]} is in the {split} and in the test split of '{FILE}', so test scores would be "
-                                   "too high")
+            if subjects is not None and tested is not None and len(both := np.intersect1d(subjects, tested)):
+                raise self.damaged(f"Subject {both[0]} is in the {split} and in the test split of '{FILE}', so test scores would "
+                                   "be too high")
 
     def summary(self, found: Windows, names: Sequence[str]) -> str:
         each = np.bincount(found.labels)

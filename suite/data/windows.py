@@ -36,7 +36,7 @@ class Windows(Stored):
         """These windows and then `others`."""
         import torch
 
-        worn = (None if self.subjects is None or others.subjects is None else torch.cat([self.subjects, others.subjects]))
+        worn = None if self.subjects is None or others.subjects is None else torch.cat([self.subjects, others.subjects])
         return Windows(torch.cat([self.values, others.values]), torch.cat([self.labels, others.labels]), worn)
 
     def unlabelled(self) -> Windows:
