@@ -28,7 +28,7 @@ class PSRRMaxpoolNMSMethod(Method):
     claims = (
         Claim("as good as greedy", "AP within 2 points of GreedyNMS.", "box_suppression", "AP", "within",
               (OURS, Side("greedy_nms")), margin=2.0),
-        Claim("better than MaxpoolNMS", "At the final stage its AP is higher than MaxpoolNMS's (the abstract: by a large margin, of which "
+        Claim("better than MaxpoolNMS", "At the final stage its AP is higher than MaxpoolNMS's ('by a large margin', of which "
               "no number could be read, so that any counts).", "box_suppression", "AP", "above",
               (OURS, Side("maxpool_nms"))),
         Claim("the shift helps", "Without the shifted pooling AP is lower.", "box_suppression", "AP", "above",
