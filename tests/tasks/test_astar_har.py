@@ -142,6 +142,8 @@ def test_claims_set_options_of_the_task(suite_home):
     from suite.plan import specs
 
     for claim in plugins.load("baselines", "mean_teacher").claims:
+        rival = next(side for side in claim.sides if side.method == "supervised_cnn")
+        assert rival.options == {"consistency": 0.0} and claim.least_scale == "long"  # the labels alone
         for side in claim.sides:
             plan = specs(claim.task, [(side.method, {**claim.options, **side.options})], [0], "smoke", None, claim.task_options)
             assert {name: getattr(plan.wanted[0].task, name) for name in claim.task_options} == dict(claim.task_options)
