@@ -45,6 +45,11 @@ class Dataset:
     md5: ClassVar[Mapping[str, str]] = {}  # sums of official files, by their names in `files`
     embedded_classes: Sequence[str] = ()  # names of classes that nothing but the embedded data has
 
+    @property
+    def variant(self) -> str:
+        """The end of the name of the embedded data's folder, where options of a task make more of them than usual."""
+        return ""
+
     def make(self, folder: Path) -> None:
         """Write the embedded data below the existing, empty `folder`: the same bytes on every machine."""
         raise NotImplementedError

@@ -150,7 +150,7 @@ def write_embedded(dataset: Dataset, folder: Path) -> None:
 
 
 def _home(dataset: Dataset, cache: Path) -> Path:
-    return cache / "data" / f"{dataset.name}-v{dataset.version}"
+    return cache / "data" / f"{dataset.name}-v{dataset.version}{dataset.variant}"
 
 
 def _search(dataset: Dataset, data: Path) -> Path | None:
