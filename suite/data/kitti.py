@@ -86,6 +86,9 @@ class KittiFrames(Pictures):
         rows = index.tolist()
         return replace(self, files=[self.files[row] for row in rows], frames=[self.frames[row] for row in rows])
 
+    def is_constant(self, row: int) -> bool:
+        return False
+
     def parts(self) -> list[Callable[[], object]]:
         return [*super().parts(), *(partial(pixels_of, frame.picture) for frame in self.frames)]
 
@@ -174,7 +177,7 @@ class Kitti(Dataset):
             raise UserError(f"Frame '{both[0]}' is in both ImageSets/train.txt and ImageSets/val.txt; take it out of one.")
         if split == "train" and not self.trains(folder):
             raise UserError(f"'{shown(folder / 'ImageSets' / 'train.txt')}' lists {len(train)} frames, and at least {LEAST} are "
-                            "needed to train; without --data methods are trained on the embedded scenes.")
+                            "needed to train; list more there, or train on the embedded scenes.")
         return (train if split == "train" else val) if self.trains(folder) else train + val
 
 

@@ -141,6 +141,18 @@ def test_what_is_counted_and_timed(suite_home):
     assert record["profile"]["kernel"]["macs_share"] > 0.7
 
 
+def test_data_of_three_frames_is_judged_behind_training_elsewhere(folder, tmp_path):
+    few = tmp_path / "object"
+    (few / "ImageSets").mkdir(parents=True)
+    (few / "training").symlink_to(folder / "training")
+    for name, numbers in (("train", "000000\n000001"), ("val", "000002")):
+        (few / "ImageSets" / f"{name}.txt").write_text(numbers)
+    found = source.locate_data(Kitti(), few, cache_folder())
+    assert found.counts == {"test": 3} and found.training.folder == folder and "has no training part" in found.note
+    judge, run = task.Astar3dTask(), Run(0, "smoke", Budget(0), tmp_path, found.folder, training_data=found.training.folder)
+    assert len(judge.setting(run).train) == 288 and judge.test(run).ids == ["000000", "000001", "000002"]
+
+
 def test_real_frames_are_scored(real_data, tmp_path):
     folder = source.found_in(Kitti(), real_data)
     if Kitti().trains(folder):
