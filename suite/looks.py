@@ -12,7 +12,7 @@ At a look of level a, with d the true difference and d = margin the null that is
   (intersection-union). It is refuted if any of S steps is, so each of these tests has a / (2 S) (Bonferroni).
 
 Differences without any spread, as of a count of parameters, give an interval of no width: more than the margin or not. Equal
-differences by luck do so too, as of a score on few test items: where it moves in steps of half its deviation from seed to seed 5.0 %
+differences by luck do so too, as of a score on few test items: where it moves in steps of half its deviation from seed to seed 5 %
 of true nulls are decided (simulated), in steps of a whole one 7 %.
 """
 
