@@ -44,8 +44,8 @@ ABBREVIATED = (r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu
 TITLES = (r"Mr|Mrs|Ms|Miss|Drs?|Profs?|Sens?|Reps?|Lt|Col|Gen|Govs?|Adm|Rev|Maj|Sgt|Cpl|Pvt|Capt|Ste?|Ave|Pres|Hon|Det|Mt|Ft|Asst|"
           r"Assoc|vs|cf|Ph|Dept|Mfg|Natl|Elec|Alex|Wm|Jos")
 #: After an initial these begin a sentence: the full stop is the sentence's.
-BEGINNING = ("About|According|Additionally|After|An|A|As|At|But|Earlier|Her|Here|He|However|If|In|It|Last|Many|More|Mr\\.|Ms\\.|Now|"
-             "Once|One|Other|Our|She|Since|Some|So|Such|That|Their|There|Then|These|They|The|This|We|When|While|What|Yet|You")
+BEGINNING = ("About|According|Additionally|After|An|A|As|At|But|Earlier|Her|Here|He|However|If|In|It|Last|Many|More|Mr\\.|Ms\\.|"
+             "Now|Once|One|Other|Our|She|Since|Some|So|Such|That|Their|There|Then|These|They|The|This|We|When|While|What|Yet|You")
 
 FRACTIONS = {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
 CURRENCIES = {"¢": "cents", "£": "#", "\x80": "$", "¤": "$", "₠": "$", "€": "$"}
