@@ -49,7 +49,7 @@ class Detector:
 
 @dataclass
 class Detections:
-    """What somebody's detector found: entries of COCO's results format (see `suite.metrics.coco_scores`)."""
+    """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions."""
 
     entries: list[dict[str, Any]]
     spare: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,23 @@ class Suppressor:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter | Detector | Detections | Suppressor
+@dataclass
+class Captioner:
+    """Says what is in pictures: `module` in evaluation mode, called with the parts of a :class:`suite.settings.FeatureBatch`, gives
+    a caption for each picture, words with single spaces between them.
+
+    `encoder` and `step` are what of it runs on fixed shapes, which is counted and timed: ``encoder(*features)`` once for a picture,
+    ``step(*inputs)`` for each word; ``step.prepare(features, said)`` makes the inputs for one picture of which so many words are
+    said already. They share their weights with `module`. None: nothing is counted.
+    """
+
+    module: nn.Module
+    encoder: nn.Module | None = None
+    step: nn.Module | None = None
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+Artifact = Network | ChangeSegmenter | Detector | Detections | Suppressor | Captioner
 
 
 class Figure(NamedTuple):

@@ -236,3 +236,31 @@ def repeated(what: str, entries: Sequence[dict[str, Any]]) -> str:
         return f"the {what} id {odd[0]!r} is no whole number"
     (identity, times), *_ = Counter(item["id"] for item in entries).most_common(1) or [(0, 0)]
     return f"the {what} id {identity} occurs {times} times, expected once" if times > 1 else ""
+
+
+FORM = "a list of {image_id, caption}, one for each image"
+
+
+def read_results(path: str) -> list[dict[str, Any]]:
+    """The entries ``{image_id, caption}`` of a results file. UserError for a file that is none, and for the first wrong entry."""
+    try:
+        entries = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"There is no results file '{path}'; give the path of {FORM}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"'{path}' is not UTF-8 text; save {FORM}, as UTF-8.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is no readable JSON ({error}); expected {FORM}.") from None
+    if not isinstance(entries, list):
+        raise UserError(f"'{path}' holds a {type(entries).__name__}; expected {FORM}.")
+    seen = set()
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or type(entry.get("image_id")) is not int or "caption" not in entry:
+            raise UserError(f"Entry {number} of '{path}' is not of the form; expected {FORM}.")
+        problem = caption_problem(entry["caption"])
+        if entry["image_id"] in seen:
+            problem = f"is a second one for image {entry['image_id']}"
+        if problem:
+            raise UserError(f"Entry {number} of '{path}' {problem}; expected {FORM}.")
+        seen.add(entry["image_id"])
+    return [{"image_id": entry["image_id"], "caption": entry["caption"]} for entry in entries]
