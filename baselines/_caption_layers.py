@@ -112,13 +112,14 @@ class Projection(nn.Sequential):
 
 
 class Inputs(nn.Module):
-    """Regions and grid, of which `sizes` is a batch of one picture, as tokens with positions: of a region its box through a linear
-    layer, of a cell the sines of its row and column."""
+    """Features of `kinds` (regions, grid or both), of which `sizes` is a batch of one picture, as tokens with positions: of a
+    region its box through a linear layer, of a cell the sines of its row and column."""
 
-    def __init__(self, sizes: FeatureBatch, width: int, dropout: float) -> None:
+    def __init__(self, sizes: FeatureBatch, kinds: str, width: int, dropout: float) -> None:
         super().__init__()
-        self.regions, self.grid = (Projection(item.shape[2], width, dropout) for item in (sizes.regions, sizes.grid))
-        self.box = nn.Linear(4, width)
+        self.regions = Projection(sizes.regions.shape[2], width, dropout) if kinds != "grid" else None
+        self.box = nn.Linear(4, width) if kinds != "grid" else None
+        self.grid = Projection(sizes.grid.shape[2], width, dropout) if kinds != "regions" else None
 
     def of_regions(self, features: FeatureBatch) -> Encoded:
         tokens = self.regions(features.regions) * features.present[:, :, None]  # padding is no longer 0 behind a LayerNorm
@@ -130,10 +131,10 @@ class Inputs(nn.Module):
         tokens = self.grid(features.grid)
         return Encoded(tokens, grid_positions(tokens).expand_as(tokens), tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
-    def forward(self, features: FeatureBatch, kinds: str) -> Encoded:
-        """The tokens of `kinds`: regions, grid, or both in this order."""
-        found = [self.of_regions(features)] if kinds != "grid" else []
-        found += [self.of_grid(features)] if kinds != "regions" else []
+    def forward(self, features: FeatureBatch) -> Encoded:
+        """Regions first."""
+        found = [self.of_regions(features)] if self.regions is not None else []
+        found += [self.of_grid(features)] if self.grid is not None else []
         return Encoded(*(torch.cat(parts, dim=1) for parts in zip(*(item[:3] for item in found), strict=True)))
 
 

@@ -78,7 +78,7 @@ class CaptionMethod(Method):
 def by_words(network: CaptionNetwork, setting: Captioning, run: Run, method: CaptionMethod, samples: int) -> None:
     """Cross-entropy of each word given those before it (teacher forcing)."""
     numbers = {word: number for number, word in enumerate(setting.words, SPECIAL)}
-    captions = [(row, torch.tensor([START, *(numbers.get(word, UNKNOWN) for word in sentence.split()[: setting.longest - 1]), END]))
+    captions = [(row, torch.tensor([START, *(numbers.get(word, UNKNOWN) for word in sentence.split()), END][: setting.longest + 1]))
                 for row, sentences in enumerate(setting.train.references) for sentence in sentences]
     size = min(method.batch, len(captions), samples)
     recipe = Recipe(rate=method.rate, adam=True, betas=(0.9, 0.98), weight_decay=0.0, warmup=0.1, exact=True)

@@ -41,13 +41,12 @@ class PlainEncoder(nn.Module):
 
     def __init__(self, method: CaptionTransformerMethod, sizes: FeatureBatch) -> None:
         super().__init__()
-        self.kinds = method.kinds
-        self.inputs = Inputs(sizes, method.width, method.dropout)
+        self.inputs = Inputs(sizes, method.kinds, method.width, method.dropout)
         self.layers = nn.ModuleList(EncoderLayer(method.width, method.heads, method.hidden, method.dropout)
                                     for _ in range(method.layers))
 
     def forward(self, features: FeatureBatch) -> Encoded:
-        found = self.inputs(features, self.kinds)
+        found = self.inputs(features)
         tokens = found.tokens
         for layer in self.layers:
             tokens = layer(tokens, found.positions, found.present[:, None, None])

@@ -63,7 +63,7 @@ class DualEncoder(nn.Module):
     def __init__(self, method: DlctMethod, sizes: FeatureBatch) -> None:
         super().__init__()
         self.kinds, self.aligned = method.kinds, method.aligned
-        self.inputs = Inputs(sizes, method.width, method.dropout)
+        self.inputs = Inputs(sizes, method.kinds, method.width, method.dropout)
         self.relation = nn.Linear(64, method.heads)  # shared by all layers and kinds of attention
         names = ["regions", "grid"] if method.kinds == "both" else [method.kinds]
         names += ["region_cross", "grid_cross"] if method.kinds == "both" else []
@@ -72,11 +72,11 @@ class DualEncoder(nn.Module):
             for _ in range(method.layers))
 
     def forward(self, features: FeatureBatch) -> Encoded:
-        found = self.inputs(features, self.kinds)
+        found = self.inputs(features)
         count = features.regions.shape[1] if self.kinds != "grid" else 0
         cells = found.tokens.shape[1] - count
-        boxes = [features.boxes] * (count > 0) + [cell_boxes(cells, features.boxes).expand(len(found.tokens), -1, -1)] * (cells > 0)
-        bias = self.relation(relations(torch.cat(boxes, dim=1))).relu().clamp_min(1e-6).log().permute(0, 3, 1, 2)
+        boxes = torch.cat([features.boxes[:, :count], cell_boxes(cells, features.boxes).expand(len(found.tokens), -1, -1)], dim=1)
+        bias = self.relation(relations(boxes)).relu().clamp_min(1e-6).log().permute(0, 3, 1, 2)
         own = bias.masked_fill(~found.present[:, None, None], -torch.inf)
         both = bias.masked_fill(~self.allowed(features, found, count)[:, None], -torch.inf) if count and cells else bias
         parts = {"regions": slice(0, count), "grid": slice(count, None)}
@@ -105,9 +105,8 @@ class DualEncoder(nn.Module):
 def cell_boxes(cells: int, like: Tensor) -> Tensor:
     """(cells, 4) x1, y1, x2, y2 of a square grid's cells, row by row, in shares of width and height."""
     side = round(cells**0.5)
-    start = torch.arange(side, dtype=like.dtype, device=like.device) / side
-    top, left = torch.meshgrid(start, start, indexing="ij")
-    return torch.stack([left, top, left + 1 / side, top + 1 / side], dim=2).flatten(0, 1)
+    row, column = torch.meshgrid(*[torch.arange(side, dtype=like.dtype, device=like.device)] * 2, indexing="ij")
+    return torch.stack([column, row, column + 1, row + 1], dim=2).flatten(0, 1) / max(side, 1)
 
 
 def covered(boxes: Tensor, cells: int) -> Tensor:

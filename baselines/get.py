@@ -60,14 +60,14 @@ class GlobalEncoder(nn.Module):
 
     def __init__(self, method: GetMethod, sizes: FeatureBatch) -> None:
         super().__init__()
-        self.kinds, self.apart = method.kinds, method.controller == "gate"
-        self.inputs = Inputs(sizes, method.width, method.dropout)
+        self.apart = method.controller == "gate"
+        self.inputs = Inputs(sizes, method.kinds, method.width, method.dropout)
         self.layers = nn.ModuleList(EncoderLayer(method.width, method.heads, method.hidden, method.dropout, gated=True)
                                     for _ in range(method.layers))
         self.fuse = nn.LSTM(method.width, method.width, batch_first=True) if method.fused else None
 
     def forward(self, features: FeatureBatch) -> Encoded:
-        found = self.inputs(features, self.kinds)
+        found = self.inputs(features)
         tokens = torch.cat([self.first(features)[:, None], found.tokens], dim=1)
         positions = nn.functional.pad(found.positions, (0, 0, 1, 0))
         present = nn.functional.pad(found.present, (1, 0), value=True)  # the global token is always one
@@ -84,6 +84,6 @@ class GlobalEncoder(nn.Module):
 
     def first(self, features: FeatureBatch) -> Tensor:
         """(B, d): the mean of the features before they are projected, of those regions that are there."""
-        if self.kinds == "grid":
+        if self.inputs.regions is None:
             return self.inputs.grid(features.grid.mean(1))
         return self.inputs.regions(features.regions.sum(1) / features.present.sum(1, keepdim=True))
