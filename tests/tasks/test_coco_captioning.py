@@ -154,7 +154,7 @@ def test_files_that_are_no_results(suite_home, tmp_path, content, sentence):
         run_plan(specs("coco_captioning", [("from_results", {"file": str(tmp_path / "captions.json")})], [0], "smoke"))
 
 
-def write_features(path, ids, skip: int = 0) -> str:
+def write_features(path, ids, skip: int = -1) -> str:
     h5py = pytest.importorskip("h5py")
     draw = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
