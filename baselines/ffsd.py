@@ -52,7 +52,6 @@ class FFSDMethod(OnlineMethod):
           for arch, top1, runs in (("resnet20", 72.70, "72.64, 72.58, 72.88"), ("resnet32", 74.85, "74.92, 74.82, 74.82"),
                                    ("resnet56", 75.80, "75.84, 75.66, 75.91"))),
         Published("imagenet", "top1", 70.87, "README", {"arch": "resnet18"}),
-        Published("imagenet", "top1", 74.69, "README", {"arch": "resnet34"}),
     )
     claims = (
         Claim("1a better than alone", "The leader is better than the same network trained alone for as many epochs.", "cifar100",

@@ -29,19 +29,23 @@ class MeanTeacher(TeacherMethod):
         *TeacherMethod.standins,
         "At smoke and short half of a batch is labelled instead of what a draw from all windows gives, and at short the weight of "
         "the consistency is 20 instead of 100.",
+        "The claims' batches at long hold ten labelled windows: in 6,000 steps as many as the paper's 37,500 steps draw. Eight "
+        "windows of each class have labels, one in 13 of the balanced pool and one in 64 of the long-tailed one.",
     )
     # The paper's finding: more accurate with few labels, and no help for the rare classes of a long tail.
     claims = tuple(
-        Claim(name, sentence, "astar_har", value, "above", sides, margin=margin, held_equal=(("total", 0.0), ("macs", 0.0)),
-              task_options={"imbalance": imbalance, "label_share": 0.05},
+        Claim(name, sentence, "astar_har", value, "above", tuple(sides[place] for place in order), margin=margin,
+              held_equal=(("total", 0.0), ("macs", 0.0)),
+              task_options={"imbalance": imbalance, "label_share": share, "unlabelled": 24},
               least_scale="long")  # short has 800 steps; the paper's consistency rises for 10,000
-        for name, sentence, value, sides, margin, imbalance in (
+        for sides in [(Side("mean_teacher", {"labelled": 10}), Side("supervised_cnn", {"consistency": 0.0}))]
+        for name, sentence, value, order, margin, imbalance, share in (
             ("1 balanced", "With few labels Mean Teacher is more accurate than the same network on the labels alone.", "accuracy",
-             (Side("mean_teacher"), Side("supervised_cnn", {"consistency": 0.0})), 0.0, 1.0),
+             (0, 1), 0.0, 1.0, 0.25),
             ("2a long tail", "Among unlabelled windows with a long tail it is still more accurate than on the labels alone.",
-             "accuracy", (Side("mean_teacher"), Side("supervised_cnn", {"consistency": 0.0})), 0.0, 0.0),
+             "accuracy", (0, 1), 0.0, 0.0, 0.05),
             ("2b long tail", "They do not help the rarest quarter of the classes (recall gains less than two points).",
-             "tail_recall", (Side("supervised_cnn", {"consistency": 0.0}), Side("mean_teacher")), -2.0, 0.0))
+             "tail_recall", (1, 0), -2.0, 0.0, 0.05))
     )
     # In 800 steps five labels a batch, as there are drawn from everything, are too few to learn from (18 % against 42 %
     # macro-F1 on embedded data after 300): half of a batch is labelled then, and a fifth of the paper's consistency is enough.

@@ -79,7 +79,8 @@ def specs(
     source = locate_data(judge.dataset(), data, cache_folder())
     shared = _Conditions(data, device, threads)
     wanted = [_spec(task, judge, method, options, source, scale, seed, shared) for method, options in methods for seed in seeds]
-    plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [], frozenset(spec.id for spec in wanted if again))
+    repeated = frozenset(spec.id for spec in wanted if again and not _half_repeated(spec))
+    plan = Plan(list({spec.id: spec for spec in wanted}.values()), [], [], repeated)
     for spec in plan.wanted:
         _require(spec, plan)
     return plan
@@ -236,6 +237,12 @@ def stored(spec: Spec) -> tuple[record.Record | None, str]:
 def waits_for_timing(spec: Spec, found: record.Record) -> bool:
     """Whether a recorded run, trained here, was stopped before its turn to be timed."""
     return found["untimed"] == record.WAITING and (spec.artifact.exists() or references.file_of(found) is not None)
+
+
+def _half_repeated(spec: Spec) -> bool:
+    """Whether the spec was run to its record and stopped before its timing, which is all that `again` has left to do."""
+    found = standing(spec)
+    return found is not None and waits_for_timing(spec, found)
 
 
 def staleness(spec: Spec, found: record.Record) -> str:

@@ -218,6 +218,16 @@ def find(name: str, folder: Path | None = None) -> Record:
     raise UserError(f"No record '{name}' in '{folder}'; `suite list records` shows those there are.")
 
 
+def data_of(record: Record) -> tuple[str, str]:
+    """The kind of a record's data and its digest, of that which it was trained on too where that is another: ``"subset, trained on
+    embedded"``.
+    """
+    source = record["task"]["source"]
+    other = source.get("trained_on")
+    return (f"{source['kind']}, trained on {other['kind']}", f"{source['digest']} {other['digest']}") if other else (
+        source["kind"], source["digest"])
+
+
 def value(record: Record, path: str) -> Any | None:
     """The value at a dotted path such as ``"profile.latency.one.speedup"``; None where there is none."""
     here: Any = record

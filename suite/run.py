@@ -104,6 +104,7 @@ class Run:
     data: Path  # the folder of the data set
     parents: dict[str, Path] = field(default_factory=dict)  # artifacts that the method needs, by name
     judges: dict[str, Path] = field(default_factory=dict)  # artifacts that the task needs, by name; ``fit`` gets a run without
+    training_data: Path | None = None  # the folder that a task's ``setting`` reads; None: `data`, too
     device: torch.device | str = "cpu"
     report: Report | None = None
     timing: Path | None = None  # a folder in which every process of the plan that is timing something has a file

@@ -46,6 +46,7 @@ class Source(TypedDict):
     name: str
     digest: str
     counts: dict[str, Count]
+    trained_on: NotRequired[Source]  # where the data has no training part
 
 
 class Task(TypedDict):

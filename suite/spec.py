@@ -47,7 +47,7 @@ class Spec:
         One thread, the default, is left out: records from before threads were counted have that many.
         """
         parts = [self.task_name, self.task.version, counted(self.task), self.method_name, counted(self.method),
-                 self.source.digest, self.scale, *([self.threads] if self.threads > 1 else [])]
+                 *(part.digest for part in self.source.parts), self.scale, *([self.threads] if self.threads > 1 else [])]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -101,7 +101,7 @@ def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
     """The run of a spec: what its task and its method may ask for."""
     judges = {name: parent.artifact for name, parent in spec.judges.items()}
     return Run(spec.seed, spec.scale, Budget(budget), spec.artifact.parent, spec.source.folder, spec.parents, judges,
-               device=spec.device, **more)
+               training_data=spec.source.parts[-1].folder, device=spec.device, **more)
 
 
 def counted(plugin: Task | Method) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
 from suite.contract import Metric, Scale, Task, option
-from suite.data.har import AstarHar
+from suite.data.har import UNLABELLED, AstarHar
 from suite.data.windows import Standardise, Windows, choose_labelled, hold_out, long_tail
 from suite.errors import UserError
 from suite.metrics import confusion, f1_by_class, recall_by_class
@@ -24,7 +24,8 @@ class AstarHarTask(Task):
     """Semi-supervised activity recognition in A*HAR's npz layout.
 
     About a tenth of the training windows are held out for selection, whole subjects where the file names them, else blocks
-    of every class, and nothing that overlaps them is trained on. Channels are standardised by the training pool alone.
+    of every class, and nothing that overlaps them is trained on. Channels are standardised by what is left of these alone.
+    A part `unlabelled` that the file may have makes the windows without labels more, thinned by `imbalance` like the others.
     """
 
     title = "A*HAR activity recognition"
@@ -43,6 +44,8 @@ class AstarHarTask(Task):
     label_share: float = option(0.05, "share of the windows with labels; the paper's: 0.0166, 0.0345, 0.069, 1", bounds=(0, 1))
     label_choice: Literal["balanced", "proportional"] = option("balanced", "labels for all classes alike, or as they are frequent")
     imbalance: float = option(0.0, "most frequent class to rarest, windows beyond are left out; 0: all stay", bounds=(0, 1000))
+    unlabelled: int = option(0, "people in the embedded data who wore sensors and gave no labels; 24 make three times the windows",
+                             bounds=(0, 1000), later=True)
 
     def __post_init__(self) -> None:
         if not self.label_share:
@@ -51,14 +54,15 @@ class AstarHarTask(Task):
             raise UserError(f"imbalance={self.imbalance:g} is no ratio; give 1 for equal classes, more for a tail, 0 for all.")
 
     def dataset(self) -> AstarHar:
-        return AstarHar()
+        return AstarHar(self.unlabelled)
 
     def setting(self, run: Run) -> SemiSupervised:
         windows, (pool, val) = self._parts(run)
         train = windows.subset(pool)
         count = max(1, round(self.label_share * len(pool)))
         rows = choose_labelled(train.labels, count, self.label_choice == "balanced", run.generator("labels"))
-        return SemiSupervised(train.subset(rows), train.unlabelled(), windows.subset(val), self._classes(windows),
+        every = train.joined(self._further(run)) if UNLABELLED in self.dataset().splits(run.data) else train
+        return SemiSupervised(train.subset(rows), every.unlabelled(), windows.subset(val), self._classes(windows),
                               (1, *windows.values.shape[2:]), Standardise.fitted(train))
 
     def evaluate(self, artifact: Network, run: Run) -> dict[str, float]:
@@ -108,6 +112,13 @@ class AstarHarTask(Task):
         if self.imbalance:
             pool = pool[long_tail(windows.labels[pool], self.imbalance, run.generator("tail"))]
         return windows, (pool, val)
+
+    def _further(self, run: Run) -> Windows:
+        """The windows of the file's part without labels."""
+        windows = self.dataset().read(run.data, UNLABELLED)
+        if not self.imbalance:
+            return windows
+        return windows.subset(long_tail(windows.labels, self.imbalance, run.generator("tail", UNLABELLED)))
 
     @staticmethod
     def _classes(windows: Windows) -> int:

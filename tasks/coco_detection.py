@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from suite.tasks._coco import SCORES, CocoTask
 
-from suite.contract import Metric
+from suite.contract import Metric, option
+from suite.data.coco import Coco
 
 
 @dataclass
@@ -18,3 +19,8 @@ class CocoDetectionTask(CocoTask):
     data = "coco"
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = SCORES
+
+    scenes: int = option(150, "test images of the embedded data; other data have those they have", bounds=(1, 100_000), later=True)
+
+    def dataset(self) -> Coco:
+        return Coco(test_scenes=self.scenes)

@@ -141,6 +141,25 @@ def test_unequal_budgets_or_machines_decide_nothing():
     assert judge(claim(), [side(80.0, 80.1, 80.2), side(70.0, 70.1, 70.1, timed_on__id="another")]).finding == "holds"
 
 
+def test_what_was_to_be_equal_and_is_not_known_decides_nothing():
+    held = claim(held_equal=(("macs", 0.01),))
+    known, unknown = shifted([1.0, 1.1, 0.9])
+    assert judge(held, [known, unknown]).finding == "holds"
+    unknown[1] = [{**unknown[1][0], "profile": None}]
+    verdict = judge(held, [known, unknown])
+    assert verdict.finding == "inconclusive" and "'macs' was to be equal and is not known of every run" in verdict.text
+
+
+@pytest.mark.parametrize("ours, rivals, finding", [
+    ((9.8, 9.9, 9.7), (8.8, 8.8, 8.8), "inconclusive"), ((10.2, 10.3, 10.1), (9.1, 9.1, 9.1), "holds"),
+])
+def test_nothing_is_decided_between_sides_of_which_none_is_better_than_chance(ours, rivals, finding):
+    sides = [{seed: [record("a", seed, score, scores={"top1": score, "trivial_top1": 10.0})] for seed, score in enumerate(scores)}
+             for scores in (ours, rivals)]
+    verdict = judge(claim(), sides)
+    assert verdict.finding == finding and ("no side is better than chance" in verdict.text) == (finding == "inconclusive")
+
+
 @pytest.mark.parametrize("kind, margin, true, spread", [
     ("above", 0.5, [0.5], 1.0), ("within", 1.0, [1.0], 1.0), ("within", 1.0, [-1.0], 0.3), ("within", 0.1, [0.1], 1.0),
     ("ordered", -0.5, [-0.5] * 3, 1.0), ("ordered", -0.5, [5.0, -0.5, 5.0], 1.0),
@@ -208,6 +227,8 @@ def test_a_frontier_s_cost_does_not_move_with_later_seeds():
         other |= {seed: [{**item, "seed": seed} for item in other[0]] for seed in (3, 4)}
     sides[2] = {seed: [network(seed, 90.0, 9.0)] if seed > 2 else found for seed, found in sides[2].items()}
     assert judge(claim("frontier", 3, cost=COST, share=0.5), sides) == before
+    del sides[2][1]
+    assert judge(claim("frontier", 3, cost=COST, share=0.5), sides).finding == "not decided", "the place rests on all three seeds"
 
 
 def test_a_side_with_a_grid_has_a_run_for_each_point():

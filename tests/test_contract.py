@@ -10,6 +10,8 @@ import pytest
 from suite import plugins
 from suite.cli import VERBS
 from suite.contract import options_of
+from suite.nn import ARCHS
+from suite.options import convert
 from suite.testing import contract
 
 TASKS = sorted(plugins.find("tasks"))
@@ -25,6 +27,17 @@ def test_task_declarations(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_method_declarations(name):
     contract.check_method(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_published_numbers_stand_beside_runs_that_can_be_made(name):
+    method = plugins.load("baselines", name)
+    for item in method.published:
+        assert item.metric == plugins.load("tasks", item.task).metrics[0].name, f"tables show no other metric: {item}"
+        assert contract.fits(item.task, name), item
+        for key, value in item.options.items():
+            assert convert(method, name, key, str(value)) == value, item
+            assert key not in ("arch", "teacher") or value in ARCHS, f"no such network: {item}"
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if not plugins.load("baselines", name).asks])

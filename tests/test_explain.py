@@ -41,14 +41,14 @@ def test_show_tells_training_roles_ledger_steps_timings_and_why_there_is_no_late
 
 
 def test_diff_tells_core_threads_device_precision_and_both_machines_apart():
-    one = record("plain", code__core="aaaa")
+    one = record("plain", code__core="aaaa", ledger={"queries": 10})
     other = record("plain", 1, code__core="bbbb", machine__id="trainer", timed_on__id="timer",
                    training={"device": "cuda", "threads": 4, "precision": "float32"})
     records_.write(one)
     records_.write(other)
     text = said(diff.command, one["id"], other["id"])
     for part in ("core: A aaaa, B bbbb", "device: A cpu, B cuda", "threads: A 1, B 4", "precision: A bfloat16, B float32",
-                 "training machine: id: A aa11, B trainer", "timing machine: id: A aa11, B timer"):
+                 "spent: queries: A 10, B -", "training machine: id: A aa11, B trainer", "timing machine: id: A aa11, B timer"):
         assert part in text, part
     assert "Nothing differs" in said(diff.command, one["id"], one["id"])
 

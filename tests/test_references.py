@@ -281,6 +281,35 @@ def test_again_trains_what_others_rest_on_first_and_renews_its_file(clone):
     assert before[f"{both.missing[0].id}.safetensors"] == after[f"{both.missing[0].id}.safetensors"]
 
 
+def test_again_that_was_stopped_before_its_timing_goes_on_with_that(clone):
+    asked = planned(("plain", {"arch": "resnet8"}), again=True)
+    runner.execute(asked.wanted[0], again=asked.again)
+    before = record.read(of(asked.wanted[0]))
+    assert before["untimed"] == record.WAITING
+    going_on = planned(("plain", {"arch": "resnet8"}), again=True)
+    assert not going_on.again and going_on.missing == going_on.wanted
+    (found,) = run_plan(going_on)
+    assert found["time"]["started"] == before["time"]["started"] and not found["untimed"]
+    assert planned(("plain", {"arch": "resnet8"}), again=True).again
+
+
+def test_a_network_that_is_not_the_records_is_not_timed_for_it(clone):
+    spec = planned().wanted[0]
+    found = record.read(of(spec))
+    references.save(Network(build("resnet8", 10, 32)), spec.artifact)  # made again elsewhere: the child has no file
+    with pytest.raises(UserError, match=f"network of '{spec.id}' in the cache is another one than its record's.*--again"):
+        timing.profile_again(found, spec)
+    assert record.read(of(spec)) == found
+
+
+def test_a_damaged_artifact_in_the_cache_is_made_again_from_the_file(clone):
+    reference = planned().wanted[0].references["resnet8"]
+    reference.artifact.parent.mkdir(parents=True, exist_ok=True)
+    reference.artifact.write_bytes(b"half a file")
+    found = record.read(of(reference))
+    assert references.provide(reference.artifact, found) and references.digest_of(load(reference.artifact)) == found["weights"]
+
+
 def elsewhere(path: Path) -> None:
     found = json.loads(path.read_text())
     path.write_text(json.dumps({**found, "timed_on": {**found["timed_on"], "id": "another", "cpu": "Another CPU"}}, indent=1))
@@ -305,6 +334,30 @@ def test_a_runs_own_table_has_this_machines_numbers_alone_and_leaves_the_records
     (tmp_path / "cache" / "timed" / f"{reference.id}.json").write_text("[]")
     monkeypatch.setattr(timing, "_timed", lambda spec, run: {"profile": {"latency": None, "kernel": None}, "timings": [], "timed_on": {}, "untimed": "x"})
     assert "x" in [item["untimed"] for item in timing.timed_here(run_plan(made), made.shown, said.append)]
+
+
+def test_a_damaged_file_leaves_its_row_untimed_and_the_table_whole(clone):
+    made = planned()
+    reference = made.wanted[0].references["resnet8"]
+    elsewhere(of(reference))
+    weights_of(reference).write_bytes(weights_of(reference).read_bytes()[:100])
+    records = [record.read(of(spec)) for spec in made.shown]
+    shown = {item["id"]: item for item in timing.timed_here(records, made.shown, lambda sentence: None)}
+    assert "does not hold the weights of its record" in shown[reference.id]["untimed"] and len(shown) == len(records)
+
+
+def test_a_timing_in_the_cache_serves_only_the_weights_it_was_made_of(clone, tmp_path):
+    made = planned()
+    reference = made.wanted[0].references["resnet8"]
+    elsewhere(of(reference))
+    found, said = record.read(of(reference)), list[str]()
+    for _ in range(2):
+        timing.timed_here([found], [reference], said.append)
+    assert len(said) == 1
+    path = tmp_path / "cache" / "timed" / f"{reference.id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights": "b" * 64}))
+    timing.timed_here([found], [reference], said.append)
+    assert len(said) == 2
 
 
 def test_a_device_that_is_not_there_is_one_sentence_before_anything_runs(clone):

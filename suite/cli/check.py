@@ -32,6 +32,6 @@ def command(path: Path) -> None:
             problems = check_plugins(path, click.echo)
         except Problem as problem:
             raise UserError(str(problem)) from None
-    click.echo(f"{problems} problems" if problems else "All checks passed.")
+    click.echo(f"{problems} problem{'' if problems == 1 else 's'}" if problems else "All checks passed.")
     if problems:
         raise SystemExit(1)

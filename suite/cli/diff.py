@@ -10,7 +10,8 @@ import click
 PARTS = {
     "options": "method.options", "method": "method.name", "code of the method": "method.digest", "task": "task.name",
     "task version": "task.version", "task options": "task.options", "data": "task.source", "scale": "scale", "seed": "seed",
-    "budget": "budget", "precision": "training.precision", "device": "training.device", "threads": "training.threads",
+    "budget": "budget", "spent": "ledger",
+    "precision": "training.precision", "device": "training.device", "threads": "training.threads",
     "training machine": "machine", "started from": "parents", "roles": "roles", "parents' outcomes": "parent_digests",
     "core": "code.core", "commit": "code.commit", "uncommitted changes": "code.dirty", "packages": "code.packages",
     "timing machine": "timed_on", "kernel": "profile.kernel.version", "SIMD path": "profile.kernel.simd",

@@ -77,7 +77,8 @@ class CocoScenes(Pictures):
 class Coco(Dataset):
     """The reader; what it has parsed and checked is kept, as the official file takes long.
 
-    A file of boxes alone is one without ``segmentation`` (or with empty ones); for `with_masks` it is refused.
+    A file of boxes alone is one without ``segmentation`` (or with empty ones); for `with_masks` it is refused. Of the embedded data
+    the first test scenes are the same however many there are.
     """
 
     name = "coco"
@@ -90,7 +91,12 @@ class Coco(Dataset):
     embedded_classes = scenes.CATEGORIES
 
     with_masks: bool = False
+    test_scenes: int = scenes.COUNTS["test"]  # of the embedded data
     parsed: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def variant(self) -> str:
+        return "" if self.test_scenes == scenes.COUNTS["test"] else f"-test-{self.test_scenes}"
 
     def make(self, folder: Path) -> None:
         """Write the scenes as PNG files without compression, and their annotations: every byte is the same everywhere."""
@@ -99,7 +105,8 @@ class Coco(Dataset):
             (folder / name).mkdir()
             images: list[dict[str, Any]] = []
             annotations: list[dict[str, Any]] = []
-            for number, scene in enumerate(scenes.draw_scenes(split), 1 if split == "train" else 100_001):
+            count = self.test_scenes if split == "test" else None
+            for number, scene in enumerate(scenes.draw_scenes(split, count), 1 if split == "train" else 100_001):
                 path = folder / name / f"{number:012d}.png"
                 path.write_bytes(png(scene.pixels))
                 high, wide, _ = scene.pixels.shape

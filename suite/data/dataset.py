@@ -45,6 +45,11 @@ class Dataset:
     md5: ClassVar[Mapping[str, str]] = {}  # sums of official files, by their names in `files`
     embedded_classes: Sequence[str] = ()  # names of classes that nothing but the embedded data has
 
+    @property
+    def variant(self) -> str:
+        """The end of the name of the embedded data's folder, where options of a task make more of them than usual."""
+        return ""
+
     def make(self, folder: Path) -> None:
         """Write the embedded data below the existing, empty `folder`: the same bytes on every machine."""
         raise NotImplementedError
@@ -60,6 +65,10 @@ class Dataset:
     def splits(self, folder: Path) -> Sequence[str]:
         """The names of the splits, ``"train"`` first and ``"test"`` next where there are such."""
         return ("train", "test")
+
+    def trains(self, folder: Path) -> bool:
+        """Whether the data in `folder` has a training part. Without one it is tested on, and methods train on the embedded data."""
+        return True
 
     def class_names(self, folder: Path) -> list[str]:
         """The classes' names by label; empty where there are none."""

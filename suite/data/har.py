@@ -3,12 +3,14 @@
 Source: the public code of Narasimman et al., "A*HAR: A New Benchmark towards Semi-supervised learning for
 Class-imbalanced Human Activity Recognition", arXiv 2101.04859. Two spellings of the keys are around: ``trainx, trainy,
 testx, testy``, and with an underscore (``train_x``). x is (N, 9, 64) or (N, 9, 64, 1), y (N,). Read as well where they
-are there: ``train_subject`` and ``test_subject`` (N,), who wore the sensors, and ``class_names`` (K,).
+are there: ``train_subject`` and ``test_subject`` (N,), who wore the sensors, ``class_names`` (K,), and with keys of the same
+form a third part ``unlabelled``, whose labels no method is shown.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from suite.errors import UserError, nearest
 
 FILE = "HAR_DATA.npz"
 SPLITS = ("train", "test")
+UNLABELLED = "unlabelled"  # a further part that a file may have
 MOST_CLASSES = 1000  # a larger label is a mistake
 
 
@@ -40,22 +43,41 @@ class AstarHar(Dataset):
     # Training windows and classes of the two releases that the repository's logs and notebooks describe; no digest is known.
     releases: ClassVar[tuple[tuple[int, int], ...]] = ((17_383, 24), (21_387, 20))
 
+    def __init__(self, unlabelled: int = 0) -> None:
+        """`unlabelled` is the number of people in the embedded data whose windows are a part without labels."""
+        self.unlabelled = unlabelled
+
+    @property
+    def variant(self) -> str:
+        return f"-unlabelled-{self.unlabelled}" if self.unlabelled else ""
+
     def make(self, folder: Path) -> None:
         """Write the embedded data to `folder`."""
         content: dict[str, np.ndarray] = {"class_names": np.array(list(motion.ACTIVITIES))}
-        for split in SPLITS:
-            values, labels, subjects = motion.recordings(split)
+        for split in (*SPLITS, UNLABELLED) if self.unlabelled else SPLITS:
+            values, labels, subjects = motion.recordings(split, self.unlabelled)
             content |= {f"{split}_x": values[..., None], f"{split}_y": labels, f"{split}_subject": subjects}
         np.savez(folder / FILE, **content)  # type: ignore[arg-type]
 
+    def splits(self, folder: Path) -> Sequence[str]:
+        try:
+            with zipfile.ZipFile(folder / FILE) as packed:
+                names = packed.namelist()
+        except (OSError, zipfile.BadZipFile):  # `read` says what is wrong with it
+            return SPLITS
+        return (*SPLITS, UNLABELLED) if any(name.startswith(UNLABELLED) for name in names) else SPLITS
+
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
-        """Each split, whether a subject is in both, and the classes' names."""
+        """Each split, whether a subject is in the test split and in another one, and the classes' names."""
         return [*super().parts(folder), partial(self._apart, folder), partial(self.class_names, folder)]
 
     def _apart(self, folder: Path) -> None:
-        train, test = (self.read(folder, split).subjects for split in SPLITS)
-        if train is not None and test is not None and len(both := np.intersect1d(train, test)):
-            raise self.damaged(f"Subject {both[0]} is in both splits of '{FILE}', so test scores would be too high")
+        worn = {split: self.read(folder, split).subjects for split in self.splits(folder)}
+        tested = worn.pop("test")
+        for split, subjects in worn.items():
+            if subjects is not None and tested is not None and len(both := np.intersect1d(subjects, tested)):
+                raise self.damaged(f"Subject {both[0]} is in the {split} and in the test split of '{FILE}', so test scores would "
+                                   "be too high")
 
     def summary(self, found: Windows, names: Sequence[str]) -> str:
         each = np.bincount(found.labels)
@@ -82,13 +104,13 @@ class AstarHar(Dataset):
         """
         import torch
 
-        if split not in SPLITS:
-            raise UserError(f"There is no split '{split}' of {self.title}{nearest(split, SPLITS)}.")
+        if split not in (*SPLITS, UNLABELLED):
+            raise UserError(f"There is no split '{split}' of {self.title}{nearest(split, (*SPLITS, UNLABELLED))}.")
         arrays, shown = self.load_arrays(folder / FILE), f"in '{FILE}'"
         values = self._values(arrays, split)
         labels = self.whole_numbers(self._column(arrays, split, "y"), f"'{split}_y' {shown}", len(values), MOST_CLASSES)
-        if split == "test" and len(unknown := np.setdiff1d(labels, self._column(arrays, "train", "y"))):
-            raise self.damaged(f"Label {unknown[0]} is in the test split of '{FILE}' and not in the training split")
+        if split != "train" and len(unknown := np.setdiff1d(labels, self._column(arrays, "train", "y"))):
+            raise self.damaged(f"Label {unknown[0]} is in the {split} split of '{FILE}' and not in the training split")
         if split == "train" and (empty := set(range(labels.max())) - set(labels.tolist())):
             raise UserError(f"No training window of '{FILE}' has label {min(empty)}, and there are labels {labels.min()} to "
                             f"{labels.max()}; number the classes from 0 without a gap in both splits"

@@ -28,12 +28,15 @@ class Comparable(Protocol):
     def content(self, row: int) -> object:
         """What a network sees of an item, or a digest of that: neither its truth nor its name."""
 
+    def is_constant(self, row: int) -> bool:
+        """Whether an item is the same everywhere, as of a sensor that was off: it tells nothing, and any part may have some."""
+
     def item_name(self, row: int) -> str:
         """What messages call an item."""
 
 
 def shared(found: Comparable, others: Comparable) -> list[Shared]:
-    """The rows of `found` whose content is in `others` as well. Only items of equal sizes are read."""
+    """The rows of `found` whose content is in `others` as well and not constant. Only items of equal sizes are read."""
     sizes = [others.file_sizes(row) for row in range(len(others))]
     own = [found.file_sizes(row) for row in range(len(found))]
     both = set(own) & set(sizes)
@@ -46,4 +49,4 @@ def shared(found: Comparable, others: Comparable) -> list[Shared]:
         for row, content in contents(others, [row for row, size in enumerate(sizes) if size in both]):
             known.setdefault(content, row)
         mine = contents(found, [row for row, size in enumerate(own) if size in both])
-    return [Shared(row, known[content]) for row, content in mine if content in known]
+    return [Shared(row, known[content]) for row, content in mine if content in known and not found.is_constant(row)]

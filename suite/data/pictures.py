@@ -74,6 +74,10 @@ class Pictures:
         """The sums of an item's files, in whatever order: two pictures in one another's place are the same pair."""
         return tuple(sorted(map(sum_of, self.inputs(row))))
 
+    def is_constant(self, row: int) -> bool:
+        """Whether each picture of an item is of one colour."""
+        return all(one_value(pixels_of(path), 2) for path in self.inputs(row))
+
     def item_name(self, row: int) -> str:
         return shown(self.inputs(row)[0])
 
@@ -104,8 +108,18 @@ class Stored:
         """The sum of a sample's values."""
         return hashlib.sha256(self.values[row].numpy().tobytes()).digest()
 
+    def is_constant(self, row: int) -> bool:
+        """Whether each channel of a sample has one value."""
+        return one_value(self.values[row], 2)
+
     def item_name(self, row: int) -> str:
         return f"row {row}"
+
+
+def one_value(values: Tensor, axes: int) -> bool:
+    """Whether `values` do not change along their last `axes` axes."""
+    flat = values.flatten(-axes)
+    return bool((flat == flat[..., :1]).all())
 
 
 def picture_files(folder: Path) -> list[Path]:

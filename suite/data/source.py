@@ -7,8 +7,9 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from suite.data.dataset import Dataset, Kind
 from suite.data.files import readable
@@ -22,6 +23,7 @@ DEPTH = 2  # how many folders below the one that the user names a data set is lo
 class Source:
     """The data of a run. `folder` and `note` are for this machine; records keep the rest.
 
+    `training` is what methods are trained on where this data has no training part, and else None.
     `note` is a sentence that the user should see, e.g. that ``SUITE_DATA`` holds no such data set; usually empty.
     """
 
@@ -31,6 +33,17 @@ class Source:
     digest: str
     counts: dict[str, int]
     note: str = ""
+    training: Source | None = None
+
+    @property
+    def parts(self) -> list[Source]:
+        """What is tested on, and after it what is trained on where that is another."""
+        return [self, *([self.training] if self.training else [])]
+
+    def kept(self) -> dict[str, Any]:
+        """What a record keeps."""
+        found = {"kind": self.kind, "name": self.name, "digest": self.digest, "counts": self.counts}
+        return {**found, **({"trained_on": self.training.kept()} if self.training else {})}
 
 
 def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
@@ -43,12 +56,18 @@ def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
     try:
         source = source_of(dataset, folder, note)
         _compare_once(dataset, source, cache)
-        return source
+        return source if dataset.trains(folder) else _trained_elsewhere(dataset, source, cache)
     except UserError as error:
         home = _home(dataset, cache)
         if home not in (folder, *folder.parents):
             raise
         raise UserError(f"The embedded data is damaged; delete '{home}' and it is made again: {error}") from None
+
+
+def _trained_elsewhere(dataset: Dataset, source: Source, cache: Path) -> Source:
+    """A source without a training part, with the embedded data to train on."""
+    note = f"'{source.folder}' has no training part: methods are trained on the embedded '{dataset.name}' and tested there."
+    return replace(source, note=note, training=source_of(dataset, embedded_folder(dataset, cache)))
 
 
 def _compare_once(dataset: Dataset, source: Source, cache: Path) -> None:
@@ -131,7 +150,7 @@ def write_embedded(dataset: Dataset, folder: Path) -> None:
 
 
 def _home(dataset: Dataset, cache: Path) -> Path:
-    return cache / "data" / f"{dataset.name}-v{dataset.version}"
+    return cache / "data" / f"{dataset.name}-v{dataset.version}{dataset.variant}"
 
 
 def _search(dataset: Dataset, data: Path) -> Path | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from suite.data.pictures import Stored
+from suite.data.pictures import Stored, one_value
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,6 +27,17 @@ class Windows(Stored):
     def subset(self, index: Tensor) -> Windows:
         """A copy of the windows at `index`, in that order."""
         return replace(super().subset(index), subjects=None if self.subjects is None else self.subjects.index_select(0, index))
+
+    def is_constant(self, row: int) -> bool:
+        """Whether no sensor shows any change over time."""
+        return one_value(self.values[row], 1)
+
+    def joined(self, others: Windows) -> Windows:
+        """These windows and then `others`."""
+        import torch
+
+        worn = None if self.subjects is None or others.subjects is None else torch.cat([self.subjects, others.subjects])
+        return Windows(torch.cat([self.values, others.values]), torch.cat([self.labels, others.labels]), worn)
 
     def unlabelled(self) -> Windows:
         """The same windows without labels: all -1."""

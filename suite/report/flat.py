@@ -8,15 +8,14 @@ from functools import cache
 from typing import Any
 
 from suite import core, plugins
-from suite.record import Record, parent, timing_name, value
+from suite.record import Record, data_of, parent, timing_name, value
 
 Flat = dict[str, Any]
 
 #: Column of the flat row: its place in the record.
 PLACES = {
-    "task": "task.name", "task_version": "task.version", "source": "task.source.kind", "source_name": "task.source.name",
-    "source_digest": "task.source.digest", "metric": "task.primary", "method": "method.name",
-    "method_digest": "method.digest", "starts": "method.starts", "scale": "scale", "seed": "seed",
+    "task": "task.name", "task_version": "task.version", "source_name": "task.source.name", "metric": "task.primary",
+    "method": "method.name", "method_digest": "method.digest", "starts": "method.starts", "scale": "scale", "seed": "seed",
     "budget_allowed": "budget.allowed", "budget_total": "budget.total", "budget_final": "budget.final",
     "params": "profile.params", "params_nonzero": "profile.params_nonzero", "bytes_dense": "profile.bytes_dense",
     "bytes_packed": "profile.bytes_packed", "macs": "profile.macs", "macs_effective": "profile.macs_effective",
@@ -37,19 +36,20 @@ THREADS = ("one", "all")
 def flatten(records: Iterable[Record]) -> list[Flat]:
     """One row per record with status ``done``, in the order of `records`.
 
-    Columns: ``id, config`` (the id without its seed), those of `PLACES`, ``task_options, options`` (resolved, as sorted
-    JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score, score.<name>, note.<name>`` (numbers only),
-    ``ledger.<name>, ops.<name>``, ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, each with its own
-    ``noisy.<one|all>.<torch|dense|sparse>``, ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``,
-    ``outside, uncounted, standins, tags`` (tuples), ``published, published_where``, ``older_core, no_commit``; ``reference,
-    teacher``: the ids of the parents in these roles, empty without; of the reference's record, if it is of the same task,
-    ``reference_score, reference_macs, reference_params, reference_bytes_dense, reference_uncounted, change_reference``; of the
-    reference trained on ``trained_on_score, change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
+    Columns: ``id, config`` (the id without its seed), those of `PLACES`, ``source, source_digest`` (`suite.record.data_of`),
+    ``task_options, options`` (resolved, as sorted JSON) and ``option.<name>``, ``arch, unit, higher_is_better, score,
+    score.<name>, note.<name>`` (numbers only), ``ledger.<name>, ops.<name>``,
+    ``latency.<one|all>.<torch|dense|sparse>[.low|.high]`` in ms, each with its own ``noisy.<one|all>.<torch|dense|sparse>``,
+    ``timing.<what>[.<items>]`` in ms with ``noisy.timing.<what>[.<items>]``, ``outside, uncounted, standins, tags`` (tuples),
+    ``published, published_where``, ``older_core, no_commit, other_start``; ``reference, teacher``: the ids of the parents in these
+    roles, empty without; of the reference's record, of the same task, ``reference_score, reference_macs, reference_params,
+    reference_bytes_dense, reference_uncounted, change_reference``; of the reference trained on ``trained_on_score,
+    change_trained_on``; of a teacher ``change_teacher``. What a record lacks is None.
     """
     done = {record["id"]: record for record in records if record["status"] == "done"}
     current = _current()
-    return [{**_row(record, done), "older_core": _older(record, current), "no_commit": not value(record, "code.commit")}
-            for record in done.values()]
+    return [{**_row(record, done), "older_core": _older(record, current), "no_commit": not value(record, "code.commit"),
+             "other_start": _other_start(record, done)} for record in done.values()]
 
 
 def _current() -> Callable[[str, str], str]:
@@ -70,10 +70,17 @@ def _older(record: Record, current: Callable[[str, str], str]) -> bool:
     return not found or found != (current(record["task"]["name"], record["method"]["name"]) or found)
 
 
+def _other_start(record: Record, done: dict[str, Record]) -> bool:
+    """Whether a record was made from other weights than those that a parent's record has today."""
+    return any(digest != known for name, digest in record["parent_weights"].items()
+               if (known := done[name]["weights"] if name in done else ""))
+
+
 def _row(record: Record, done: dict[str, Record]) -> Flat:
     options = value(record, "method.options") or {}
     row: Flat = {"id": record["id"], "config": _config(record["id"])}
     row |= {name: value(record, place) for name, place in PLACES.items()}
+    row["source"], row["source_digest"] = data_of(record)
     row |= {"task_options": _text(value(record, "task.options") or {}), "options": _text(options)}
     row |= {f"option.{name}": item for name, item in options.items()}
     row |= {"arch": str(options.get("arch", "")), "standins": tuple(value(record, "method.standins") or ())}

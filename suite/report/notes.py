@@ -78,6 +78,8 @@ def doubtful(group: Group) -> list[list[str]]:
 _FACTS = {
     "older_core": ("Made by an older version of the core.", "Every row was made by an older version of the core."),
     "no_commit": ("Its record names no commit.", "No record of these rows names a commit."),
+    "other_start": ("Made from other weights than its reference's or teacher's record has today.",
+                    "Every row was made from other weights than its reference's or teacher's record has today."),
 }
 
 
@@ -129,8 +131,9 @@ def start(group: Group) -> str:
 def caption(group: Group) -> str:
     """What the numbers are: data, scale, seeds, and the machine that timed, or trained where nothing was timed."""
     facts, flats = group.facts, [flat for row in group.rows for flat in row.seeds]
-    source = facts["source"]
-    data = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}.get(source, source)
+    source, elsewhere, other = str(facts["source"]).partition(", trained on ")
+    names = {"embedded": "embedded data", "subset": "a subset of the data", "official": "the official data"}
+    data = names.get(source, source) + (elsewhere and f"{elsewhere}{names.get(other, other)}")
     chance = trivial(group)
     beside = "" if chance is None else f", a trivial predictor scores {chance:.2f}"
     timed = {f"{flat['timed_cpu']} ({flat['timed_cores']} cores)" for flat in flats if flat["timed_machine"]}

@@ -12,7 +12,7 @@ from suite.claims import SCALES, Verdict, by_seed, decidable, judge, side_runs
 from suite.contract import Claim
 from suite.errors import UserError
 from suite.looks import LOOKS
-from suite.record import Record
+from suite.record import Record, data_of
 from suite.report import cells
 from suite.statistics import Interval
 
@@ -90,18 +90,14 @@ def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str,
     made = []
     for scale in sorted(scales, key=SCALES.index):
         sides = [[runs.among(done) for runs in side_runs(claim, side, scale, load)] for side in claim.sides]
-        for kind, digest in sorted(set.intersection(*({_source(item) for item in point} for side in sides for point in side))):
-            chosen = _newest([[[item for item in point if _source(item) == (kind, digest)] for point in side] for side in sides])
+        for kind, digest in sorted(set.intersection(*({data_of(item) for item in point} for side in sides for point in side))):
+            chosen = _newest([[[item for item in point if data_of(item) == (kind, digest)] for point in side] for side in sides])
             where = f"{claim.task}, {kind} data, scale {scale}"
             old = {item["method"]["name"] for side in chosen for point in side for item in point
                    if item["method"]["digest"] != here.get(item["method"]["name"])}
             where += f", an earlier version of {' and '.join(sorted(old))}" if old else ""
             made.append(Tested(name, claim, where, judge(claim, [by_seed(side) for side in chosen])))
     return made
-
-
-def _source(item: Record) -> tuple[str, str]:
-    return item["task"]["source"]["kind"], item["task"]["source"]["digest"]
 
 
 def _newest(sides: Sequence[Sequence[Sequence[Record]]]) -> list[list[list[Record]]]:

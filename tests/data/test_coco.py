@@ -52,6 +52,17 @@ def test_bytes_never_change_without_a_new_version(embedded: source.Source) -> No
     assert Coco().check(embedded.folder) == []
 
 
+def test_more_test_scenes_begin_with_the_usual_ones(embedded: source.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenes.COUNTS, "train", 4)
+    more = Coco(test_scenes=153)
+    folder = source.embedded_folder(more, tmp_path)
+    assert folder.name == "coco-v2-test-153" and Coco().variant == "" and source.source_of(more, folder).kind == "embedded"
+    usual, found = Coco().read(embedded.folder, "test"), more.read(folder, "test")
+    assert len(found) == 153 and found.images[:150] == usual.images and more.check(folder) == []
+    assert all(found.annotations.get(image) == usual.annotations.get(image) for image in usual.ids)
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(found.files, usual.files, strict=False))
+
+
 def test_scenes_hold_every_case(embedded: source.Source) -> None:
     for split in ("train", "val"):
         content = json.loads((embedded.folder / "annotations" / f"instances_{split}2017.json").read_text())

@@ -119,10 +119,31 @@ def test_an_unknown_split_and_a_missing_file(tmp_path: Path) -> None:
         source.locate_data(HAR, tmp_path, tmp_path / "cache")
 
 
-def test_a_subject_in_both_splits_is_a_problem(tmp_path: Path) -> None:
+def test_a_subject_of_the_test_split_in_another_one_is_a_problem(tmp_path: Path) -> None:
     write(tmp_path, train_subject=np.arange(12) // 4, test_subject=np.full(6, 2))
     (problem,) = HAR.check(tmp_path)
-    assert problem.startswith("Subject 2 is in both splits")
+    assert problem.startswith("Subject 2 is in the train and in the test split")
+    write(tmp_path, train_subject=np.arange(12) // 4, test_subject=np.full(6, 7), **third())
+    (problem,) = HAR.check(tmp_path)
+    assert problem.startswith("Subject 7 is in the unlabelled and in the test split")
+
+
+def third(labels: tuple[int, ...] = (0, 1, 2)) -> dict[str, np.ndarray]:
+    """A part without labels, of subject 7."""
+    values = np.full((3, 9, 64), 0.5, np.float32) + np.arange(64, dtype=np.float32)
+    return {"unlabelled_x": values, "unlabelled_y": np.array(labels), "unlabelled_subject": np.full(3, 7)}
+
+
+def test_a_third_part_is_read_where_there_is_one(tmp_path: Path) -> None:
+    write(tmp_path, **third())
+    assert HAR.counts(tmp_path) == {"train": 12, "test": 6, "unlabelled": 3} and HAR.check(tmp_path) == []
+    assert HAR.describe(tmp_path)["unlabelled"].endswith("1 to 1 windows of each class, 1 subjects")
+    write(tmp_path, **third(labels=(0, 1, 5)))
+    assert HAR.check(tmp_path)[0].startswith(f"Label 5 is in the unlabelled split of '{FILE}' and not in the training split")
+    write(tmp_path, unlabelled_x=third()["unlabelled_x"])
+    assert "expected 'unlabelled_y'" in HAR.check(tmp_path)[0]
+    (tmp_path / FILE).write_bytes(b"PK no zip")
+    assert HAR.splits(tmp_path) == ("train", "test") and "is no complete npz file" in HAR.check(tmp_path)[0]
 
 
 def test_known_releases_are_official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +171,22 @@ def test_embedded_has_a_long_tail_and_subjects_of_its_own(recorded: source.Sourc
     assert len(counts) == 20 and counts.max() / counts.min() > 14 and set(test.labels.bincount().tolist()) == {60}
     assert not set(train.subjects.tolist()) & set(test.subjects.tolist())
     assert HAR.class_names(recorded.folder)[0] == "Walking" and HAR.class_names(recorded.folder)[-1] == "Drinking"
+
+
+def test_embedded_people_without_labels_are_others_and_change_nothing_else(recorded: source.Source, cache: Path) -> None:
+    wide = AstarHar(24)
+    folder = source.embedded_folder(wide, cache)
+    assert folder != recorded.folder and wide.classify(folder) == "embedded" and wide.check(folder) == []
+    parts = {split: wide.read(folder, split) for split in wide.splits(folder)}
+    for split in ("train", "test"):
+        usual = HAR.read(recorded.folder, split)
+        assert all(torch.equal(getattr(parts[split], name), getattr(usual, name)) for name in ("values", "labels", "subjects"))
+    assert len(parts["unlabelled"]) == 2 * 3566
+    assert torch.equal(parts["unlabelled"].labels.bincount(), 2 * parts["train"].labels.bincount())
+    people = [set(part.subjects.tolist()) for part in parts.values()]
+    assert list(map(len, people)) == [12, 4, 24] and len(set.union(*people)) == 40
+    rows = [row.tobytes() for part in parts.values() for row in part.values.numpy()]
+    assert len(set(rows)) == len(rows)
 
 
 def test_embedded_windows_overlap_by_half_and_none_is_there_twice(recorded: source.Source) -> None:

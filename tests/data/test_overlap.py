@@ -27,15 +27,19 @@ from suite.data.sessions import Cifar100Sessions
 from suite.errors import UserError
 
 
-def picture(path: Path, value: int) -> None:
+def picture(path: Path, value: int, mark: int = 1) -> None:
+    """Of one colour but for a corner."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(np.full((8, 8, 3), value, np.uint8)))
+    pixels = np.full((8, 8, 3), value, np.uint8)
+    pixels[0, 0] += mark
+    path.write_bytes(png(pixels))
 
 
 
 def cifar10(folder: Path, leak: bool) -> None:
     for number, name in enumerate(Cifar10.batches["train"] + Cifar10.batches["test"]):
         pixels = np.full((4, 3072), number, np.uint8) if not (leak and number == 5) else np.full((4, 3072), 2, np.uint8)
+        pixels[:, 0] += 1
         (folder / name).write_bytes(pickled({"data": pixels, "labels": [0, 1, 2, 3]}))
     (folder / "batches.meta").write_bytes(pickled({"label_names": list("abcdefghij")}))
 
@@ -51,6 +55,7 @@ def cifar100(folder: Path, leak: bool) -> None:
     for number, name in enumerate(("train", "test")):
         fine = [row % 100 for row in range(500)]
         pixels = np.full((500, 3072), 0 if leak else number, np.uint8)
+        pixels[:, 0] += 1
         (folder / name).write_bytes(pickled({"data": pixels, "fine_labels": fine, "coarse_labels": [x // 5 for x in fine]}))
     (folder / "meta").write_bytes(pickled({"fine_label_names": ["x"] * 100, "coarse_label_names": ["y"] * 20}))
 
@@ -126,7 +131,9 @@ def _again(reader: Dataset) -> Dataset:
 
 
 def stored(*values: int) -> Stored:
-    return Stored(torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4), torch.zeros(len(values), dtype=torch.long))
+    pixels = torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 4, 4)
+    pixels[:, :, 0, 0] += 1
+    return Stored(pixels, torch.zeros(len(values), dtype=torch.long))
 
 
 def test_each_row_of_the_later_part_once_with_the_first_that_it_is() -> None:
@@ -144,7 +151,7 @@ class Large(Dataset):
 
     def read(self, folder: Path, split: str) -> Stored:
         values = torch.arange(2000, dtype=torch.int32) + (2000 - self.repeated) * (split == "test")
-        return Stored(values.view(-1, 1, 1, 1), torch.zeros(2000, dtype=torch.long))
+        return Stored(torch.stack([values, values + 1], 1).view(-1, 1, 1, 2), torch.zeros(2000, dtype=torch.long))
 
 
 def test_one_repeated_item_in_a_thousand_is_let_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +163,35 @@ def test_one_repeated_item_in_a_thousand_is_let_pass(tmp_path: Path, monkeypatch
     assert Large(3).overlaps(tmp_path)  # by counts alone it may be anything
     monkeypatch.setattr(dataset, "MANY", -1)
     assert Large(3).overlaps(tmp_path) == []  # official, and too large to read
+
+
+@pytest.mark.parametrize("name", ["har", "cifar10", "imagenet", "street"])
+def test_items_that_tell_nothing_may_be_in_both_parts(name: str, tmp_path: Path) -> None:
+    reader, write, _ = READERS[name]
+    folder = tmp_path / "cifar-10-batches-py" if name == "cifar10" else tmp_path
+    folder.mkdir(exist_ok=True)
+    write(folder, False)
+    if name == "har":  # sensors that were off, and one that was not moved
+        arrays = dict(np.load(folder / FILE))
+        for split in ("train", "test"):
+            arrays[f"{split}_x"][:2] = 0
+            arrays[f"{split}_x"][3] = np.arange(9, dtype=np.float32)[:, None]
+        np.savez(folder / FILE, **arrays)
+    elif name == "cifar10":  # one colour, of three channels
+        colour = np.repeat(np.array([7, 8, 9], np.uint8), 1024)
+        for batch in ("data_batch_1", "test_batch"):
+            (folder / batch).write_bytes(pickled({"data": np.stack([colour] * 4), "labels": [0, 1, 2, 3]}))
+    elif name == "imagenet":
+        for path in sorted(folder.glob("*/n00000000/*.png")):
+            picture(path, 3, mark=0)
+    else:
+        for path in sorted(folder.glob("t*/t[01]/*.png")):
+            picture(path, 3, mark=0)
+    assert reader.overlaps(folder) == []
+    if name == "street":  # one picture of a pair tells something: the pair may not be in both parts
+        for path in sorted(folder.glob("t*/t0/*.png")):
+            picture(path, 4)
+        assert len(reader.overlaps(folder)) == 1
 
 
 def test_only_files_of_equal_sizes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

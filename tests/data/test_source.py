@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from suite import plan
 from suite.data import source
 from suite.data.cifar import Cifar10, Cifar100
+from suite.data.embedded.writing import pickled
 from suite.errors import UserError
+from suite.spec import context
 
 CIFAR10 = Cifar10()
 
@@ -63,6 +67,27 @@ def test_digest_follows_the_contents_not_the_place(cifar10: Path, tmp_path: Path
     raw[5000] ^= 1
     (copy / "test_batch").write_bytes(raw)
     assert CIFAR10.digest(copy) != CIFAR10.digest(cifar10)
+
+
+class TestedOnly(Cifar10):
+    """As three frames of KITTI: nothing to train on."""
+
+    def trains(self, folder: Path) -> bool:
+        return self.is_embedded(folder)
+
+
+def test_data_without_a_training_part_is_tested_on_and_the_embedded_data_trained_on(cifar10: Path, tmp_path: Path, cache: Path) -> None:
+    dataset = TestedOnly()
+    mine = shutil.copytree(cifar10, tmp_path / "mine")
+    (mine / "batches.meta").write_bytes(pickled({"label_names": [f"class {label}" for label in range(10)]}))
+    found, whole = source.locate_data(dataset, mine, cache), source.locate_data(dataset, source.EMBEDDED, cache)
+    assert found.kind == "subset" and found.training == whole and found.parts == [found, whole] and whole.parts == [whole]
+    assert "has no training part: methods are trained on the embedded 'cifar10' and tested there" in found.note and not whole.note
+    specs = [plan.specs("cifar10", [("plain", {})], [0], "smoke", mine).wanted[0]]
+    specs += [replace(specs[0], source=other) for other in (found, whole)]
+    assert len({spec.fingerprint for spec in specs}) == 3, "trained elsewhere is another run"
+    run = context(specs[1])
+    assert (run.data, run.training_data) == (found.folder, whole.folder) and context(specs[2]).training_data == whole.folder
 
 
 class Slow(type(CIFAR10)):  # type: ignore[misc]

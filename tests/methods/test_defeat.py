@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from suite import plugins
+from suite import plan, plugins
 from suite.artifacts import Detector
 from suite.data import source
 from suite.data.coco import Coco
@@ -81,6 +81,25 @@ def test_the_paper_size_is_torchvisions_and_imitates_resnet101():
     assert method.needs()["teacher"].options == {"arch": "resnet101"} and METHOD(regions="none").needs().keys() == {"backbone"}
     with pytest.raises(UserError, match="no second stage"):
         METHOD(detector="retinanet", head=True)
+
+
+def test_one_teacher_of_a_larger_scale_for_all_seeds(fresh_results):
+    own = METHOD().needs()["teacher"]
+    assert (own.scale, own.seed) == ("", None)
+    wanted = [("defeat", {"teacher_scale": "long"})]
+    specs = plan.specs("coco_detection", wanted, [0, 1], "short", task_options={"images": 140}).wanted
+    (teacher,) = {spec.references["teacher"].id: spec.references["teacher"] for spec in specs}.values()
+    assert (teacher.method_name, teacher.scale, teacher.seed, teacher.task.images) == ("faster_rcnn", "long", 0, 140)
+    assert teacher.references["backbone"].scale == "long" and teacher.allowed == 4 * specs[0].allowed
+    assert [(spec.scale, spec.seed, spec.references["backbone"].scale) for spec in specs] == [("short", 0, "short"), ("short", 1, "short")]
+    assert len({spec.references["backbone"].id for spec in specs}) == 2
+
+
+def test_claims_have_that_teacher_and_as_many_test_scenes_as_they_need():
+    assert {claim.options["teacher_scale"] for claim in METHOD.claims} == {"long"}
+    assert {claim.task_options["scenes"] for claim in METHOD.claims} == {1500}
+    assert [tuple(side.options["regions"] for side in claim.sides) for claim in METHOD.claims] == [
+        ("decoupled", "none"), ("objects", "none"), ("background", "none"), ("decoupled", "whole")]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "short", "long"])

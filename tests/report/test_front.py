@@ -94,6 +94,28 @@ def test_the_first_sentence_says_nothing_at_chance_and_names_noise():
     assert "% over 5 seeds, noisy timing, ahead of l1_filter (by 1.00 [1.00, 1.00], noisy timing)" in noisy
 
 
+@pytest.mark.parametrize("noisy, marked", [(0.3, False), (0.5, True), (0.75, True), (0.9, False)])
+def test_noise_of_either_timing_beside_the_latency_is_noise_of_what_is_read_there(noisy, marked):
+    records = [point(seed, "one_by_n", share, score, time, noisy=share == noisy)  # 0.5 ms lies between those of 0.5 and 0.75
+               for seed in SEEDS for share, (time, score) in SPARSITIES.items()]
+    (found,) = gather(REPORT, [*map(reference, SEEDS), *records]).fronts
+    assert [item.noisy for item in found.standings] == [marked]
+    assert ("~" in sheet(found).rows[0][1]) == marked
+
+
+def test_chance_is_told_by_the_interval_over_all_seeds_and_not_by_the_first():
+    def at(*gains):
+        """The sentence where the best scores that much above chance, by seed."""
+        best = [point(seed, "one_by_n", share, 10 + gain - 0.1 * seed, time) for seed, gain in enumerate(gains)
+                for share, (time, _) in SPARSITIES.items()]
+        return first([*best, *line("l1_filter", 75.0)])
+
+    unsure, sure = at(1.0, -1.0, 1.0, -1.0, 0.5), at(-0.1, 2.0, 2.0, 2.0, 2.0)
+    assert "is not above chance" in unsure and "most exact" not in unsure
+    assert "the most exact of 2 pruning methods is one_by_n" in sure
+    assert "is not above chance" in at(-1.0) and "most exact" in at(1.0)  # one seed alone has no interval
+
+
 def test_the_first_sentence_rests_on_the_most_telling_data():
     def family(source, scale):
         plain = record("plain", 0, 80.0, source=source, scale=scale)
@@ -151,6 +173,20 @@ def test_rows_of_one_cost_stand_together_and_only_they():
                         for name, own in (("l1_filter", "masked=true "), ("one_by_n", "n=4 "), ("magnitude", ""))}
 
 
+@pytest.mark.parametrize("whose", ["own", "reference's"])
+def test_macs_that_are_not_whole_are_not_equal_to_any(whose):
+    halves = [point(seed, name, 0.5, 78.0, 0.6) for seed in SEEDS for name in ("one_by_n", "l1_filter", "lstm")]
+    dense = [reference(seed) for seed in SEEDS]
+    for item in halves if whose == "own" else dense:
+        if whose != "own" or item["method"]["name"] == "lstm":
+            item["profile"]["uncounted"] = ["lstm"]
+    report = gather(Report("x", headline=HEADLINE, equal=EQUAL[:1]), [*dense, *halves])
+    (group,) = report.groups
+    tables = [{row.method for row in table.rows if not row.role} for found in report.fronts for table in found.tables]
+    assert {row.method for row in group.rows if not row.role} == {"one_by_n", "l1_filter", "lstm"}
+    assert tables == ([{"one_by_n", "l1_filter"}] if whose == "own" else [])
+
+
 def test_the_front_is_in_every_view_and_lists_of_unequal_costs_have_no_best():
     made = texts(gather(REPORT, RECORDS))
     page = made["table.md"]
@@ -177,6 +213,22 @@ def test_the_page_shows_the_front_first_with_its_figure(tmp_path, monkeypatch):
                                            "<h3>At equal measured latency: 0.500 ms</h3>", '<td class=best>77.20 ± 0.16</td>',
                                            "<h3>Half the MACs (49 to 51 %", "<h3>Equal sparsity</h3>", "<h2>cifar10 (version 1)")]
     assert order == sorted(order)
+
+
+def test_what_records_no_longer_have_leaves_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "var Plotly")
+    write(gather(REPORT, RECORDS), tmp_path, "results")
+    (tmp_path / "notes.md").write_text("the user's own")
+    assert (tmp_path / "front.csv").exists() and list(tmp_path.glob("figures/*-frontier.svg"))
+    write(gather(REPORT, [record("plain"), record("magnitude")]), tmp_path, "results")
+    assert not (tmp_path / "front.csv").exists() and not list(tmp_path.glob("figures/*-frontier.*"))
+    assert (tmp_path / "table.csv").exists() and (tmp_path / "notes.md").exists()
+
+
+def test_a_table_of_masked_rows_needs_one():
+    (found,) = gather(REPORT, RECORDS).fronts
+    (other,) = gather(REPORT, [item for item in RECORDS if item["method"]["options"].get("masked") is not True]).fronts
+    assert len(other.tables) == len(found.tables) - 1 and not any(group.equal.masked for group in other.tables)
 
 
 def test_a_cut_network_gains_over_its_reference_and_not_over_itself():

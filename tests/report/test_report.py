@@ -14,7 +14,7 @@ from records import family, profile, record, timed
 from rich.console import Console
 
 from suite.errors import UserError
-from suite.record import read_all
+from suite.record import fault, read_all
 from suite.report import columns, figures, notes, tables
 from suite.report.charts import CHARTS, charts, pareto
 from suite.report.content import gather
@@ -160,6 +160,29 @@ def test_rows_of_older_cores_are_marked(monkeypatch):
         "plain": False, "magnitude": True, "l1_filter": True, "gone": False}
     text = tables.markdown(group)
     assert "| magnitude<sup>1</sup> |" in text and "| plain |" in text and "1: Made by an older version of the core." in text
+
+
+def test_what_was_trained_elsewhere_stands_in_a_table_of_its_own():
+    elsewhere = {"kind": "embedded", "name": "cifar10", "digest": "d2", "counts": {"train": 9000, "test": 10}}
+    known = record("a", source="subset")["task"]["source"]
+    records = [record(name, source="subset", **more) for name in ("a", "b")
+               for more in ({}, {"task__source": {**known, "trained_on": elsewhere}})]
+    groups = gather(Report("x"), records).groups
+    assert sorted(group.facts["source"] for group in groups) == ["subset", "subset, trained on embedded"]
+    assert [len(group.rows) for group in groups] == [2, 2]
+    assert any(": a subset of the data, trained on embedded data, scale short" in notes.title(group) for group in groups)
+    assert not fault(records[1])
+
+
+def test_rows_made_from_other_weights_than_their_parent_has_today_are_marked():
+    plain = record("plain", 0, 80.0, weights="a" * 64)
+    made = [plain, *(record(name, 0, parents={"reference": plain["id"]}, parent_weights=weights, method__starts="reference")
+                     for name, weights in (("same", {plain["id"]: "a" * 64}), ("other", {plain["id"]: "b" * 64}), ("old", {}),
+                                           ("gone", {"x": "b" * 64})))]
+    group = only(made)
+    assert {row.method for row in group.rows if row.first("other_start")} == {"other"}
+    text = tables.markdown(group)
+    assert "| other<sup>1</sup> |" in text and "1: Made from other weights than its reference's" in text
 
 
 def test_the_frame_tells_where_it_was_trained_from_where_it_was_timed():

@@ -68,6 +68,31 @@ def test_the_share_of_labels_and_the_imbalance(run):
         assert float(counts.max() / counts.min()) == pytest.approx(ratio, rel=0.04)
 
 
+@pytest.fixture
+def wide(suite_home: Path, tmp_path: Path) -> Run:
+    return Run(0, "smoke", Budget(0), tmp_path, source.embedded_folder(AstarHar(24), suite_home / "cache"))
+
+
+@pytest.mark.parametrize("imbalance", [0.0, 1.0, 8.0])
+def test_people_without_labels_make_the_pool_larger_and_nothing_else(run, wide, imbalance):
+    usual, larger = TASK(imbalance=imbalance).setting(run), TASK(imbalance=imbalance, unlabelled=24).setting(wide)
+    assert 2.8 < len(larger.unlabelled) / len(usual.unlabelled) < 3.4 and (larger.unlabelled.labels == -1).all()
+    for one, other in ((usual.labelled, larger.labelled), (usual.val, larger.val)):
+        assert torch.equal(one.values, other.values) and torch.equal(one.labels, other.labels)
+    assert usual.normalise == larger.normalise
+    parts = [AstarHar().read(wide.data, "train"), AstarHar().read(wide.data, "unlabelled"), AstarHar().read(wide.data, "test")]
+    trained, further, tested = (set(part.subjects.tolist()) for part in parts)
+    assert not (trained & further or trained & tested or further & tested)
+    held, pool = set(larger.val.subjects.tolist()), set(larger.unlabelled.subjects.tolist())
+    assert pool == trained - held | further and set(larger.labelled.subjects.tolist()) <= trained - held
+    own = larger.unlabelled.values[torch.isin(larger.unlabelled.subjects, torch.tensor(sorted(further)))]
+    assert len(own) > 0.6 * len(larger.unlabelled)
+    if imbalance:
+        label_of = {row.tobytes(): int(label) for row, label in zip(parts[1].values.numpy(), parts[1].labels, strict=True)}
+        counts = torch.tensor([label_of[row.tobytes()] for row in own.numpy()]).bincount()
+        assert float(counts.max() / counts.min()) == pytest.approx(imbalance, rel=0.04)
+
+
 @pytest.mark.parametrize("words, sentence", [
     ({"label_share": 0.0}, "leaves no label to learn from"), ({"imbalance": 0.5}, "is no ratio; give 1 for equal classes"),
 ])
@@ -117,8 +142,9 @@ def test_claims_set_options_of_the_task(suite_home):
     from suite.plan import specs
 
     for claim in plugins.load("baselines", "mean_teacher").claims:
+        rival = next(side for side in claim.sides if side.method == "supervised_cnn")
+        assert rival.options == {"consistency": 0.0} and claim.least_scale == "long"  # the labels alone
         for side in claim.sides:
             plan = specs(claim.task, [(side.method, {**claim.options, **side.options})], [0], "smoke", None, claim.task_options)
             assert {name: getattr(plan.wanted[0].task, name) for name in claim.task_options} == dict(claim.task_options)
-            if claim.name == "2a long tail" and side.method == "mean_teacher":  # its runs are those of a plain `suite run`
-                assert plan.wanted[0].id == specs(claim.task, [(side.method, {})], [0], "smoke").wanted[0].id
+            assert plan.wanted[0].source.counts["unlabelled"] == 2 * plan.wanted[0].source.counts["train"]

@@ -23,6 +23,7 @@ VERSION = 1  # a change of any byte below gets a new one
 RATE = 25  # samples per second
 CHANNELS, LENGTH = 9, 64
 SUBJECTS = {"train": tuple(range(1, 13)), "test": (21, 22, 23, 24)}
+FIRST_UNLABELLED = 101  # number of the first subject of the part without labels, of which there are as many as are asked for
 TEST_WINDOWS = 15  # of every activity and subject: a balanced test set, as the paper's
 NOISE = (0.06, 9.0)  # deviation of the sensors' noise in g and in degrees per second
 TAPS = 32  # of the low-pass filter, either side
@@ -81,19 +82,22 @@ class Recorded(NamedTuple):
     subjects: np.ndarray
 
 
-def recordings(split: str) -> Recorded:
+def recordings(split: str, unlabelled: int = 0) -> Recorded:
     """The windows of all recordings of a split, subject by subject, in the order of time.
+
+    ``"unlabelled"`` is made by as many subjects as are given, at what the training subjects do and as often. Its labels are for
+    whoever thins it.
 
     Channels as in A*HAR: gyroscope x y z in degrees per second, low-passed accelerometer x y z in g, what the filter
     took away x y z in g. Windows overlap by half.
     """
     values, labels, subjects = [], [], []
-    for place, subject in enumerate(SUBJECTS[split]):
+    for place, subject in enumerate(SUBJECTS.get(split, range(FIRST_UNLABELLED, FIRST_UNLABELLED + unlabelled))):
         draw = Draw(VERSION, subject)
         person = Subject(draw.uniform(0.8, 1.25, 1), draw.uniform(0.6, 1.5, 3), draw.uniform(-0.2, 0.2, 3), draw.uniform(-6, 6, 3))
         for label, activity in enumerate(ACTIVITIES.values()):
             share, rest = divmod(activity.windows, len(SUBJECTS["train"]))
-            count = TEST_WINDOWS if split == "test" else share + (place < rest)
+            count = TEST_WINDOWS if split == "test" else share + (place % len(SUBJECTS["train"]) < rest)
             signals = _recording(activity, person, (count + 1) * LENGTH // 2, draw)
             values += [signals[:, start : start + LENGTH] for start in range(0, count * LENGTH // 2, LENGTH // 2)]
             labels += [label] * count
