@@ -1,4 +1,4 @@
-"""Somebody's detector or captioner, entered by its file of results in COCO's format."""
+"""Somebody's detector or captioner, entered by its file of results in COCO's format, or in KITTI's."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ from pathlib import Path
 from suite.artifacts import Detections
 from suite.contract import Method, Paper, option
 from suite.data import captions
+from suite.data.kitti_results import read_cloud_results
 from suite.data.results import read_results
 from suite.errors import UserError
 from suite.run import Run
-from suite.settings import Captioning, Detection
+from suite.settings import Captioning, CloudDetection, Detection
 
 
 @dataclass
 class FromResultsMethod(Method):
-    """Reads ``file=RESULTS.json``: boxes, masks or captions of val2017. Results on images that are not judged do not count."""
+    """Reads ``file=RESULTS.json``: boxes, masks or captions of val2017. Results on images that are not judged do not count.
+
+    For lidar scans it is ``file=RESULTS.zip``, with a file for each frame as KITTI's server takes them.
+    """
 
     paper = Paper("Microsoft COCO: Common Objects in Context", "Lin, Maire, Belongie, Hays, Perona, Ramanan, Dollar, Zitnick",
                   "ECCV", 2014, "https://arxiv.org/abs/1405.0312")
     tags = ("results",)
-    takes = ("Detection", "Captioning")
+    takes = ("Detection", "CloudDetection", "Captioning")
     gives = "Detections"
     asks = ("file",)
 
     file: str = option("", "the results file")
 
-    def fit(self, setting: Detection | Captioning, run: Run) -> Detections:
+    def fit(self, setting: Detection | CloudDetection | Captioning, run: Run) -> Detections:
         if not self.file:
             raise UserError("'from_results' needs the file of results to score; add file=RESULTS.json.")
-        if isinstance(setting, Captioning):
+        if isinstance(setting, CloudDetection):
+            entries = read_cloud_results(self.file)
+        elif isinstance(setting, Captioning):
             entries = captions.read_results(self.file)
         else:
             entries = read_results(self.file, {item["id"] for item in setting.train.truth()["categories"]})

@@ -49,9 +49,25 @@ class Detector:
 
 @dataclass
 class Detections:
-    """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions."""
+    """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions, or of
+    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``.
+    """
 
     entries: list[dict[str, Any]]
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class CloudDetector:
+    """Finds objects in lidar scans: `module` in evaluation mode maps a list of scans float32 (n, 4) to a list of dictionaries of
+    ``boxes`` float32 (k, 7) and ``labels`` int64 (k,) as in `suite.settings.Clouds`, and ``scores`` (k,).
+
+    `body` is what of it runs on fixed shapes, as in `Detector`: ``body.prepare(scans)`` makes its input, ``body(input)`` one tensor
+    of all raw outputs.
+    """
+
+    module: nn.Module
+    body: nn.Module
     spare: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,7 +109,7 @@ class Captioner:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter | Detector | Detections | Suppressor | Captioner
+Artifact = Network | ChangeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner
 
 
 class Figure(NamedTuple):

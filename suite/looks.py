@@ -11,7 +11,9 @@ At a look of level a, with d the true difference and d = margin the null that is
 - ``ordered``: it holds if every step does at a / 2, which needs no correction, as the false step must pass too
   (intersection-union). It is refuted if any of S steps is, so each of these tests has a / (2 S) (Bonferroni).
 
-Differences without any spread, as of a count of parameters, give an interval of no width: more than the margin or not.
+Differences without any spread, as of a count of parameters, give an interval of no width: more than the margin or not. Equal
+differences by luck do so too, as of a score on few test items: where it moves in steps of half its deviation from seed to seed 5 %
+of true nulls are decided (simulated), in steps of a whole one 7 %.
 """
 
 from __future__ import annotations

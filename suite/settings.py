@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
@@ -262,6 +262,48 @@ class Suppression:
     limit: int
 
 
+class Clouds(Protocol):
+    """Indexable lidar scans with boxes: x forward, y left, z up, in metres from the lidar."""
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Names; label ``k`` of a target, 1 and up, is ``categories[k - 1]``."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The frame's number of each row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def points(self, row: int) -> Tensor:
+        """float32 (n, 4): x, y, z and reflectance of the points in the camera's view, where objects are annotated."""
+        ...
+
+    def target(self, row: int) -> dict[str, Tensor]:
+        """``boxes`` float32 (n, 7): x, y, z of the middle, length, width, height, angle from the x axis to the length in radians,
+        anticlockwise from above; ``labels`` int64 (n,).
+        """
+        ...
+
+    def attributes(self, row: int) -> Mapping[str, str]:
+        """What kind of frame it is, as far as known: ``time``, ``weather``, ``density``."""
+        ...
+
+    def subset(self, index: Tensor) -> Clouds:
+        """The frames at `index`, in that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class CloudDetection:
+    """Boxes that stand on the ground, in lidar scans. `val` is for selection; the test frames are never here."""
+
+    train: Clouds
+    val: Clouds
+
+
 class PictureFeatures(NamedTuple):
     """What a detector and a backbone have made of one picture.
 
@@ -318,4 +360,4 @@ class Captioning:
     longest: int
 
 
-Setting = Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | Captioning
+Setting = Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -83,9 +84,10 @@ class CocoCaptioningTask(Task):
 
     def setting(self, run: Run) -> Captioning:
         """Of the 2017 data a random tenth of train2017 (at most 5,000 pictures) is for selection."""
-        pictures = self.dataset().read(run.data, "train")
+        folder = run.training_data or run.data
+        pictures = self.dataset().read(folder, "train")
         if self.split == "karpathy":
-            train, val = self.featured(pictures, run), self.featured(self.dataset().read(run.data, "val"), run)
+            train, val = self.featured(pictures, run), self.featured(self.dataset().read(folder, "val"), run)
         else:
             pictures = pictures.subset(torch.arange(min(self.pictures or len(pictures), len(pictures))))
             order = torch.randperm(len(pictures), generator=run.generator("split"))
@@ -103,7 +105,8 @@ class CocoCaptioningTask(Task):
 
     def featured(self, pictures: CaptionedPictures, run: Run) -> Featured:
         """The pictures as features with their captions as tokens."""
-        source: Source = FeatureFile(self.features, pictures.ids, self.regions) if self.features else self.made(pictures, run)
+        source: Source = (FeatureFile(self.features, pictures.ids, self.regions) if self.features
+                          else WhenAsked(partial(self.made, pictures, run)))
         return Featured(pictures.ids, [[tokens(caption) for caption in captions] for captions in pictures.captions], source)
 
     def made(self, pictures: CaptionedPictures, run: Run) -> dict[int, PictureFeatures]:
@@ -115,7 +118,7 @@ class CocoCaptioningTask(Task):
                                 f"which 'suite show {path.parent.name}' gives, with --again.")
             sums.append(hashlib.sha256(path.read_bytes()).hexdigest())
         sizes = [pictures.file_sizes(row) for row in range(len(pictures))]
-        which = hashed(sums, str(run.data), pictures.ids, sizes, self.certain, self.regions)
+        which = hashed(sums, list(map(str, pictures.files)), sizes, self.certain, self.regions)
         stored = run.judges["detector"].with_name(f"features-{which:x}.pt")
         if not stored.exists():
             detector, network = (run.judge(name).module.eval() for name in ("detector", "backbone"))
@@ -152,9 +155,10 @@ class CocoCaptioningTask(Task):
         return scores
 
     def most_frequent(self, run: Run) -> str:
-        """The caption, as tokens, that the training pictures have most often; of several the first."""
-        captions = self.dataset().read(run.data, "train").captions
-        return Counter(tokens(caption) for sentences in captions for caption in sentences).most_common(1)[0][0]
+        """The caption that the training pictures have most often, up to capitals and the full stop, as tokens; of several the first."""
+        captions = self.dataset().read(run.training_data or run.data, "train").captions
+        spelled = Counter(caption.lower().strip(" .") for sentences in captions for caption in sentences)
+        return tokens(spelled.most_common(1)[0][0])
 
     def given(self, entries: Sequence[Mapping[str, Any]], judged: Sequence[int], run: Run) -> list[str]:
         """Somebody's captions of the judged images. UserError for an image that is not in the test data, or that has none."""
@@ -193,6 +197,20 @@ class CocoCaptioningTask(Task):
         with torch.inference_mode():
             timings = call_latency({"step": lambda: step(*first[parts:]), "caption": lambda: module(*first[:parts])}, timing_lock())
         return [Timed(name, timings[name]["median_ms"], noisy=timings[name]["noisy"]) for name in ("step", "caption")]
+
+
+@dataclass
+class WhenAsked:
+    """Features that `make` gives at the first question: somebody's captions are judged without any."""
+
+    make: Callable[[], dict[int, PictureFeatures]]
+
+    @cached_property
+    def found(self) -> dict[int, PictureFeatures]:
+        return self.make()
+
+    def __getitem__(self, image: int) -> PictureFeatures:
+        return self.found[image]
 
 
 class OneCaption(nn.Module):

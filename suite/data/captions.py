@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDERS = {"train": "train2017", "test": "val2017"}  # the official test set has no captions
+ENOUGH = 1000  # training pictures, or there are none: fewer have hardly a word five times, and CIDEr-D's frequencies say little
 
 
 @dataclass
@@ -64,7 +65,10 @@ class _Captions(Dataset):
 
 @dataclass
 class CocoCaptions(_Captions):
-    """The reader of the official files; what it has parsed and checked is kept."""
+    """The reader of the official files; what it has parsed and checked is kept.
+
+    Fewer than `ENOUGH` training pictures, or no file of theirs, are no training part, and are left alone.
+    """
 
     name = "coco_captions"
     title = "COCO 2017 captions"
@@ -94,6 +98,21 @@ class CocoCaptions(_Captions):
             content = {"info": {"description": f"embedded captions, version {self.version}"}, "images": images,
                        "annotations": annotations}
             (folder / "annotations" / f"captions_{name}.json").write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+
+    def trains(self, folder: Path) -> bool:
+        return (folder / self.landmarks[0]).is_file() and len(self.content(folder, "train")) >= ENOUGH
+
+    def splits(self, folder: Path) -> Sequence[str]:
+        return ("train", "test") if self.trains(folder) else ("test",)
+
+    def files(self, folder: Path) -> dict[str, Path]:
+        """Without a training part the test part alone."""
+        files = super().files(folder)
+        return files if self.trains(folder) else {name: path for name, path in files.items() if name != self.landmarks[0]}
+
+    def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
+        """The training captions first: they decide which splits there are."""
+        return [partial(self.trains, folder), partial(self.read, folder, "test")]
 
     def content(self, folder: Path, split: str) -> list[dict[str, Any]]:
         path = folder / "annotations" / f"captions_{FOLDERS[split]}.json"

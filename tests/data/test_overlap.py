@@ -21,6 +21,7 @@ from suite.data.dataset import Dataset
 from suite.data.embedded.writing import pickled, png
 from suite.data.har import FILE, AstarHar
 from suite.data.imagenet import ImageNet
+from suite.data.kitti import LEAST, Kitti
 from suite.data.overlap import Shared, shared
 from suite.data.pictures import Stored
 from suite.data.sessions import Cifar100Sessions
@@ -102,7 +103,21 @@ def levir(folder: Path, leak: bool) -> None:
         (folder / "list" / f"{split}.txt").write_text(f"{0 if leak else number}.png\n")
 
 
+def kitti(folder: Path, leak: bool) -> None:
+    for number in range(LEAST + 1):
+        for part, content in (("velodyne", np.full((2, 4), 0 if leak and number == LEAST else number, "<f4").tobytes()), ("label_2", b""),
+                              ("calib", b"P2: 1 0 0 0 0 1 0 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: 1 0 0 0 0 1 0 0 0 0 1 0\n")):
+            file = folder / "training" / part / f"{number:06d}.{'bin' if part == 'velodyne' else 'txt'}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        picture(folder / "training" / "image_2" / f"{number:06d}.png", 0)
+    (folder / "ImageSets").mkdir()
+    (folder / "ImageSets" / "train.txt").write_text("\n".join(f"{number:06d}" for number in range(LEAST)))
+    (folder / "ImageSets" / "val.txt").write_text(f"{LEAST:06d}")
+
+
 READERS = {
+    "kitti": (Kitti(), kitti, 1),
     "cifar10": (Cifar10(), cifar10, 4), "cifar10n": (Cifar10N(), cifar10n, 4), "sessions": (Cifar100Sessions(), cifar100, 500),
     "har": (AstarHar(), har, 6), "imagenet": (ImageNet(32), imagenet, 2), "coco": (Coco(), coco, 1),
     "street": (ChangeData("street"), street, 1), "levir": (ChangeData("levir"), levir, 1),

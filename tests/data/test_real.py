@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,11 @@ from suite.data.coco import Coco
 from suite.data.dataset import Dataset
 from suite.data.har import AstarHar
 from suite.data.imagenet import ImageNet
+from suite.data.kitti import JUDGED, Kitti
 from suite.errors import UserError
 
 STANDING = os.environ.get("SUITE_DATA", "")
-DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), CocoCaptions(), ImageNet(64))
+DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), CocoCaptions(), ImageNet(64), Kitti())
 
 
 def real(dataset: Dataset) -> source.Source:
@@ -68,3 +70,18 @@ def test_coco_boxes_are_those_of_the_masks() -> None:
             tight = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
             errors.append((tight - box).abs().max())
     assert (torch.stack(errors) <= 2).float().mean() > 0.95  # pixels; a few of the official boxes are loose
+
+
+def test_kitti_boxes_meet_points_and_pictures() -> None:
+    """Where a label is, the lidar has points; and its corners, through the calibration, are where its box in the picture is."""
+    found = real(Kitti())
+    images = Kitti().read(found.folder, "test")
+    for row, frame in enumerate(images.frames):
+        truth = frame.truth[np.isin(frame.truth.kinds, JUDGED)]
+        points, boxes = images.points(row).numpy(), frame.calibration.lidar_boxes(truth)
+        for box in boxes:
+            away = points[:, :3] - box[:3]
+            assert (np.abs(away) < box[3:6].max() / 2).all(1).sum() > 5
+        drawn = frame.calibration.labels(boxes, truth.kinds, np.ones(len(truth)), frame.size)
+        assert np.abs(drawn.values[:, 7:14] - truth.values[:, 7:14]).max() < 1e-6
+        assert np.abs(drawn.image_boxes - truth.image_boxes).max() < 12  # a walker's legs reach out of a box by as much
