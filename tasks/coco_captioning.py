@@ -155,7 +155,7 @@ class CocoCaptioningTask(Task):
         return scores
 
     def most_frequent(self, run: Run) -> str:
-        """The caption that the training pictures have most often, up to capitals and the full stop, as tokens; of several the first."""
+        """What the training pictures have most often, whatever its capitals and full stop, as tokens; of several the first."""
         captions = self.dataset().read(run.training_data or run.data, "train").captions
         spelled = Counter(caption.lower().strip(" .") for sentences in captions for caption in sentences)
         return tokens(spelled.most_common(1)[0][0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from suite.data import source
+from suite.data import captions, source
 from suite.data.captions import CocoCaptions, KarpathyCaptions
 from suite.data.embedded import captioned
 from suite.data.embedded.drawing import Draw
@@ -159,7 +159,27 @@ def test_damage_is_told_in_one_sentence(copy: Path, damage: Callable[[Path], obj
     assert sentence in told and "\n" not in told and told.endswith(".")
 
 
-def test_test_pictures_in_the_training_data_are_refused(copy: Path) -> None:
+@pytest.mark.parametrize("without", ["pictures enough", "a file"])
+def test_few_training_pictures_are_no_training_part(copy: Path, cache: Path, without: str) -> None:
+    """They are tested on, and the embedded pictures trained on."""
+    (copy / "embedded.txt").unlink(missing_ok=True)
+    if without == "a file":
+        (copy / "annotations" / "captions_train2017.json").unlink()
+        shutil.rmtree(copy / "train2017")
+    found = source.locate_data(CocoCaptions(), copy, cache)
+    assert found.counts == {"test": 4} and found.kind == "subset" and CocoCaptions().check(copy) == []
+    assert found.training is not None and found.training.counts == captioned.COUNTS
+    assert "no training part: methods are trained on the embedded 'coco_captions' and tested there" in found.note
+
+
+def test_damage_in_few_training_captions_is_told(copy: Path) -> None:
+    (copy / "annotations" / "captions_train2017.json").write_text("{")
+    (told,) = CocoCaptions().check(copy)
+    assert "captions_train2017.json' is no readable JSON" in told
+
+
+def test_test_pictures_in_the_training_data_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captions, "ENOUGH", 4)
     shutil.copy(copy / "train2017" / "000000200001.png", copy / "val2017" / "000000300001.png")
     (told,) = CocoCaptions().check(copy)
     assert "1 of the 4 images of 'test' are also in 'train'" in told

@@ -6,6 +6,8 @@ import importlib
 import json
 import math
 import re
+import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -71,8 +73,7 @@ def test_scores_and_what_stands_beside_them(suite_home, test_part):
     for name, score in caption_scores(said, references).items():
         assert record["scores"][name] == pytest.approx(score)
     captions = CocoCaptions().read(spec.source.folder, "train").captions
-    every = [tokens(caption) for sentences in captions for caption in sentences]
-    usual = max(dict.fromkeys(every), key=every.count)
+    usual, _ = Counter(tokens(caption) for sentences in captions for caption in sentences).most_common(1)[0]
     for name, score in caption_scores([usual] * 8, references).items():
         assert record["scores"][f"trivial_{name}"] == pytest.approx(score)
     assert record["scores"]["SPICE"] is None and "SPICE" in record["notes"]["not_measured"]
@@ -125,6 +126,26 @@ def test_anybodys_captions_are_scored(suite_home, test_part, tmp_path):
     wanted = caption_scores([tokens(captions[0]) for captions in test_part.captions[:8]], references)
     assert record["scores"]["CIDEr-D"] == pytest.approx(wanted["CIDEr-D"]) and record["scores"]["BLEU-4"] > 50
     assert record["profile"] is None and len(record["notes"]["file_digest"]) == 16
+    assert not spec.needs and "shuffled_CIDEr-D" not in record["scores"]  # and no network of ours, nor features
+
+
+def test_few_pictures_are_tested_on_by_what_the_embedded_ones_taught(suite_home, test_part, tmp_path):
+    """As the real subset: detector, backbone and captioner are those of the embedded data."""
+    (tmp_path / "annotations").mkdir()
+    shutil.copytree(test_part.files[0].parent, tmp_path / "val2017", ignore=lambda _, names: sorted(names)[9:])
+    content = {"images": [{"id": image, "file_name": file.name} for image, file in zip(test_part.ids[:9], test_part.files[:9], strict=True)],
+               "annotations": [{"id": 5 * row + number, "image_id": test_part.ids[row], "caption": caption}
+                               for row in range(9) for number, caption in enumerate(test_part.captions[row])]}
+    (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(content))
+    usual, _ = fit_once("coco_captioning", "dlct")
+    plan = specs("coco_captioning", [("dlct", {})], [0], "smoke", data=tmp_path)
+    (spec,) = plan.wanted
+    assert {name: item.id for name, item in spec.judges.items()} == {name: item.id for name, item in usual.judges.items()}
+    (record,) = run_plan(plan)
+    assert record["status"] == "done" and record["task"]["source"]["counts"] == {"test": 9}
+    assert record["task"]["source"]["trained_on"]["kind"] == "embedded" and record["id"] != usual.id
+    artifact, expected = load(spec.artifact), load(usual.artifact)
+    assert artifact.spare["results"] == expected.spare["results"]  # of the same pictures, trained alike
 
 
 @pytest.mark.parametrize("change, sentence", [
