@@ -15,6 +15,7 @@ from suite.nn.parts import stages
 from suite.nn.trace import tap
 
 SIDE = 7  # cells in a row and in a column
+STRIDE = 16  # pixels of a map's cell at most: coarser maps have fewer cells than the grid in pictures below 224 pixels
 
 
 @torch.inference_mode()
@@ -38,12 +39,11 @@ def region_features(detector: FasterRCNN, image: Tensor, certain: float, least: 
 
 @torch.inference_mode()
 def grid_features(network: nn.Module, image: Tensor) -> Tensor:
-    """The deepest map of `network` with at least 7 x 7 cells, or else its first, averaged to 7 x 7 cells row by row: (49, G).
-
-    `image` (1, 3, H, W) is normalised.
+    """The deepest map of `network` that is no coarser than `STRIDE`, whatever the picture's size, averaged to 7 x 7 cells row by
+    row: (49, G). `image` (1, 3, H, W) is normalised.
     """
     names = stages(network)
     with tap(network, names) as outputs:
         network(image)
-    fine = [outputs[name] for name in names if min(outputs[name].shape[2:]) >= SIDE]
-    return functional.adaptive_avg_pool2d((fine or [outputs[names[0]]])[-1], SIDE)[0].flatten(1).T.contiguous()
+    fine = [outputs[name] for name in names if STRIDE * outputs[name].shape[2] >= image.shape[2]]
+    return functional.adaptive_avg_pool2d(fine[-1], SIDE)[0].flatten(1).T.contiguous()

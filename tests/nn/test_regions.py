@@ -44,7 +44,7 @@ def test_a_picture_without_detections_is_one_region(detector, monkeypatch):
     assert len(features) == 1 and boxes.tolist() == [[0, 0, 1, 1]]
 
 
-def test_the_grid_is_the_deepest_map_with_enough_cells():
+def test_the_grid_is_the_deepest_map_of_sixteen_pixels_a_cell():
     torch.manual_seed(0)
     network = build("narrow_resnet10", 2, 64).eval()
     image = torch.randn(1, 3, 112, 112)
@@ -53,5 +53,5 @@ def test_the_grid_is_the_deepest_map_with_enough_cells():
     with torch.inference_mode():
         maps = network.layer3(network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(image)))))))
     assert torch.allclose(grid[8], maps[0, :, 1, 1], atol=1e-6) and torch.allclose(grid[6], maps[0, :, 0, 6], atol=1e-6)
-    assert grid_features(network, torch.randn(1, 3, 64, 64)).shape == (49, 64)  # layer2 then
-    assert grid_features(network, torch.randn(1, 3, 16, 16)).shape == (49, 32)  # the first, enlarged
+    for high, wide in ((24, 20), (64, 50), (230, 641)):  # the same map in every picture, enlarged in small ones
+        assert grid_features(network, torch.randn(1, 3, high, wide)).shape == (49, 128)
