@@ -49,8 +49,8 @@ class Detector:
 
 @dataclass
 class Detections:
-    """What somebody's detector found: entries of COCO's results format (see `suite.metrics.coco_scores`), or of lidar scans one for
-    each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``.
+    """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions, or of
+    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``.
     """
 
     entries: list[dict[str, Any]]
@@ -93,7 +93,23 @@ class Suppressor:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter | Detector | Detections | CloudDetector | Suppressor
+@dataclass
+class Captioner:
+    """Says what is in pictures: `module` in evaluation mode, called with the parts of a :class:`suite.settings.FeatureBatch`, gives
+    a caption for each picture, words with single spaces between them.
+
+    `encoder` and `step` are what of it runs on fixed shapes, which is counted and timed: ``encoder(*features)`` once for a picture,
+    ``step(*inputs)`` for each word; ``step.prepare(features, said)`` makes the inputs for one picture of which so many words are
+    said already. They share their weights with `module`. None: nothing is counted.
+    """
+
+    module: nn.Module
+    encoder: nn.Module | None = None
+    step: nn.Module | None = None
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+Artifact = Network | ChangeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner
 
 
 class Figure(NamedTuple):

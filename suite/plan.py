@@ -123,7 +123,8 @@ def _spec(
             and "starts" in options_of(next(iter(references.values())).method)):
         trained_on = reference(**next(iter(wanted.values())), starts="reference")
     roles: dict[str, Role] = dict.fromkeys(references, "reference" if method.starts == "reference" else "teacher")
-    theirs, judges = method.needs(), task.needs()
+    theirs = method.needs()
+    judges = task.needs() if method.gives != "Detections" else {}  # somebody's results rest on nothing of ours
     if both := sorted(theirs.keys() & judges.keys() | references.keys() & (theirs.keys() | judges.keys())):
         raise UserError(f"'{both[0]}' is needed twice, by '{task_name}' and '{name}'; one of them must call it by another name.")
 
@@ -154,7 +155,8 @@ def _needed(
     seed = need.seed if need.seed is not None else 0 if need.role == "judge" else seed
     task = _task(need.task, options, scale)
     if (dataset := task.dataset()).name != source.name:
-        source = locate_needed(dataset, shared.data, cache_folder())
+        data = EMBEDDED if source.training else shared.data  # what is trained on the embedded data rests on nothing else
+        source = locate_needed(dataset, data, cache_folder())
     return _spec(need.task, task, need.method, need.options, source, scale, seed, shared, above)
 
 

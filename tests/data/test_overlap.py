@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from suite.data import dataset, source
+from suite.data import captions, dataset, source
 from suite.data.change import ChangeData
 from suite.data.cifar import Cifar10
 from suite.data.cifar10n import Cifar10N
@@ -83,6 +83,18 @@ def coco(folder: Path, leak: bool) -> None:
         (folder / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
 
 
+def captioned(folder: Path, leak: bool) -> None:
+    (folder / "annotations").mkdir()
+    for number, split in enumerate(("train", "val")):
+        for row in range(captions.ENOUGH):
+            value = (2 * row + (0 if leak else number)) % 256
+            picture(folder / f"{split}2017" / f"{row}.png", value, 1 + row // 128)
+        images = [{"id": row, "file_name": f"{row}.png"} for row in range(captions.ENOUGH)]
+        texts = [{"id": row, "image_id": row, "caption": "A cat."} for row in range(captions.ENOUGH)]
+        content = {"images": images, "annotations": texts}
+        (folder / "annotations" / f"captions_{split}2017.json").write_text(json.dumps(content))
+
+
 def street(folder: Path, leak: bool) -> None:
     for number, split in enumerate(("train", "test")):
         first, second = (20, 10) if leak and split == "test" else (10 + number, 20)  # in one another's place: the same pair
@@ -120,6 +132,7 @@ READERS = {
     "kitti": (Kitti(), kitti, 1),
     "cifar10": (Cifar10(), cifar10, 4), "cifar10n": (Cifar10N(), cifar10n, 4), "sessions": (Cifar100Sessions(), cifar100, 500),
     "har": (AstarHar(), har, 6), "imagenet": (ImageNet(32), imagenet, 2), "coco": (Coco(), coco, 1),
+    "captions": (captions.CocoCaptions(), captioned, captions.ENOUGH),
     "street": (ChangeData("street"), street, 1), "levir": (ChangeData("levir"), levir, 1),
 }
 

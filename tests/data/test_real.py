@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from suite.data import source
+from suite.data.captions import CocoCaptions
 from suite.data.cifar import Cifar10, Cifar100
 from suite.data.cifar10n import Cifar10N
 from suite.data.coco import Coco
@@ -20,7 +21,7 @@ from suite.data.kitti import JUDGED, Kitti
 from suite.errors import UserError
 
 STANDING = os.environ.get("SUITE_DATA", "")
-DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), ImageNet(64), Kitti())
+DATASETS: tuple[Dataset, ...] = (AstarHar(), Cifar10(), Cifar10N(), Cifar100(), Coco(), CocoCaptions(), ImageNet(64), Kitti())
 
 
 def real(dataset: Dataset) -> source.Source:

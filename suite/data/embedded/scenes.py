@@ -46,19 +46,22 @@ def draw_scenes(split: str, count: int | None = None) -> Iterator[Scene]:
         yield _scene(number, draw)
 
 
-class _Canvas:
-    """A picture being painted, float32 (3, H, W) of 0 to 1, and the number of the object that each pixel shows."""
+class Canvas:
+    """A picture being painted, float32 (3, H, W) of 0 to 1, and the number of the object that each pixel shows.
 
-    def __init__(self, high: int, wide: int, draw: Draw) -> None:
+    It begins as a `ground` of one texture whose two colours differ by `contrast`.
+    """
+
+    def __init__(self, high: int, wide: int, draw: Draw, contrast: tuple[float, float] = (0.0, 0.25)) -> None:
         self.draw, self.side = draw, min(high, wide)
         x, y = _grid(0, high, 0, wide)
         u, v = _turned(x, y, draw)
         periods = draw.uniform(4, 10, 1, 1) / np.float32(self.side)
         names = tuple(TEXTURES)
-        name = names[int(draw.integers(len(names), 1)[0])]
+        self.ground = name = names[int(draw.integers(len(names), 1)[0])]
         shift = draw.uniform(0, 1, 2, 1, 1)
         pattern = TEXTURES[name](u * periods + shift[0], v * periods + shift[1])
-        self.pixels = painted(pattern[None], draw, (0.15, 0.65), (0.0, 0.25))[0]
+        self.pixels = painted(pattern[None], draw, (0.15, 0.65), contrast)[0]
         self.owner = np.zeros((high, wide), np.int16)  # 0 is the background
         self.sizes = [1]  # pixels of each object inside the picture, covered or not
 
@@ -116,7 +119,7 @@ class _Canvas:
 
 def _scene(number: int, draw: Draw) -> Scene:
     high, wide = SIZES[number % len(SIZES)]
-    canvas = _Canvas(high, wide, draw)
+    canvas = Canvas(high, wide, draw)
     groups: dict[int, tuple[int, bool]] = {}  # object: its category, and whether it belongs to a crowd
     for _ in range(3):
         canvas.place(CLUTTER[int(draw.integers(len(CLUTTER), 1)[0])], _anywhere(canvas), _radius(canvas, 0.05, 0.1), (0.2, 0.5))
@@ -135,7 +138,7 @@ def _scene(number: int, draw: Draw) -> Scene:
     return Scene(canvas.photograph(noise=0.04), things)
 
 
-def _crowd(canvas: _Canvas, groups: dict[int, tuple[int, bool]]) -> None:
+def _crowd(canvas: Canvas, groups: dict[int, tuple[int, bool]]) -> None:
     """Many small objects of one category close together, which get one annotation."""
     draw = canvas.draw
     category = int(draw.integers(len(OBJECTS), 1)[0])
@@ -147,13 +150,13 @@ def _crowd(canvas: _Canvas, groups: dict[int, tuple[int, bool]]) -> None:
             groups[placed] = (category, True)
 
 
-def _radius(canvas: _Canvas, least: float, most: float) -> Array:
+def _radius(canvas: Canvas, least: float, most: float) -> Array:
     """(1, 1) pixels, small ones more often."""
     unit = canvas.draw.uniform(0, 1, 1, 1)
     return (np.float32(least) + np.float32(most - least) * unit * unit) * np.float32(canvas.side)
 
 
-def _anywhere(canvas: _Canvas, radius: Array | None = None) -> tuple[Array, Array]:
+def _anywhere(canvas: Canvas, radius: Array | None = None) -> tuple[Array, Array]:
     """A point x, y in the picture, (1, 1) each; the larger the object, the nearer to the middle."""
     high, wide = canvas.owner.shape
     reach = np.float32(0.44) if radius is None else np.float32(0.46) - np.float32(0.55) * radius / np.float32(canvas.side)
