@@ -85,9 +85,9 @@ def test_a_cell_that_no_region_covers_never_reaches_one():
     made = network(layers=1)
     batch = features((1,), cells=9)
     batch.boxes[0, 0] = torch.tensor([0.05, 0.05, 0.2, 0.2])  # the first cell alone
-    for name in ("grid",):  # cells that see themselves alone, so that nothing spreads among them
-        nn.init.zeros_(made.encoder.layers[0][name].attention.out.weight)
-        nn.init.zeros_(made.encoder.layers[0][name].attention.out.bias)
+    out = made.encoder.layers[0]["grid"].attention.out  # cells that see themselves alone, so that nothing spreads among them
+    nn.init.zeros_(out.weight)
+    nn.init.zeros_(out.bias)
     before = made.encoder(batch).tokens
     other = batch._replace(grid=batch.grid.clone())
     other.grid[0, 8] += 5
