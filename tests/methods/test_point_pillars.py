@@ -76,6 +76,18 @@ def test_absent_points_are_zero_behind_decoration() -> None:
     assert not absent.any()
 
 
+def test_features_by_hand() -> None:
+    """Linear, normalised over all places of all pillars, the absent ones too, ReLU, and the greatest of each pillar."""
+    encoder = PILLARS.PillarEncoder(GRID, 6, 1000, 4, False).train()
+    item = PILLARS.pillars(scan(), GRID, 1000, 4)
+    assert (item.count < 4).any()
+    values = PILLARS.decorated(item, GRID).reshape(-1, 10) @ encoder.linear.weight.T
+    mean, variance = values.mean(0), values.var(0, correction=0)
+    wanted = ((values - mean) / (variance + 1e-3).sqrt()).clamp(min=0).view(len(item.count), 4, 6).amax(1)
+    assert torch.allclose(encoder.features(item), wanted, atol=1e-5)
+    assert torch.allclose(encoder.norm.running_mean, 0.01 * mean, atol=1e-6)
+
+
 def test_an_empty_scan_is_an_empty_map() -> None:
     encoder = PILLARS.PillarEncoder(GRID, 6, 1000, 4, False).eval()
     assert not encoder([torch.zeros(0, 4)]).any()
@@ -224,6 +236,15 @@ def test_variation_moves_points_and_boxes_alike(suite_home) -> None:
         after = CLOUDS.inside(moved, changed["boxes"]).sum(0)
         assert before.sum() > 50 and (before - after).abs().max() <= 2  # points on a side may round to either
         assert not torch.equal(points, moved) and torch.equal(data.points(row), points) and torch.equal(data.target(row)["boxes"], target["boxes"])
+
+
+def test_points_come_in_another_order_each_time() -> None:
+    """So that a full pillar keeps a random subset: the reflectances, which nothing varies, are the same ones in another order."""
+    points, target = scan(), {"boxes": torch.zeros(0, 7), "labels": torch.zeros(0, dtype=torch.int64)}
+    generator = torch.Generator().manual_seed(0)
+    first, second = (CLOUDS.varied(points, target, generator)[0][:, 3] for _ in range(2))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(points[:, 3].tolist())
+    assert not torch.equal(first, second) and not torch.equal(first, points[:, 3])
 
 
 def test_pasted_objects_bring_their_points_and_stand_free(suite_home) -> None:
