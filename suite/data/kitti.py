@@ -180,8 +180,8 @@ class Kitti(Dataset):
                             "needed to train; list more there, or train on the embedded scenes.")
         judged = val if self.trains(folder) else train + val
         if not judged:
-            raise UserError(f"'{shown(folder / 'ImageSets' / 'val.txt')}' lists no frame to judge; write the numbers of some there, one "
-                            "a line.")
+            raise UserError(f"'{shown(folder / 'ImageSets' / 'val.txt')}' lists no frame to judge; write the numbers of "
+                            "some there, one a line.")
         return train if split == "train" else judged
 
 

@@ -184,12 +184,40 @@ def test_the_loss_by_hand() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ANCHORS, "matched", lambda *_: torch.tensor([0, -2, -1]))
         found = ANCHORS.detection_loss((scores, codes, directions), anchors, ("Car",), [{"boxes": box, "labels": torch.tensor([1])}])
+        twice = ANCHORS.detection_loss(tuple(item.repeat(2, 1, 1) for item in (scores, codes, directions)), anchors, ("Car",),
+                                       [{"boxes": box, "labels": torch.tensor([1])}] * 2)
     p, q = 1 / (1 + math.exp(-0.3)), 1 / (1 + math.exp(1.0))
     focal = -0.25 * (1 - p) ** 2 * math.log(p) - 0.75 * q**2 * math.log(1 - q)
     off = 0.4 / math.hypot(4, 2)
     location = 0.5 * 9 * off**2 if off < 1 / 9 else off - 0.5 / 9  # and nothing for a half turn
     direction = math.log(1 + math.exp(0.5 - 2.0))  # pi lies in bin 0
-    assert found.item() == pytest.approx(focal + 2 * location + 0.2 * direction, rel=1e-5)
+    assert found.item() == twice.item() == pytest.approx(focal + 2 * location + 0.2 * direction, rel=1e-5)
+
+
+def test_objects_outside_the_map_are_not_looked_for() -> None:
+    network = CODE.PointPillars(METHOD(**METHOD.scales["smoke"]), KINDS)
+    outside = {"boxes": torch.tensor([[26.2, 0, -1, 3.9, 1.6, 1.5, 0.0]]), "labels": torch.tensor([1])}  # whose half is on the map
+    losses = [network.eval().loss([scan()], [{key: item[:count] for key, item in outside.items()}]) for count in (0, 1)]
+    assert losses[0] == losses[1]
+
+
+def test_what_is_found_is_good_enough_apart_and_headed() -> None:
+    """Of four cars that stand on their anchors the second overlaps the first by a fifth and the last is too unlikely."""
+    network = CODE.PointPillars(METHOD(**METHOD.scales["smoke"]), KINDS)
+    anchors = network.anchors.view(*(size // 2 for size in network.grid.size), 6, 7)
+    car = anchors[:, :, 0].reshape(-1, 7)
+    columns = anchors.shape[1]
+    places = [0, 2, 9, 12]  # along x, cells of 1.28 m
+    scores, codes = torch.full((len(car), 6, 3), -9.0), torch.zeros(len(car), 6, 7)
+    for place, probability in zip(places, (0.9, 0.8, 0.11, 0.09), strict=True):
+        scores[place, 0, 0] = math.log(probability / (1 - probability))
+    directions = torch.zeros(len(car), 6, 2)
+    directions[places[0], 0, 1] = directions[places[2], 0, 0] = 1.0
+    found = network.found(scores.view(-1, 3), codes.view(-1, 7), directions.view(-1, 2))
+    assert columns > 12 and found["labels"].tolist() == [1, 1]
+    assert found["scores"].tolist() == pytest.approx([0.9, 0.11])
+    assert torch.allclose(found["boxes"][:, :6], car[[0, 9], :6])
+    assert found["boxes"][:, 6].cos().tolist() == pytest.approx([1, -1])  # an angle of 0 is in bin 1, the other heading in bin 0
 
 
 def test_a_half_turn_costs_nothing_and_a_quarter_does() -> None:
