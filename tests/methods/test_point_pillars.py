@@ -140,6 +140,16 @@ def test_boxes_are_told_from_their_code() -> None:
     assert by_hand[0].tolist() == pytest.approx([1 / diagonal, 2 / diagonal, 3 / 1.56, math.log(2), 0, 0, 0.5])
 
 
+def test_anchors_are_openpcdets() -> None:
+    """Sizes and bottoms of its kitti_models/pointpillar.yaml; a box is given by its middle."""
+    each = ANCHORS.anchors_on(1, 1, 0.5, 1.0, KINDS)
+    sizes = [(3.9, 1.6, 1.56, -1.78), (0.8, 0.6, 1.73, -0.6), (1.76, 0.6, 1.73, -0.6)]
+    for row, (long, wide, high, bottom) in zip((0, 2, 4), sizes, strict=True):
+        for turned in (0, 1):
+            assert each[row + turned].tolist() == pytest.approx([0.25, -0.75, bottom + high / 2, long, wide, high, turned * math.pi / 2])
+    assert [(item.match, item.miss) for item in ANCHORS.ANCHORS.values()] == [(0.6, 0.45), (0.5, 0.35), (0.5, 0.35)]
+
+
 def test_the_two_bins_meet_at_45_degrees() -> None:
     angles = torch.tensor([0.0, math.pi / 2, math.pi, -math.pi / 2, math.pi / 4 + 0.01, math.pi / 4 - 0.01, 5 * math.pi / 4 - 0.01])
     assert ANCHORS.bins(angles).tolist() == [1, 0, 0, 1, 0, 1, 0]
@@ -198,7 +208,7 @@ def test_objects_outside_the_map_are_not_looked_for() -> None:
     network = CODE.PointPillars(METHOD(**METHOD.scales["smoke"]), KINDS)
     outside = {"boxes": torch.tensor([[26.2, 0, -1, 3.9, 1.6, 1.5, 0.0]]), "labels": torch.tensor([1])}  # whose half is on the map
     losses = [network.eval().loss([scan()], [{key: item[:count] for key, item in outside.items()}]) for count in (0, 1)]
-    assert losses[0] == losses[1]
+    assert losses[0].isfinite() and losses[0] == losses[1]
 
 
 def test_what_is_found_is_good_enough_apart_and_headed() -> None:
@@ -264,6 +274,18 @@ def test_variation_moves_points_and_boxes_alike(suite_home) -> None:
         after = CLOUDS.inside(moved, changed["boxes"]).sum(0)
         assert before.sum() > 50 and (before - after).abs().max() <= 2  # points on a side may round to either
         assert not torch.equal(points, moved) and torch.equal(data.points(row), points) and torch.equal(data.target(row)["boxes"], target["boxes"])
+
+
+def test_variation_has_its_range() -> None:
+    points, target = scan(1), {"boxes": torch.tensor([[1.0, 0, 0, 2, 1, 1, 0]]), "labels": torch.tensor([1])}
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.cat([CLOUDS.varied(points, target, generator)[1]["boxes"] for _ in range(300)])
+    for values, low, high in ((boxes[:, 6], -math.pi / 4, math.pi / 4), (boxes[:, 3] / 2, 0.95, 1.05)):
+        spare = 0.02 * (high - low)
+        assert low <= values.min() < low + spare and high - spare < values.max() <= high
+    target["boxes"][:, 1] = 5.0
+    mirrored = [CLOUDS.varied(points, target, generator)[1]["boxes"][0, 1] < 0 for _ in range(300)]
+    assert 110 < sum(mirrored) < 190
 
 
 def test_points_come_in_another_order_each_time() -> None:
