@@ -59,8 +59,8 @@ def _examples(data: Clouds, index: Tensor, store: dict[int, list[Cutting]], coun
 def pasted(
     points: Tensor, target: dict[str, Tensor], store: dict[int, list[Cutting]], count: int, generator: Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """A scan with up to `count` objects of each class put where they were cut out, if nothing labelled stands there; what the scan
-    has in their boxes goes."""
+    """A scan with up to `count` objects of each class put where they were cut out, if no object of a class that is
+    looked for stands there; what the scan has in their boxes goes."""
     drawn = [(label, store[label][int(row)]) for label in store if store[label]
              for row in torch.randint(len(store[label]), (count,), generator=generator)]
     taken, fitting = target["boxes"].numpy(), []

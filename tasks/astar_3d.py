@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VIEWS: tuple[View, ...] = ("2d", "bev", "3d")
-NONE = -1.0  # the score of a class that no object of the data has at a difficulty
+NONE = -1.0  # the score of a class that no object of the data, or of the frames of an attribute, has at a difficulty
+SHOWN_ATTRIBUTES = ("day", "night", "low", "high")  # that tables have columns of
 PICTURES = 8  # shown of a run
 SHOWN_SCORE = 0.3  # of boxes in pictures
+VIEW, MARGIN = 20.0, 4.0  # metres of a view from above at least, and around the boxes in it
 COLOURS = {"Car": "tab:blue", "Pedestrian": "tab:red", "Cyclist": "tab:green"}
 
 
@@ -48,7 +50,7 @@ class Astar3dTask(Task):
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(Metric(name, bounds=(-1.0, 100.0)) for name in (
         "car_3d_moderate_r11", "car_3d_moderate_r40", "pedestrian_3d_moderate_r40", "cyclist_3d_moderate_r40",
-        "car_bev_moderate_r40", "car_3d_easy_r40", "car_3d_hard_r40"))
+        *(f"car_3d_moderate_r40_{value}" for value in SHOWN_ATTRIBUTES)))
     accepts = ("CloudDetector", "Detections")
     reference = "point_pillars"
     scales: ClassVar[Mapping[str, Scale]] = {
@@ -93,6 +95,7 @@ class Astar3dTask(Task):
         run.note(by_attribute=by_attribute, frames_by_attribute={value: len(groups[value]) for value in by_attribute})
         nothing = [Frame(frame.truth, objects([], np.zeros((0, 15)))) for frame in test.frames]
         return {
+            **dict.fromkeys((metric.name for metric in self.metrics), NONE),
             **scores_of(frames),
             **{f"{kind.lower()}_3d_moderate_r40_{value}": scores[f"{kind.lower()}_3d_moderate_r40"]
                for value, scores in by_attribute.items() for kind in JUDGED},
@@ -117,8 +120,9 @@ class Astar3dTask(Task):
             judged = frame.truth[np.isin(frame.truth.kinds, JUDGED)]
             _draw(picture, above, judged, frame.calibration.lidar_boxes(judged), "-")
             _draw(picture, above, good, frame.calibration.lidar_boxes(good), ":")
+            (left, low), (right, high) = _around(np.concatenate([frame.calibration.lidar_boxes(item) for item in (judged, good)]))
             above.set(title=f"from above: {len(judged)} labelled (-), {len(good)} found (:)", aspect="equal",
-                      xlabel="ahead, m", ylabel="left, m")
+                      xlabel="ahead, m", ylabel="left, m", xlim=(left, right), ylim=(low, high))
             yield Figure(frame.number, canvas)
 
     def probe(self, artifact: CloudDetector | Detections, run: Run) -> Probe | None:
@@ -166,6 +170,13 @@ def scores_of(frames: Sequence[Frame]) -> dict[str, float]:
 def _score(frames: Sequence[Frame], kind: str, view: View, level: str) -> dict[str, float]:
     precision = average_precision(frames, kind, view, level)
     return {f"{kind.lower()}_{view}_{level}_{which}": getattr(precision, which, NONE) for which in ("r11", "r40")}
+
+
+def _around(boxes: np.ndarray) -> np.ndarray:
+    """The least and the greatest x and y of a view from above of `boxes` (n, 7), at least `VIEW` wide: (2, 2)."""
+    places = boxes[:, :2] if len(boxes) else np.array([[VIEW / 2, 0.0]])
+    ends = np.stack([places.min(0) - MARGIN, places.max(0) + MARGIN])
+    return ends + np.array([[-0.5], [0.5]]) * np.maximum(0, VIEW - (ends[1] - ends[0]))
 
 
 def _draw(picture: Axes, above: Axes, found: Objects, boxes: np.ndarray, line: str) -> None:

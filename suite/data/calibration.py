@@ -120,6 +120,8 @@ def read_calibration(path: Path) -> Calibration:
                                 f"matrix {SHAPES[name][0]} x {SHAPES[name][1]}, row by row.") from None
     if missing := [name for name in SHAPES if name not in found or not np.isfinite(found[name]).all()]:
         raise UserError(f"'{shown(path)}' has no line '{missing[0]}:' of finite numbers; expected the lines {', '.join(LINES)}.")
+    if abs(np.linalg.det(found["P2"][:, :3])) < 1:  # of a camera it is the square of its focal length in pixels
+        raise UserError(f"P2 of '{shown(path)}' is no projection into an image; copy the calib folder again.")
     forward = found["R0_rect"] @ found["Tr_velo_to_cam"]
     if abs(np.linalg.det(forward[:, :3]) - 1) > 0.01:
         raise UserError(f"R0_rect and Tr_velo_to_cam of '{shown(path)}' are no rotations (together they scale by "

@@ -21,7 +21,7 @@ from suite.data.calibration import Calibration, read_calibration, write_calibrat
 from suite.data.dataset import MARK, Dataset
 from suite.data.embedded import street_clouds
 from suite.data.embedded.writing import png
-from suite.data.files import lines_of, readable, shown
+from suite.data.files import lines_of, readable, readable_name, shown
 from suite.data.kitti_labels import JUDGED, Objects, read_labels, write_labels
 from suite.data.pictures import ENDINGS, PictureCache, Pictures, pixels_of, stored
 from suite.errors import UserError
@@ -134,7 +134,7 @@ class Kitti(Dataset):
             (folder / "ImageSets" / f"{name}.txt").write_text("".join(numbers), encoding="utf-8")
 
     def files(self, folder: Path) -> dict[str, Path]:
-        home, lists = _home(folder), sorted((folder / "ImageSets").glob("*.txt"))
+        home, lists = _home(folder), [readable_name(path) for path in sorted((folder / "ImageSets").glob("*.txt"))]
         frames = [frame for split in self.splits(folder) for frame in self.read(folder, split).frames]
         found = [path for frame in frames for path in
                  (frame.picture, *(home / part / f"{frame.number}.{end}" for part, end in PARTS.items()))]
@@ -171,14 +171,18 @@ class Kitti(Dataset):
         return self.parsed[folder, split]
 
     def _numbers(self, folder: Path, split: str) -> list[str]:
-        """The frames of a split; UserError for one that is in both lists, and for training where there is nothing to train on."""
+        """The frames of a split; UserError for one that is in both lists, and where there is nothing to train on or to judge."""
         train, val = _listed(folder, "train"), _listed(folder, "val")
         if both := sorted(set(train) & set(val)):
             raise UserError(f"Frame '{both[0]}' is in both ImageSets/train.txt and ImageSets/val.txt; take it out of one.")
         if split == "train" and not self.trains(folder):
             raise UserError(f"'{shown(folder / 'ImageSets' / 'train.txt')}' lists {len(train)} frames, and at least {LEAST} are "
                             "needed to train; list more there, or train on the embedded scenes.")
-        return (train if split == "train" else val) if self.trains(folder) else train + val
+        judged = val if self.trains(folder) else train + val
+        if not judged:
+            raise UserError(f"'{shown(folder / 'ImageSets' / 'val.txt')}' lists no frame to judge; write the numbers of "
+                            "some there, one a line.")
+        return train if split == "train" else judged
 
 
 def _write(home: Path, number: str, scene: street_clouds.StreetScene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tempfile
 import zipfile
 import zlib
@@ -27,21 +28,22 @@ def read_cloud_results(path: str) -> list[dict[str, Any]]:
         raise UserError(f"'{path}' is a folder; pack its files with 'zip -r results.zip {path}', as KITTI's server takes them.")
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            files = [item for item in archive.infolist() if item.filename.endswith(".txt") and not item.is_dir()]
             found: dict[str, Objects] = {}
-            for item in files:
+            for item in archive.infolist():
                 name = PurePosixPath(item.filename).name
+                if not name.endswith(".txt") or name.startswith("."):  # macOS puts a hidden file beside each
+                    continue
                 if name[:-4] in found:
                     raise UserError(f"'{path}' holds '{name}' more than once; expected {FORM}.")
                 if item.file_size > LARGEST:
                     raise UserError(f"'{name}' in '{path}' has {item.file_size:,} bytes; expected {FORM}.")
-                target = Path(folder) / "results" / name
-                target.parent.mkdir(exist_ok=True)
+                target = Path(folder) / "results" / Path(path).name / name  # three parts, which messages show
+                target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(item))
                 found[name[:-4]] = read_labels(target, scored=True)
     except FileNotFoundError:
         raise UserError(f"There is no results file '{path}'; give the path of {FORM}.") from None
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"'{path}' is no readable zip archive ({error}); expected {FORM}.") from None
     if not found:
         raise UserError(f"'{path}' holds no .txt file; expected {FORM}.")
@@ -49,8 +51,8 @@ def read_cloud_results(path: str) -> list[dict[str, Any]]:
 
 
 def of_frames(entries: Sequence[dict[str, Any]], numbers: Sequence[str]) -> list[Objects]:
-    """The results of the frames `numbers`, in that order. UserError where one of them has none: a frame without objects has an
-    empty file."""
+    """The results of the frames `numbers`, in that order; those of others do not count. UserError where one of them has none: a
+    frame without objects has an empty file."""
     known = {entry["frame"]: entry["labels"] for entry in entries}
     if missing := [number for number in numbers if number not in known]:
         raise UserError(f"The results lack {len(missing)} of the {len(numbers)} judged frames, '{missing[0]}.txt' for one; give a "

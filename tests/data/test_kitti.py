@@ -263,6 +263,12 @@ def _calib(old: str, new: str) -> Callable[[Path], None]:
     return broken
 
 
+def _projection(folder: Path) -> None:
+    path = folder / "training" / "calib" / "000001.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join("P2:" + " 0" * 12 if line.startswith("P2:") else line for line in lines))
+
+
 def _remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -288,6 +294,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a calibration without a line": (_calib("P2:", "P9:"), "has no line 'P2:' of finite numbers"),
     "a calibration cut off": (_calib("R0_rect: 1.000000000000e+00", "R0_rect:"), "Line 'R0_rect' of .* is not 9 numbers"),
     "a calibration that scales": (_calib("R0_rect: 1.0", "R0_rect: 9.0"), "are no rotations .together they scale by 9."),
+    "a projection of zeros": (_projection, "P2 of 'training/calib/000001.txt' is no projection into an image"),
+    "no frame to judge": (lambda folder: (folder / "ImageSets" / "val.txt").write_text("\n") and None, "'object/ImageSets/val.txt' lists no frame to judge"),
     "a list that leaves": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("../1\n2\n3") and None, "names the frame '../1'; expected a number"),
     "a frame in both lists": (lambda folder: (folder / "ImageSets" / "val.txt").write_text("000001") and None, "Frame '000001' is in both ImageSets/train.txt and"),
     "a frame twice": (lambda folder: (folder / "ImageSets" / "train.txt").write_text("000001\n000001\n000002") and None, "names the frame '000001' more than once"),
@@ -309,6 +317,12 @@ def test_bad_data_gets_one_sentence(copy: Path, case: str) -> None:
     assert "\n" not in str(found.value)
     (sentence,) = Kitti().check(copy)
     assert sentence == str(found.value)
+
+
+def test_the_name_of_a_list_is_utf8(copy: Path) -> None:
+    (copy / "ImageSets" / "caf\udce9.txt").write_text("000001")
+    with pytest.raises(UserError, match=r"The name 'object/ImageSets/caf\\udce9.txt' is not UTF-8; rename it"):
+        Kitti().digest(copy)
 
 
 def test_a_cloud_in_both_lists_is_found(copy: Path) -> None:

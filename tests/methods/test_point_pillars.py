@@ -76,6 +76,18 @@ def test_absent_points_are_zero_behind_decoration() -> None:
     assert not absent.any()
 
 
+def test_features_by_hand() -> None:
+    """Linear, normalised over all places of all pillars, the absent ones too, ReLU, and the greatest of each pillar."""
+    encoder = PILLARS.PillarEncoder(GRID, 6, 1000, 4, False).train()
+    item = PILLARS.pillars(scan(), GRID, 1000, 4)
+    assert (item.count < 4).any()
+    values = PILLARS.decorated(item, GRID).reshape(-1, 10) @ encoder.linear.weight.T
+    mean, variance = values.mean(0), values.var(0, correction=0)
+    wanted = ((values - mean) / (variance + 1e-3).sqrt()).clamp(min=0).view(len(item.count), 4, 6).amax(1)
+    assert torch.allclose(encoder.features(item), wanted, atol=1e-5)
+    assert torch.allclose(encoder.norm.running_mean, 0.01 * mean, atol=1e-6)
+
+
 def test_an_empty_scan_is_an_empty_map() -> None:
     encoder = PILLARS.PillarEncoder(GRID, 6, 1000, 4, False).eval()
     assert not encoder([torch.zeros(0, 4)]).any()
@@ -128,6 +140,16 @@ def test_boxes_are_told_from_their_code() -> None:
     assert by_hand[0].tolist() == pytest.approx([1 / diagonal, 2 / diagonal, 3 / 1.56, math.log(2), 0, 0, 0.5])
 
 
+def test_anchors_are_openpcdets() -> None:
+    """Sizes and bottoms of its kitti_models/pointpillar.yaml; a box is given by its middle."""
+    each = ANCHORS.anchors_on(1, 1, 0.5, 1.0, KINDS)
+    sizes = [(3.9, 1.6, 1.56, -1.78), (0.8, 0.6, 1.73, -0.6), (1.76, 0.6, 1.73, -0.6)]
+    for row, (long, wide, high, bottom) in zip((0, 2, 4), sizes, strict=True):
+        for turned in (0, 1):
+            assert each[row + turned].tolist() == pytest.approx([0.25, -0.75, bottom + high / 2, long, wide, high, turned * math.pi / 2])
+    assert [(item.match, item.miss) for item in ANCHORS.ANCHORS.values()] == [(0.6, 0.45), (0.5, 0.35), (0.5, 0.35)]
+
+
 def test_the_two_bins_meet_at_45_degrees() -> None:
     angles = torch.tensor([0.0, math.pi / 2, math.pi, -math.pi / 2, math.pi / 4 + 0.01, math.pi / 4 - 0.01, 5 * math.pi / 4 - 0.01])
     assert ANCHORS.bins(angles).tolist() == [1, 0, 0, 1, 0, 1, 0]
@@ -172,12 +194,40 @@ def test_the_loss_by_hand() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ANCHORS, "matched", lambda *_: torch.tensor([0, -2, -1]))
         found = ANCHORS.detection_loss((scores, codes, directions), anchors, ("Car",), [{"boxes": box, "labels": torch.tensor([1])}])
+        twice = ANCHORS.detection_loss(tuple(item.repeat(2, 1, 1) for item in (scores, codes, directions)), anchors, ("Car",),
+                                       [{"boxes": box, "labels": torch.tensor([1])}] * 2)
     p, q = 1 / (1 + math.exp(-0.3)), 1 / (1 + math.exp(1.0))
     focal = -0.25 * (1 - p) ** 2 * math.log(p) - 0.75 * q**2 * math.log(1 - q)
     off = 0.4 / math.hypot(4, 2)
     location = 0.5 * 9 * off**2 if off < 1 / 9 else off - 0.5 / 9  # and nothing for a half turn
     direction = math.log(1 + math.exp(0.5 - 2.0))  # pi lies in bin 0
-    assert found.item() == pytest.approx(focal + 2 * location + 0.2 * direction, rel=1e-5)
+    assert found.item() == twice.item() == pytest.approx(focal + 2 * location + 0.2 * direction, rel=1e-5)
+
+
+def test_objects_outside_the_map_are_not_looked_for() -> None:
+    network = CODE.PointPillars(METHOD(**METHOD.scales["smoke"]), KINDS)
+    outside = {"boxes": torch.tensor([[26.2, 0, -1, 3.9, 1.6, 1.5, 0.0]]), "labels": torch.tensor([1])}  # whose half is on the map
+    losses = [network.eval().loss([scan()], [{key: item[:count] for key, item in outside.items()}]) for count in (0, 1)]
+    assert losses[0].isfinite() and losses[0] == losses[1]
+
+
+def test_what_is_found_is_good_enough_apart_and_headed() -> None:
+    """Of four cars that stand on their anchors the second overlaps the first by a fifth and the last is too unlikely."""
+    network = CODE.PointPillars(METHOD(**METHOD.scales["smoke"]), KINDS)
+    anchors = network.anchors.view(*(size // 2 for size in network.grid.size), 6, 7)
+    car = anchors[:, :, 0].reshape(-1, 7)
+    columns = anchors.shape[1]
+    places = [0, 2, 9, 12]  # along x, cells of 1.28 m
+    scores, codes = torch.full((len(car), 6, 3), -9.0), torch.zeros(len(car), 6, 7)
+    for place, probability in zip(places, (0.9, 0.8, 0.11, 0.09), strict=True):
+        scores[place, 0, 0] = math.log(probability / (1 - probability))
+    directions = torch.zeros(len(car), 6, 2)
+    directions[places[0], 0, 1] = directions[places[2], 0, 0] = 1.0
+    found = network.found(scores.view(-1, 3), codes.view(-1, 7), directions.view(-1, 2))
+    assert columns > 12 and found["labels"].tolist() == [1, 1]
+    assert found["scores"].tolist() == pytest.approx([0.9, 0.11])
+    assert torch.allclose(found["boxes"][:, :6], car[[0, 9], :6])
+    assert found["boxes"][:, 6].cos().tolist() == pytest.approx([1, -1])  # an angle of 0 is in bin 1, the other heading in bin 0
 
 
 def test_a_half_turn_costs_nothing_and_a_quarter_does() -> None:
@@ -224,6 +274,27 @@ def test_variation_moves_points_and_boxes_alike(suite_home) -> None:
         after = CLOUDS.inside(moved, changed["boxes"]).sum(0)
         assert before.sum() > 50 and (before - after).abs().max() <= 2  # points on a side may round to either
         assert not torch.equal(points, moved) and torch.equal(data.points(row), points) and torch.equal(data.target(row)["boxes"], target["boxes"])
+
+
+def test_variation_has_its_range() -> None:
+    points, target = scan(1), {"boxes": torch.tensor([[1.0, 0, 0, 2, 1, 1, 0]]), "labels": torch.tensor([1])}
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.cat([CLOUDS.varied(points, target, generator)[1]["boxes"] for _ in range(300)])
+    for values, low, high in ((boxes[:, 6], -math.pi / 4, math.pi / 4), (boxes[:, 3] / 2, 0.95, 1.05)):
+        spare = 0.02 * (high - low)
+        assert low <= values.min() < low + spare and high - spare < values.max() <= high
+    target["boxes"][:, 1] = 5.0
+    mirrored = [CLOUDS.varied(points, target, generator)[1]["boxes"][0, 1] < 0 for _ in range(300)]
+    assert 110 < sum(mirrored) < 190
+
+
+def test_points_come_in_another_order_each_time() -> None:
+    """So that a full pillar keeps a random subset: the reflectances, which nothing varies, are the same ones in another order."""
+    points, target = scan(), {"boxes": torch.zeros(0, 7), "labels": torch.zeros(0, dtype=torch.int64)}
+    generator = torch.Generator().manual_seed(0)
+    first, second = (CLOUDS.varied(points, target, generator)[0][:, 3] for _ in range(2))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(points[:, 3].tolist())
+    assert not torch.equal(first, second) and not torch.equal(first, points[:, 3])
 
 
 def test_pasted_objects_bring_their_points_and_stand_free(suite_home) -> None:

@@ -235,6 +235,26 @@ def test_an_overlap_at_the_limit_does_not_count() -> None:
     assert judged(70.0).r40 == 0 and judged(70.1).r40 > 90
 
 
+def test_an_overlap_at_the_limit_neither_sets_a_threshold_nor_is_right() -> None:
+    """Beside frames of better overlap, whose scores set thresholds at which those at the limit are seen, and the other way round."""
+    truth = ("Car", [0, 0, 0, 0, 0, 100, 100, 1.5, 1.6, 4.0, 0, 1.6, 10, 0])
+    at, good = (("Car", [0, 0, 0, 0, 0, 100, wide, 1.5, 1.6, 4.0, 0, 1.6, 10, 0]) for wide in (70, 100))
+    for first, last in ((at, good), (good, at)):
+        frames = [frame([truth], [(kind, [*row, score])]) for (kind, row), score in ((first, 0.9), (last, 0.5)) for _ in range(40)]
+        found = average_precision(frames, "Car", "2d", "easy")
+        # of 80 objects 40 are found: 21 thresholds, recalls 0 to 20/40, where half or all of what is seen is right
+        share = 0.5 if first is at else 1.0
+        assert found == pytest.approx((100 * share * 6 / 11, 100 * share * 20 / 40))
+
+
+def test_boxes_stand_on_their_place() -> None:
+    """A box of 1.4 times the height on the same ground overlaps by 1 / 1.4, and one that stands 0.3 m higher by 1.2 / 1.8."""
+    for high, y, wanted in ((2.1, 1.6, 1 / 1.4), (1.5, 1.3, 1.2 / 1.8), (2.1, 2.2, 1.5 / 2.1)):
+        kind, row = car(0, 0.9)
+        row[7], row[11] = high, y
+        assert frame([car()], [(kind, row)]).overlaps["3d"] == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(("truth", "found", "level", "counted", "wrong"), [
     (car(kind="Van"), car(0, 0.9), "easy", 0, 0),  # the neighbour's class
     (car(kind="Truck"), car(0, 0.9), "easy", 0, 1),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from suite import plugins
 from suite.artifacts import Detections
 from suite.data import source
 from suite.data.kitti import Kitti
@@ -96,6 +95,10 @@ def test_pictures_show_boxes_from_above_with_their_heading(folder, run, tmp_path
         assert len(picture.patches) == 2 * count and len(above.lines) == 4 * count
         outline = np.array(above.lines[0].get_xydata())
         assert np.abs(outline[:4].mean(0) - test.target(row)["boxes"][0, :2].numpy()).max() < 0.02
+        ends = np.array([above.get_xlim(), above.get_ylim()]).T
+        places = test.target(row)["boxes"][:, :2].numpy()
+        assert (places > ends[0]).all() and (places < ends[1]).all()  # all boxes are seen, and seen from near
+        assert (ends[1] - ends[0] <= np.maximum(20, np.ptp(places, axis=0) + 8.1)).all()
         assert np.hypot(*(above.lines[1].get_xydata()[1] - outline[[0, 3]].mean(0))) < 0.02  # the stroke ends in the middle of the front
 
 
@@ -104,10 +107,11 @@ def test_pictures_show_boxes_from_above_with_their_heading(folder, run, tmp_path
     (lambda path: path.mkdir(), "is a folder; pack its files with 'zip -r results.zip"),
     (lambda path: path.write_text("[]"), "is no readable zip archive"),
     (lambda path: _archive(path, {"readme.md": "no"}), "holds no .txt file"),
-    (lambda path: _archive(path, {"000001.txt": "Car 0 0 0 1 1 2 2 1 1 1 0 0 9 0"}), "Line 1 of '.*results/000001.txt' has 15 fields instead of 16; expected type"),
+    (lambda path: _archive(path, {"000001.txt": "Car 0 0 0 1 1 2 2 1 1 1 0 0 9 0"}), "Line 1 of 'results/results.zip/000001.txt' has 15 fields instead of 16; expected type"),
     (lambda path: _archive(path, {"a/000001.txt": "", "b/000001.txt": ""}), "holds '000001.txt' more than once"),
     (lambda path: _archive(path, {"000001.txt": "Car 0 0 0 1 1 2 2 1 1 1 0 0 9 0 inf"}), "has 'inf' as its score, which is no finite number"),
-    (lambda path: _archive(path, {"../../000001.txt": "Kar"}), "Line 1 of '.*results/000001.txt' has 1 fields"),
+    (lambda path: _archive(path, {"cafe.txt": ""}) or _flagged(path), "is no readable zip archive"),
+    (lambda path: _archive(path, {"../../000001.txt": "Kar"}), "Line 1 of 'results/results.zip/000001.txt' has 1 fields"),
 ])
 def test_bad_results_get_one_sentence(tmp_path, make, sentence):
     path = tmp_path / "results.zip"
@@ -123,12 +127,26 @@ def _archive(path: Path, files: dict[str, str]) -> None:
             archive.writestr(name, text)
 
 
+def _flagged(path: Path) -> None:
+    """Give the names of an archive bytes that are not UTF-8 and the flag that says they are."""
+    content = bytearray(path.read_bytes().replace(b"cafe", b"caf\xe9"))
+    for beginning, place in ((b"PK\3\4", 7), (b"PK\1\2", 9)):
+        content[content.find(beginning) + place] |= 8
+    path.write_bytes(content)
+
+
+def test_what_macos_adds_is_not_read(tmp_path):
+    _archive(tmp_path / "a.zip", {"data/000001.txt": "", "__MACOSX/data/._000001.txt": "\0\5\26\7"})
+    assert [item["frame"] for item in read_cloud_results(str(tmp_path / "a.zip"))] == ["000001"]
+
+
 def test_each_judged_frame_needs_a_file(tmp_path):
     _archive(tmp_path / "a.zip", {"000001.txt": "", "000009.txt": "Van 0 0 0 1 1 2 2 1 1 1 0 0 9 0 0.5"})
     entries = read_cloud_results(str(tmp_path / "a.zip"))
     assert [len(item) for item in of_frames(entries, ["000009", "000001"])] == [0, 0]  # a class that is not judged
     with pytest.raises(UserError, match="The results lack 1 of the 2 judged frames, '000002.txt' for one; give a file for each"):
         of_frames(entries, ["000001", "000002"])
+    assert len(of_frames(entries, ["000001"])) == 1  # another frame's results do not count
 
 
 def test_what_is_counted_and_timed(suite_home):
@@ -159,6 +177,5 @@ def test_real_frames_are_scored(real_data, tmp_path):
         pytest.skip("a set to train on")
     file = zipped(folder, tmp_path / "results.zip")
     scores = task.Astar3dTask().evaluate(Detections(read_cloud_results(str(file))), Run(0, "short", Budget(0), tmp_path, folder))
+    assert scores["car_3d_moderate_r40_night"] == -1  # no list tells the time
     assert scores["pedestrian_3d_easy_r11"] == pytest.approx(100 / 11) and scores["cyclist_3d_hard_r40"] == -1  # hidden too much
-    network = plugins.load("baselines", "point_pillars")
-    assert network.gives in task.Astar3dTask.accepts

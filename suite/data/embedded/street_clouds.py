@@ -30,6 +30,7 @@ FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27]])  # th
 BEAMS, COLUMNS = 40, 241
 SPREAD = 42  # degrees to either side
 FARTHEST = 60.0  # metres that a ray reaches
+CORNERS = np.array([[0, 1] * 4, [2, 2, 3, 3] * 2, [4] * 4 + [5] * 4])  # of a block, by its bounds
 TRIES = 150  # places looked at for the objects of a frame
 NEAREST = 2.5  # metres: no object is nearer
 OBJECTS = {"low": (3, 7), "high": (16, 20)}  # of a frame, at least and at most
@@ -153,18 +154,12 @@ def _placed(draw: Draw, least: int, most: int) -> tuple[list[str], np.ndarray]:
 
 def _meet(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Which of `boxes` (n, 7) share ground with `box` (7,): those whose shadows on the sides of both all overlap."""
-    both = np.broadcast_to(box, boxes.shape), boxes
-    x, y = boxes[:, 0] - box[0], boxes[:, 1] - box[1]
-    meet = np.ones(len(boxes), bool)
-    for sides in both:
-        cos, sin = _sines(sides[:, 6])
-        for u, v in ((cos, sin), (-sin, cos)):  # along and across
-            reach = np.zeros(len(boxes))
-            for item in both:
-                own_cos, own_sin = _sines(item[:, 6])
-                reach += np.abs(u * own_cos + v * own_sin) * item[:, 3] / 2 + np.abs(v * own_cos - u * own_sin) * item[:, 4] / 2
-            meet &= np.abs(u * x + v * y) < reach
-    return meet
+    both = np.stack(np.broadcast_arrays(box, boxes))
+    cos, sin = _sines(both[..., 6])
+    u, v = np.concatenate([cos, -sin])[:, None], np.concatenate([sin, cos])[:, None]  # along and across, of both: (4, 1, n)
+    sides = np.abs(u * cos + v * sin) * both[..., 3] / 2 + np.abs(v * cos - u * sin) * both[..., 4] / 2  # (4, 2, n)
+    away = np.abs(u[:, 0] * (boxes[:, 0] - box[0]) + v[:, 0] * (boxes[:, 1] - box[1]))
+    return (away < sides[:, 0] + sides[:, 1]).all(0)
 
 
 def _anywhere(name: str, draw: Draw) -> np.ndarray:
@@ -279,5 +274,5 @@ def _window(block: Block) -> tuple[slice, slice]:
 
 def _ends(block: Block) -> np.ndarray:
     """A block's eight corners (3, 8) from the lidar."""
-    u, v, z = np.array(np.meshgrid(*(block.bounds[2 * axis : 2 * axis + 2] for axis in range(3)))).reshape(3, -1)
+    u, v, z = np.array(block.bounds)[CORNERS]
     return np.stack([block.x + block.cos * u - block.sin * v, block.y + block.sin * u + block.cos * v, z])
