@@ -66,7 +66,7 @@ def locate_data(dataset: Dataset, data: Path | None, cache: Path) -> Source:
 
 def _trained_elsewhere(dataset: Dataset, source: Source, cache: Path) -> Source:
     """A source without a training part, with the embedded data to train on."""
-    note = f"'{source.folder}' has no training part: methods are trained on the embedded '{dataset.name}' and tested there."
+    note = f"'{source.folder}' has no training part: methods are trained on the embedded '{dataset.name}' and tested on it."
     return replace(source, note=note, training=source_of(dataset, embedded_folder(dataset, cache)))
 
 

@@ -169,7 +169,7 @@ def test_few_training_pictures_are_no_training_part(copy: Path, cache: Path, wit
     found = source.locate_data(CocoCaptions(), copy, cache)
     assert found.counts == {"test": 4} and found.kind == "subset" and CocoCaptions().check(copy) == []
     assert found.training is not None and found.training.counts == captioned.COUNTS
-    assert "no training part: methods are trained on the embedded 'coco_captions' and tested there" in found.note
+    assert "no training part: methods are trained on the embedded 'coco_captions' and tested on it" in found.note
 
 
 def test_damage_in_few_training_captions_is_told(copy: Path) -> None:

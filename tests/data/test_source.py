@@ -82,7 +82,7 @@ def test_data_without_a_training_part_is_tested_on_and_the_embedded_data_trained
     (mine / "batches.meta").write_bytes(pickled({"label_names": [f"class {label}" for label in range(10)]}))
     found, whole = source.locate_data(dataset, mine, cache), source.locate_data(dataset, source.EMBEDDED, cache)
     assert found.kind == "subset" and found.training == whole and found.parts == [found, whole] and whole.parts == [whole]
-    assert "has no training part: methods are trained on the embedded 'cifar10' and tested there" in found.note and not whole.note
+    assert "has no training part: methods are trained on the embedded 'cifar10' and tested on it" in found.note and not whole.note
     specs = [plan.specs("cifar10", [("plain", {})], [0], "smoke", mine).wanted[0]]
     specs += [replace(specs[0], source=other) for other in (found, whole)]
     assert len({spec.fingerprint for spec in specs}) == 3, "trained elsewhere is another run"
