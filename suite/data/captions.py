@@ -19,6 +19,7 @@ from suite.data.embedded import captioned
 from suite.data.embedded.writing import png
 from suite.data.files import below, readable, shown, spelled
 from suite.data.pictures import PictureCache, Pictures, pixels_of
+from suite.data.results import listed
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -262,16 +263,7 @@ FORM = "a list of {image_id, caption}, one for each image"
 
 def read_results(path: str) -> list[dict[str, Any]]:
     """The entries ``{image_id, caption}`` of a results file. UserError for a file that is none, and for the first wrong entry."""
-    try:
-        entries = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(f"There is no results file '{path}'; give the path of {FORM}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"'{path}' is not UTF-8 text; save {FORM}, as UTF-8.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{path}' is no readable JSON ({error}); expected {FORM}.") from None
-    if not isinstance(entries, list):
-        raise UserError(f"'{path}' holds a {type(entries).__name__}; expected {FORM}.")
+    entries = listed(path, FORM)
     seen = set()
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or type(entry.get("image_id")) is not int or "caption" not in entry:

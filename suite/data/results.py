@@ -20,14 +20,7 @@ FORM = "a list of {image_id, category_id, score, and bbox [x, y, w, h] or segmen
 
 def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]:
     """The entries of a results file. UserError for a file that is none, and for the first entry that is not of the form."""
-    try:
-        entries = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"There is no results file '{path}'; give the path of {FORM}.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{path}' is no readable JSON ({error}); expected {FORM}.") from None
-    if not isinstance(entries, list):
-        raise UserError(f"'{path}' holds a {type(entries).__name__}; expected {FORM}.")
+    entries = listed(path, FORM)
     for number, entry in enumerate(entries):
         try:
             problem = _problem(entry, categories)
@@ -36,6 +29,21 @@ def read_results(path: str, categories: Collection[int]) -> list[dict[str, Any]]
         if problem:
             raise UserError(f"Entry {number} of '{path}' {problem}; expected {FORM}.")
     return [_known(entry) for entry in entries]
+
+
+def listed(path: str, form: str) -> list[Any]:
+    """The list in a JSON file of results, whose `form` messages name. UserError for a file that is none."""
+    try:
+        entries = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"There is no results file '{path}'; give the path of {form}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"'{path}' is not UTF-8 text; save {form}, as UTF-8.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is no readable JSON ({error}); expected {form}.") from None
+    if not isinstance(entries, list):
+        raise UserError(f"'{path}' holds a {type(entries).__name__}; expected {form}.")
+    return entries
 
 
 def completed(entries: Sequence[dict[str, Any]], sizes: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:

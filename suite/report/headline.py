@@ -22,7 +22,7 @@ KINDS = {
 def headline(report: Report, groups: Sequence[Group]) -> list[str]:
     """Sentences in plain text: one per kind of data, then how the declared rivals compare at equal latency.
 
-    They are compared on the most telling data and scale that they have run on alone, a sentence per reference network:
+    They are compared on the most telling data and scale alone on which two of them can be, a sentence per reference network:
     official data before a subset before embedded data, and long runs before short ones.
     """
     sentences = []
@@ -36,15 +36,16 @@ def headline(report: Report, groups: Sequence[Group]) -> list[str]:
     wanted = report.headline
     if wanted:
         rivals = [group for group in groups if group.facts["task"] == wanted.task and lines(group, wanted.tag)]
-        most = max(map(_telling, rivals), default=None)
-        sentences += [_most_exact(group, wanted) for group in rivals if _telling(group) == most] or [
+        telling = [_telling(group, wanted) for group in rivals]
+        sentences += [_most_exact(group, wanted) for group, rank in zip(rivals, telling, strict=True) if rank == max(telling)] or [
             f"No {wanted.what} has run on {wanted.task} yet."]
     return sentences
 
 
-def _telling(group: Group) -> tuple[int, int]:
-    source, scale = group.facts["source"], group.facts["scale"]
-    return list(KINDS).index(source) if source in KINDS else -1, SCALES.index(scale) if scale in SCALES else -1
+def _telling(group: Group, wanted: Headline) -> tuple[bool, int, int]:
+    source, scale, where = group.facts["source"], group.facts["scale"], latency(group)
+    read = [item for item in standings(group, where, wanted.tag) if item.scores] if where else []
+    return len(read) > 1, list(KINDS).index(source) if source in KINDS else -1, SCALES.index(scale) if scale in SCALES else -1
 
 
 def _most_exact(group: Group, wanted: Headline) -> str:

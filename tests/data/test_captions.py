@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pieces import some_of_coco
 
 from suite.data import captions, source
 from suite.data.captions import CocoCaptions, KarpathyCaptions
@@ -31,17 +32,7 @@ def embedded(cache: Path) -> source.Source:
 @pytest.fixture
 def copy(embedded: source.Source, tmp_path: Path) -> Path:
     """Four pictures of each split, to break."""
-    for name in ("train2017", "val2017"):
-        content = json.loads((embedded.folder / "annotations" / f"captions_{name}.json").read_text())
-        content["images"] = content["images"][:4]
-        known = {item["id"] for item in content["images"]}
-        content["annotations"] = [item for item in content["annotations"] if item["image_id"] in known]
-        (tmp_path / "coco" / "annotations").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "coco" / "annotations" / f"captions_{name}.json").write_text(json.dumps(content))
-        (tmp_path / "coco" / name).mkdir()
-        for item in content["images"]:
-            shutil.copy(embedded.folder / name / item["file_name"], tmp_path / "coco" / name)
-    return tmp_path / "coco"
+    return some_of_coco(embedded.folder, tmp_path / "coco", "captions", 4)
 
 
 def test_bytes_never_change_without_a_new_version(embedded: source.Source) -> None:

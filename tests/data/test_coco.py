@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pieces import some_of_coco
 from PIL import Image
 
 from suite.data import source
@@ -32,17 +32,7 @@ def embedded(cache: Path) -> source.Source:
 @pytest.fixture
 def copy(embedded: source.Source, tmp_path: Path) -> Path:
     """Five scenes of each split, to break."""
-    for name in ("train2017", "val2017"):
-        content = json.loads((embedded.folder / "annotations" / f"instances_{name}.json").read_text())
-        content["images"] = content["images"][:5]
-        known = {item["id"] for item in content["images"]}
-        content["annotations"] = [item for item in content["annotations"] if item["image_id"] in known]
-        (tmp_path / "coco" / "annotations").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "coco" / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
-        (tmp_path / "coco" / name).mkdir()
-        for item in content["images"]:
-            shutil.copy(embedded.folder / name / item["file_name"], tmp_path / "coco" / name)
-    return tmp_path / "coco"
+    return some_of_coco(embedded.folder, tmp_path / "coco", "instances", 5)
 
 
 def test_bytes_never_change_without_a_new_version(embedded: source.Source) -> None:

@@ -127,6 +127,19 @@ def test_the_first_sentence_rests_on_the_most_telling_data():
     assert len(told) == 1 and "subset data, scale long," in told[0]
 
 
+def test_the_first_sentence_is_of_data_on_which_methods_can_be_compared():
+    def source(records, kind):
+        return [{**item, "id": f"{kind}/{item['id']}", "task": {**item["task"], "source": {**item["task"]["source"], "kind": kind,
+                 "digest": kind}}, "parents": {name: f"{kind}/{other}" for name, other in item["parents"].items()}} for item in records]
+
+    methods = [*line("l1_filter"), *line("one_by_n", 1.0)]
+    unread = [*line("l1_filter", points=(0.5,)), *line("one_by_n", points=(0.5,))]
+    for subset, place in ((methods, "subset"), (unread, "embedded")):
+        records = [*source([*map(reference, SEEDS), *methods], "embedded"), *source([*map(reference, SEEDS), *subset], "subset")]
+        told = [line_ for line_ in gather(Report("x", headline=HEADLINE), records).first if "pruning method" in line_]
+        assert len(told) == 1 and told[0].startswith(f"On cifar10 ({place} data") and "the most exact of 2" in told[0]
+
+
 RECORDS = [*map(reference, SEEDS), *line("one_by_n", n=4),
            *line("l1_filter", 0.5, tag="cnn/pruning-channel", masked=False, macs=0.0, spread=0.1),
            *(point(seed, "l1_filter", 0.5, 77.5, 0.55, tag="cnn/pruning-channel", left=0.505, macs=0.5, masked=False) for seed in SEEDS),
