@@ -203,6 +203,55 @@ class ChangePairs:
     normalise: Callable[[Tensor], Tensor]
 
 
+class EpisodeBatch(NamedTuple):
+    """Episodes: what belongs to one class is marked in the support pictures, and to be found in the query.
+
+    Masks are 1 where the class is, 0 elsewhere, and 255 where nothing counts, beyond a picture's edge for example.
+    """
+
+    query: Tensor  # (B, 3, S, S) uint8
+    target: Tensor  # (B, S, S) uint8, the query's mask
+    support: Tensor  # (B, K, 3, S, S) uint8
+    masks: Tensor  # (B, K, S, S) uint8
+    labels: Tensor  # (B,) int64, the class of each
+
+
+class Episodes(Protocol):
+    """Pictures with masks, from which episodes are drawn."""
+
+    @property
+    def shots(self) -> int:
+        """K, the support pictures of an episode."""
+        ...
+
+    def __len__(self) -> int:
+        """The pictures that can be a query."""
+        ...
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> EpisodeBatch:
+        """An episode for each query in int64 `index` (B,): a class of it and other pictures of that class, drawn from `generator`,
+        as are flips, sizes and crops for training.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FewShotSegmentation:
+    """Segmentation of classes that are known from `shots` marked pictures alone.
+
+    Episodes of `train` and of `val`, for selection and empty where the data is small, are of other classes than those tested, whose pixels are background there;
+    the test pictures are never here. `unlabelled` are the pictures of `train`, uint8 (B, 3, `size`, `size`), with all labels -1.
+    `normalise` turns uint8 pictures into a network's float32 inputs.
+    """
+
+    train: Episodes
+    val: Episodes
+    unlabelled: Images
+    shots: int
+    size: int
+    normalise: Callable[[Tensor], Tensor]
+
+
 class Scenes(Protocol):
     """Indexable pictures with boxes and masks, in COCO's terms."""
 
@@ -360,4 +409,5 @@ class Captioning:
     longest: int
 
 
-Setting = Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning
+Setting = (Classification | SemiSupervised | Sessions | ChangePairs | FewShotSegmentation | Detection | Suppression | CloudDetection
+           | Captioning)
