@@ -1,9 +1,9 @@
 """Momentum contrast: an encoder learns from images without labels which two views are of one image, or of one patch of it.
 
-He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020, and MoCo v2 (Chen et al., arXiv 2003.04297): a
-second encoder follows the first as a running average and makes the keys, a queue holds those of earlier batches as negatives,
-and the loss is InfoNCE. The local part does the same with patches, whose vectors are means over a label map that is warped with
-the image.
+He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020, and MoCo v2 (Chen et al., arXiv
+2003.04297): a second encoder follows the first as a running average and makes the keys, a queue holds those of earlier batches as
+negatives, and the loss is InfoNCE. The local part does the same with patches, whose vectors are means over a label map that is
+warped with the image.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ COLOURS = Compose((Colour(0.4, 0.4, 0.4, 0.1, probability=0.8), Grayscale(0.2), 
 def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float, among: bool = False) -> Tensor:
     """The mean of -log exp(<q, k+> / t) / (exp(<q, k+> / t) + sum of exp(<q, k-> / t) over the negatives), unit vectors all.
 
-    `queries` (N, D) belong to `keys` (N, D) of the same row; negatives are `negatives` (M, D) and, if `among`, the keys of all other
-    rows as well.
+    `queries` (N, D) belong to `keys` (N, D) of the same row; negatives are `negatives` (M, D) and, if `among`, the keys of all
+    other rows as well.
     """
     others = queries @ negatives.T
     if among:
@@ -88,8 +88,8 @@ class View(NamedTuple):
 class Contrast(nn.Module):
     """Momentum contrast of `encoder` with the losses in `parts`: ``whole`` images, ``local`` patches."""
 
-    def __init__(self, encoder: nn.Module, channels: int, *, parts: tuple[str, ...] = ("whole",), width: int = 128, length: int = 65_536,
-                 momentum: float = 0.999, temperature: float = 0.2) -> None:  # fmt: skip
+    def __init__(self, encoder: nn.Module, channels: int, *, parts: tuple[str, ...] = ("whole",), width: int = 128,
+                 length: int = 65_536, momentum: float = 0.999, temperature: float = 0.2) -> None:  # fmt: skip
         super().__init__()
         self.online = Projected(encoder, channels, width)
         self.average = copy.deepcopy(self.online).requires_grad_(False)
@@ -123,8 +123,8 @@ class Contrast(nn.Module):
 def patch_pairs(first: Tensor, second: Tensor, patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors (P, D) of the patches that both views show, in both: means of `first` and `second` (B, D, h, w) over them.
 
-    `patches`, `others` (B, H, W) are numbers below 255 or 255; a map's place belongs to the patch of the pixel nearest to its middle, so
-    that a patch which covers the middle of no place is not seen.
+    `patches`, `others` (B, H, W) are numbers below 255 or 255; a map's place belongs to the patch of the pixel nearest to its
+    middle, so that a patch which covers the middle of no place is not seen.
     """
     (vectors, seen), (keys, also) = (_patch_means(*item) for item in ((first, patches), (second, others)))
     both = seen & also
@@ -156,16 +156,19 @@ def seen_once(images: Tensor, patches: Tensor, generator: Generator, area: tuple
 
 
 def train_contrast(
-    contrast: Contrast, images: Images, patches: Tensor, run: Run, *, normalise: Callable[[Tensor], Tensor], recipe: Recipe, samples: int,
-    name: str = "contrast", view: Callable[[Tensor, Tensor, Generator], View] = seen_once,
+    contrast: Contrast, images: Images, patches: Tensor, run: Run, *, normalise: Callable[[Tensor], Tensor], recipe: Recipe,
+    samples: int, name: str = "contrast",
 ) -> None:  # fmt: skip
-    """Train `contrast` in place on `samples` of `images`, with the patches uint8 (N, H, W) of each; charges the online encoder's."""
+    """Train `contrast` in place on `samples` of `images`, with the patches uint8 (N, H, W) of each; charges the online encoder's.
+
+    ValueError as of `suite.train.steps`.
+    """
     contrast.to(run.device).train()
     optimizer, size = recipe.optimizer(contrast.online), min(recipe.batch, len(images))
 
     def views(rows: Tensor, generator: Generator) -> tuple[View, View]:
         pixels = images.batch(rows, True, generator)
-        return view(pixels, patches[rows], generator), view(pixels, patches[rows], generator)
+        return seen_once(pixels, patches[rows], generator), seen_once(pixels, patches[rows], generator)
 
     def epoch_of(generator: Generator) -> list[Callable[[], tuple[View, View]]]:
         order = torch.randperm(len(images), generator=generator)

@@ -66,7 +66,7 @@ class Frozen(Dilated):
 
 
 class Enrich(nn.Module):
-    """FEM: a query's maps, a prototype and `guides` channels of guidance at four scales, fine to coarse, each looking at the one before.
+    """FEM: a query's maps, a prototype and `guides` channels of guidance at several scales, each looking at the finer one before.
 
     `bins` are the sides of the maps at each scale; (N, `width`, h, w) -> logits (N, 2, h, w), and those of each scale.
     """
@@ -107,7 +107,7 @@ class Enrich(nn.Module):
 
 
 class EpisodeNetwork(nn.Module):
-    """PFENet for episodes of `shots` pictures of `size` pixels: queries, support pictures and masks -> logits, see `EpisodeSegmenter`.
+    """PFENet for episodes of `shots` pictures of `size` pixels: queries, support pictures and masks -> logits (N, 2, H, W).
 
     `guide`, if there is one, gives another channel of guidance beside the prior mask: called with the query pictures, their
     reduced maps and the prototype.
@@ -117,7 +117,8 @@ class EpisodeNetwork(nn.Module):
         super().__init__()
         self.backbone, self.shots, self.size, self.guide = backbone, shots, size, guide
         middle = backbone.widths[1] + backbone.widths[2]
-        self.query, self.support = (nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5)) for _ in "qs")
+        self.query, self.support = (
+            nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5)) for _ in range(2))
         side = math.ceil(size / stride)
         self.enrich = Enrich(width, 1 + (guide is not None), [math.ceil(side / 2**number) for number in range(4)])
 

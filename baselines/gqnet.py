@@ -1,9 +1,9 @@
 """GQNet: few-shot segmentation guided by regions of the query that were learned from unlabelled pictures, globally and locally.
 
-Liu, Wu, Ding, Liu, Lin, Lin, Zhou: "Few-Shot Segmentation with Global and Local Contrastive Learning", arXiv 2108.05293. A prior extractor
-learns by contrast of whole pictures and of superpixels; clusters of its places are the predetermined priors; a query's places
-belong to them in prior region maps, found without looking at the support; these maps then meet the support: regions that are like its
-prototype guide the segmentation. The network below is PFENet (`_fewshot.py`), contrast is in `_contrastive.py`.
+Liu, Wu, Ding, Liu, Lin, Lin, Zhou: "Few-Shot Segmentation with Global and Local Contrastive Learning", arXiv 2108.05293. A prior
+extractor learns by contrast of whole pictures and of superpixels; clusters of its places are the predetermined priors; a query's
+places belong to them in prior region maps, found without looking at the support; these maps then meet the support: regions that
+are like its prototype guide the segmentation. The network is PFENet (`_fewshot.py`), the contrast is in `_contrastive.py`.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ PARTS: Mapping[str, tuple[str, ...]] = {"both": ("whole", "local"), "global": ("
 class GqnetMethod(Method):
     """PFENet with a map of prior regions as further guidance; with ``prior=none`` it is PFENet."""
 
-    paper = Paper("Few-Shot Segmentation with Global and Local Contrastive Learning", "Liu, Wu, Ding, Liu, Lin, Lin, Zhou", "arXiv", 2021,
-                  "https://arxiv.org/abs/2108.05293")
+    paper = Paper("Few-Shot Segmentation with Global and Local Contrastive Learning", "Liu, Wu, Ding, Liu, Lin, Lin, Zhou", "arXiv",
+                  2021, "https://arxiv.org/abs/2108.05293")
     tags = ("few-shot-segmentation", "self-supervised", "contrastive")
     takes = ("FewShotSegmentation",)
     gives = "EpisodeSegmenter"
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"arch": "slim_resnet10", "stride": 4, "width": 8, "centres": 4, "queue": 16, "segments": 9, "momentum": 0.9, "batch": 4,
-                  "rate": 1e-3, "adam": True, "prior_rate": 1e-3, "prior_batch": 8},
+        "smoke": {"arch": "slim_resnet10", "stride": 4, "width": 8, "centres": 4, "queue": 16, "segments": 9, "momentum": 0.9,
+                  "batch": 4, "rate": 1e-3, "adam": True, "prior_rate": 1e-3, "prior_batch": 8},
         "short": {"arch": "slim_resnet10", "stride": 4, "width": 64, "centres": 32, "queue": 2048, "segments": 36, "momentum": 0.99,
                   "batch": 8, "rate": 1e-3, "adam": True, "prior_rate": 1e-3, "prior_batch": 32},
         "long": {"arch": "narrow_resnet10", "stride": 4, "width": 128, "queue": 8192, "segments": 36, "momentum": 0.996, "batch": 8,
                  "rate": 1e-3, "adam": True, "prior_rate": 1e-3, "prior_batch": 32},
     }
     standins = (
-        "GQNet-style: the paper's code was not to be had. The contrast is MoCo v2's, the priors are centres of spherical k-means, and the "
-        "interaction weighs each region by the cosine of its mean with the support's prototype.",
-        "The backbone and the extractor begin from the suite's embedded photographs, not from ImageNet, unless weights=FILE gives such.",
+        "GQNet-style: the paper's code was not to be had. The contrast is MoCo v2's, the priors are centres of spherical k-means, "
+        "and the interaction weighs each region by the cosine of its mean with the support's prototype.",
+        "Backbone and extractor begin from the suite's embedded photographs, not from ImageNet, unless weights=FILE gives such.",
         "The backbone's normalisation stays in evaluation mode; PFENet's code lets its statistics drift.",
         "Training pictures vary in size by a tenth and are mirrored; neither rotation nor blur. An ordinary stem, not a deep one.",
         "Pictures for the prior are those of the training episodes; objects of tested classes are in them as background.",
@@ -76,7 +76,7 @@ class GqnetMethod(Method):
     weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
     stride: int = option(8, "reduction of the maps", choices=(4, 8, 16, 32))
     width: int = option(256, "channels of the reduced maps", bounds=(1, 4096))
-    rate: float = option(0.025, "peak learning rate of the episodes", bounds=(0, 1))  # ten times PFENet's base_lr, as its code uses it
+    rate: float = option(0.025, "peak learning rate of the episodes", bounds=(0, 1))  # PFENet's code uses ten times base_lr
     batch: int = option(4, "episodes in a step", bounds=(1, 4096))
     adam: bool = option(False, "Adam instead of SGD, for both trainings")
     share: float = option(1 / 3, "part of the budget that is the prior's; without a prior it is not spent", bounds=(0, 0.95))
@@ -97,8 +97,8 @@ class GqnetMethod(Method):
         guide = self.regions(setting, run, samples) if PARTS[self.prior] else None
         backbone = Frozen(self.classifier(run), self.stride)
         network = EpisodeNetwork(backbone, self.width, setting.shots, setting.size, self.stride, guide)
-        recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=0.0 if self.adam else 1e-4, warmup=0.05 if self.adam else 0.0,
-                        schedule="poly", adam=self.adam, longest=10.0)
+        recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=0.0 if self.adam else 1e-4,
+                        warmup=0.05 if self.adam else 0.0, schedule="poly", adam=self.adam, longest=10.0)
         left = run.budget.left - (0 if guide else samples)
         train_episodes(network, setting, run, recipe, left)
         return EpisodeSegmenter(network.eval(), PriorView(network).eval())

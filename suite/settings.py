@@ -239,9 +239,9 @@ class Episodes(Protocol):
 class FewShotSegmentation:
     """Segmentation of classes that are known from `shots` marked pictures alone.
 
-    Episodes of `train` and of `val`, for selection and empty where the data is small, are of other classes than those tested, whose pixels are background there;
-    the test pictures are never here. `unlabelled` are the pictures of `train`, uint8 (B, 3, `size`, `size`), with all labels -1.
-    `normalise` turns uint8 pictures into a network's float32 inputs.
+    Episodes of `train` and of `val`, for selection and empty where the data is small, are of other classes than those tested,
+    whose pixels are background there; the test pictures are never here. `unlabelled` are the pictures of `train`, uint8
+    (B, 3, `size`, `size`), with all labels -1. `normalise` turns uint8 pictures into a network's float32 inputs.
     """
 
     train: Episodes

@@ -25,12 +25,13 @@ from suite.train import Normalise
 
 SHOWN = 6  # episodes in the picture
 TOGETHER = 16  # episodes in a batch
+RIGHT = (0, 200, 0)  # green
 NORMALISE = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass
 class FewShotSegmentationTask(Task):
-    """PASCAL-5i and COCO-20i. A fold's classes are tested on the official validation pictures; the other classes are learned from the
+    """PASCAL-5i and COCO-20i. A fold's classes are tested on the official validation pictures; the others are learned from the
     training pictures, a tenth of which is kept for selection. Classes that an episode is not about are background.
 
     Scores are means over the protocol's seeds. Beside them stand those of the better of two constant predictors: the class
@@ -52,8 +53,8 @@ class FewShotSegmentationTask(Task):
 
     layout: str = option("voc", "how the data lies on disk: PASCAL VOC with masks, or COCO", choices=("voc", "coco"))
     fold: int = option(0, "the quarter of the classes that is tested", bounds=(0, FOLDS - 1))
-    order: str = option("usual", "a fold's classes: consecutive (blocks), each fourth (interleaved), or as usual in the layout: blocks "
-                        "in voc, interleaved in coco", choices=("usual", *ORDERS))
+    order: str = option("usual", "a fold's classes: consecutive (blocks), each fourth (interleaved), or as usual in the layout: "
+                        "blocks in voc, interleaved in coco", choices=("usual", *ORDERS))
     shots: int = option(1, "marked pictures in an episode", bounds=(1, 10))
     protocol: str = option("suite", "whose test episodes: 5 seeds of 1,000 (suite), or a paper's", choices=tuple(PROTOCOLS))
     episodes: int = option(0, "test episodes for each seed of the protocol, 0: as many as it has", bounds=(0, 100_000))
@@ -76,8 +77,8 @@ class FewShotSegmentationTask(Task):
         return found._replace(episodes=self.episodes or found.episodes)
 
     def pool(self, run: Run, split: str) -> EpisodePool:
-        """Episodes of a split: of the fold's classes for the test, else of the others. The record says where classes are left out,
-        and where HSNet's lists say which pictures serve for them."""
+        """Episodes of a split: of the fold's classes for the test, else of the others. The record says which classes are left out,
+        and whether HSNet's lists say which pictures serve for them."""
         dataset, folder = self.dataset(), run.data if split == "test" else run.training_data or run.data
         pictures = dataset.read(folder, split)
         tested = self.tested(len(pictures.classes))
@@ -96,19 +97,20 @@ class FewShotSegmentationTask(Task):
         few = [label for label, found in rows.items() if len(found) <= self.shots]
         shots = f"an episode of {self.shots} shot{'s' * (self.shots > 1)} needs {self.shots + 1}"
         if len(few) == len(rows):
-            raise UserError(f"None of the fold's {len(rows)} classes has enough pictures with {self.least} pixels of it in {where}, and "
+            raise UserError(f"None of the {len(rows)} classes has enough pictures with {self.least} pixels of it in {where}, and "
                             f"{shots}; lower task.least or task.shots, or choose another task.fold.")
         if few and not self.leave_out:
             rest = "this class" if len(few) == 1 else f"these {len(few)} classes"
-            raise UserError(f"'{classes[few[0] - 1]}' has {len(rows[few[0]])} picture(s) with {self.least} pixels of it in {where}, and "
-                            f"{shots}; lower task.least or task.shots, or type task.leave_out=true to go on without {rest}.")
+            raise UserError(f"'{classes[few[0] - 1]}' has {len(rows[few[0]])} picture(s) with {self.least} pixels of it in {where}"
+                            f", and {shots}; lower task.least or task.shots, or type task.leave_out=true to go on without {rest}.")
         return {label: found for label, found in rows.items() if label not in few}, [classes[label - 1] for label in few]
 
     def setting(self, run: Run) -> FewShotSegmentation:
         whole = self.pool(run, "train")
         order = torch.randperm(len(whole), generator=run.generator("split"))
         held = {whole.queries[row] for row in order[: len(order) // 10].tolist()}
-        parts = [{label: [row for row in found if (row in held) == part] for label, found in whole.rows.items()} for part in (False, True)]
+        parts = [{label: [row for row in found if (row in held) == part] for label, found in whole.rows.items()}
+                 for part in (False, True)]
         rows, _ = self._enough(parts[0], whole.pictures.classes, "'train' without the tenth kept for selection")
         train = replace(whole, rows=rows)
         val = replace(whole, rows={label: found for label, found in parts[1].items() if len(found) > self.shots})
@@ -140,8 +142,9 @@ class FewShotSegmentationTask(Task):
         network = artifact.module.eval().to(run.device)
         for first in run.progress(range(0, len(episodes), TOGETHER), "evaluate", total=-(-len(episodes) // TOGETHER)):
             part = episodes[first : first + TOGETHER]
+            given = inputs(pool.stacked(part, False, run.generator("evaluate")))
             with torch.inference_mode():
-                logits = network(*(item.to(run.device) for item in inputs(pool.stacked(part, False, run.generator("evaluate"))))).cpu()
+                logits = network(*(item.to(run.device) for item in given)).cpu()
             for episode, found in zip(part, logits, strict=True):
                 yield pool.judged(episode, found)
 
@@ -184,10 +187,10 @@ def drawn_episodes(batch: EpisodeBatch, guess: Tensor, prior: Tensor | None, nam
     for row, axes in enumerate(canvas.subplots(len(names), len(titles), squeeze=False)):
         target, query = batch.target[row], batch.query[row]
         shown: dict[str, Any] = {
-            "support": tinted(batch.support[row, 0], {(0, 200, 0): batch.masks[row, 0] == 1}), "query": tinted(query, {}),
-            "prediction": tinted(query, {(0, 200, 0): (guess[row] == 1) & (target == 1), (230, 0, 0): (guess[row] == 1) & (target == 0),
+            "support": tinted(batch.support[row, 0], {RIGHT: batch.masks[row, 0] == 1}), "query": tinted(query, {}),
+            "prediction": tinted(query, {RIGHT: (guess[row] == 1) & (target == 1), (230, 0, 0): (guess[row] == 1) & (target == 0),
                                          (0, 80, 255): (guess[row] == 0) & (target == 1)}),
-            "truth": tinted(query, {(0, 200, 0): target == 1, (128, 128, 128): target == 255})}
+            "truth": tinted(query, {RIGHT: target == 1, (128, 128, 128): target == 255})}
         for axis, title in zip(axes, titles, strict=True):
             if title == "prior" and prior is not None:
                 axis.imshow(prior[row].numpy(), vmin=0, vmax=1, cmap="magma")

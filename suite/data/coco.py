@@ -136,8 +136,8 @@ class Coco(Dataset):
         content = self._content(folder, split)
         bare = [item["id"] for item in content["annotations"] if "segmentation" not in item]
         if self.with_masks and bare:
-            raise UserError(f"In '{shown(self._file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations have no "
-                            f"mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
+            raise UserError(f"In '{shown(self._file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations "
+                            f"have no mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
         named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in PARTS]
         if named[0] != named[1]:
             raise UserError(f"The categories of '{shown(self._file(folder, 'train'))}' ({len(named[0])}) and of "

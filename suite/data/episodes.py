@@ -1,7 +1,7 @@
 """Episodes of few-shot segmentation: folds of classes, and which pictures are queries and support.
 
-Sources: Shaban et al., "One-Shot Learning for Semantic Segmentation", BMVC 2017 (PASCAL-5i); Nguyen and Todorovic, "Feature Weighting and
-Boosting for Few-Shot Segmentation", ICCV 2019 (COCO-20i); and the code of PANet, PFENet and HSNet for their protocols.
+Sources: Shaban et al., "One-Shot Learning for Semantic Segmentation", BMVC 2017 (PASCAL-5i); Nguyen and Todorovic, "Feature
+Weighting and Boosting for Few-Shot Segmentation", ICCV 2019 (COCO-20i); and the code of PANet, PFENet and HSNet for protocols.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ JITTER = (0.9, 1.1)  # of a training picture's size, as PFENet's on PASCAL
 
 
 def tested_classes(classes: int, fold: int, order: str) -> list[int]:
-    """The numbers, from 1, of the classes that a fold tests: the fold's quarter of them in ``blocks`` (PASCAL-5i, PANet's COCO-20i),
-    or each fourth, ``interleaved`` (COCO-20i of FWB, PFENet and HSNet)."""
+    """The numbers, from 1, of the classes that a fold tests: the fold's quarter of them in ``blocks`` (PASCAL-5i, PANet's
+    COCO-20i), or each fourth, ``interleaved`` (COCO-20i of FWB, PFENet and HSNet)."""
     if order == "interleaved":
         return list(range(fold + 1, classes + 1, FOLDS))
     return list(range(fold * classes // FOLDS + 1, (fold + 1) * classes // FOLDS + 1))
@@ -129,8 +129,8 @@ class EpisodePool:
                          for items, label in zip(support, labels.tolist(), strict=True)]), labels)
 
     def judged(self, episode: Episode, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Prediction and target (1, H, W) of an episode's query from logits (2, S, S): at the size of its mask on disk, or of the square
-        where that is stretched."""
+        """Prediction and target (1, H, W) of an episode's query from logits (2, S, S): at the size of its mask on disk, or of the
+        square where that is stretched."""
         if self.stretched:
             mask = self.fitted(episode.query).mask
         else:

@@ -32,15 +32,15 @@ def listed_rows(
     known, areas = {file.name: row for row, file in enumerate(pictures.files)}, pictures.areas()
     found: dict[int, list[int]] = {label: [] for label in labels}
     for name, label in dict.fromkeys(pairs):
+        said = f"The list of {where} has '{name}__{label:02d}'"
         if label not in found:
-            raise UserError(f"The list of {where} has '{name}__{label:02d}', but '{pictures.classes[label - 1]}' is not a class of this "
-                            "part of the fold: what is tested is never trained on; give task.fold the number of the list's fold.")
+            raise UserError(f"{said}, but '{pictures.classes[label - 1]}' belongs to the other part of the fold: what is tested is "
+                            "never trained on; copy the lists again, each fold's from its own file.")
         if name not in known:
-            raise UserError(f"The list of {where} has '{name}__{label:02d}', but there is no such picture; copy the pictures or the "
-                            "list again.")
+            raise UserError(f"{said}, but there is no such picture; copy the pictures or the list again.")
         if label not in areas[known[name]]:
-            raise UserError(f"The list of {where} has '{name}__{label:02d}', but that picture's mask has no pixel of "
-                            f"'{pictures.classes[label - 1]}'; copy the masks or the list again.")
+            raise UserError(f"{said}, but that picture's mask has no pixel of '{pictures.classes[label - 1]}'; copy the masks or "
+                            "the list again.")
         if areas[known[name]].keys().isdisjoint(without):
             found[label].append(known[name])
     return found

@@ -92,12 +92,12 @@ def mask_in_file(file: SegmentedFile, classes: int) -> np.ndarray:
     assert isinstance(file.mask, Path)
     image = stored(file.mask)
     if image.mode not in ("P", "L", "1"):
-        raise UserError(f"The mask '{shown(file.mask)}' has colours ({image.mode}), expected a PNG of class numbers (with a palette, "
-                        "or grey); get the masks from the official archive again.")
+        raise UserError(f"The mask '{shown(file.mask)}' has colours ({image.mode}), expected a PNG of class numbers (with a "
+                        "palette, or grey); get the masks from the official archive again.")
     mask = np.array(image, dtype=np.uint8)
     unknown = (mask > classes) & (mask != NOT_COUNTED)
     if unknown.any():
         value = int(mask[unknown][0])
-        raise UserError(f"The mask '{shown(file.mask)}' has the value {value} in {int((mask == value).sum())} pixels, expected 0 to "
-                        f"{classes} for the {classes} classes and 255 for what is not counted; save it with class numbers.")
+        raise UserError(f"The mask '{shown(file.mask)}' has the value {value} in {int((mask == value).sum())} pixels, expected 0 "
+                        f"to {classes} for the {classes} classes and 255 for what is not counted; save it with class numbers.")
     return mask

@@ -113,8 +113,8 @@ class Voc(Dataset):
         for line in lines_of(path):
             name, _, number = line.rpartition("__")
             if not name or not number.isdecimal() or not 0 < int(number) <= len(CLASSES):
-                raise UserError(f"'{shown(path)}' has the line '{line}', expected <picture>__<class of 1 to {len(CLASSES)}>; copy the "
-                                "list from the repository juhongm999/hsnet again.")
+                raise UserError(f"'{shown(path)}' has the line '{line}', expected <picture>__<class of 1 to {len(CLASSES)}>; copy "
+                                "the list from the repository juhongm999/hsnet again.")
             found.append((name, int(number)))
         return found
 

@@ -1,8 +1,9 @@
 """The embedded data of few-shot segmentation: pictures with objects of 20 classes, and a class number for every pixel.
 
 A class is a silhouette with a texture. Each silhouette belongs to two classes and so does each texture, never both: neither
-tells a class alone, and those of one fold of five have what they share with classes of other folds. All else is drawn without regard to
-the class: colours, place, size, rotation, stretching, the background and its texture, smaller unnamed objects, light and noise.
+tells a class alone, and what the classes of a fold of five are made of is seen in classes of other folds. All else is drawn
+without regard to the class: colours, place, size, rotation, stretching, the background and its texture, smaller unnamed objects,
+light and noise.
 As in PASCAL VOC the pixels along an outline are not counted (255).
 
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
