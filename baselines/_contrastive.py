@@ -155,20 +155,43 @@ def seen_once(images: Tensor, patches: Tensor, generator: Generator, area: tuple
     return View(COLOURS(smooth.round().clamp(0, 255).to(torch.uint8), generator), nearest.to(torch.uint8))
 
 
-def train_contrast(
-    contrast: Contrast, images: Images, patches: Tensor, run: Run, *, normalise: Callable[[Tensor], Tensor], recipe: Recipe,
-    samples: int, name: str = "contrast",
-) -> None:  # fmt: skip
-    """Train `contrast` in place on `samples` of `images`, with the patches uint8 (N, H, W) of each; charges the online encoder's.
+class Superpixels:
+    """SLIC's segments of images (Achanta et al., PAMI 2012), about `segments` each; they are kept once they were asked for.
 
-    ValueError as of `suite.train.steps`.
+    Called with int64 rows (B,) it gives uint8 (B, H, W): numbers below 255.
+    """
+
+    def __init__(self, images: Images, segments: int) -> None:
+        self.images, self.segments = images, segments
+        self.kept: dict[int, Tensor] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return torch.stack([self._one(row) for row in rows.tolist()])
+
+    def _one(self, row: int) -> Tensor:
+        from skimage.segmentation import slic
+
+        if row not in self.kept:
+            pixels = self.images.batch(torch.tensor([row]), False, torch.Generator())[0].permute(1, 2, 0).numpy()
+            numbers = slic(pixels, n_segments=self.segments, compactness=10, start_label=0)
+            self.kept[row] = torch.from_numpy(numbers).clamp(max=255).to(torch.uint8)
+        return self.kept[row]
+
+
+def train_contrast(
+    contrast: Contrast, images: Images, patches: Callable[[Tensor], Tensor], run: Run, *, normalise: Callable[[Tensor], Tensor],
+    recipe: Recipe, samples: int, name: str = "contrast",
+) -> None:  # fmt: skip
+    """Train `contrast` in place on `samples` of `images`; ``patches(rows)`` are theirs, uint8 (B, H, W).
+
+    The budget is charged for the online encoder. ValueError as of `suite.train.steps`.
     """
     contrast.to(run.device).train()
     optimizer, size = recipe.optimizer(contrast.online), min(recipe.batch, len(images))
 
     def views(rows: Tensor, generator: Generator) -> tuple[View, View]:
-        pixels = images.batch(rows, True, generator)
-        return seen_once(pixels, patches[rows], generator), seen_once(pixels, patches[rows], generator)
+        pixels, labels = images.batch(rows, True, generator), patches(rows)
+        return seen_once(pixels, labels, generator), seen_once(pixels, labels, generator)
 
     def epoch_of(generator: Generator) -> list[Callable[[], tuple[View, View]]]:
         order = torch.randperm(len(images), generator=generator)
@@ -184,16 +207,3 @@ def train_contrast(
 
     steps(run, name, {"contrast": contrast, "optimizer": optimizer}, epoch_of, update, size=size, samples=samples)
     contrast.eval()
-
-
-def superpixels(images: Images, segments: int, run: Run) -> Tensor:
-    """SLIC's segments of each image (Achanta et al., PAMI 2012), about `segments`, uint8 (N, H, W) of numbers below 255."""
-    import numpy as np
-    from skimage.segmentation import slic
-
-    found = []
-    for row in run.progress(range(len(images)), "superpixels", total=len(images)):
-        pixels = images.batch(torch.tensor([row]), False, run.generator("superpixels"))[0].permute(1, 2, 0).numpy()
-        numbers = slic(pixels, n_segments=segments, compactness=10, start_label=0)
-        found.append(torch.from_numpy(np.minimum(numbers, 255).astype(np.uint8)))
-    return torch.stack(found)

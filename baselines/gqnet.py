@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from suite.baselines._contrastive import Contrast, superpixels, train_contrast
+from suite.baselines._contrastive import Contrast, Superpixels, train_contrast
 from suite.baselines._fewshot import Dilated, EpisodeNetwork, Frozen, PriorView, spread, train_episodes
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -120,7 +120,7 @@ class GqnetMethod(Method):
                             temperature=self.temperature)
         recipe = Recipe(rate=self.prior_rate, batch=self.prior_batch, weight_decay=0.0 if self.adam else 1e-4, warmup=0.05,
                         adam=self.adam, longest=10.0)
-        patches = run.once("superpixels", lambda: superpixels(setting.unlabelled, self.segments, run))
+        patches = Superpixels(setting.unlabelled, self.segments)
         train_contrast(contrast, setting.unlabelled, patches, run, normalise=setting.normalise, recipe=recipe, samples=samples)
         return Regions(extractor, *clusters(extractor, setting, run, self.centres), self.temperature)
 
@@ -188,9 +188,12 @@ def clusters(extractor: nn.Module, setting: FewShotSegmentation, run: Run, count
 def spherical(places: Tensor, count: int, generator: Generator) -> Tensor:
     """Centres (K, D), unit vectors like `places` (N, D): each the direction of the sum of those to which it is the nearest.
 
-    It begins with random places; a centre without any begins again at the place that is farthest from its own.
+    It begins with places far from one another (k-means++); a centre without any begins again at the place farthest from its own.
     """
-    centres = places[torch.randperm(len(places), generator=generator)[:count]]
+    from sklearn.cluster import kmeans_plusplus
+
+    seed = int(torch.randint(2**31, (), generator=generator))
+    centres = places[torch.from_numpy(kmeans_plusplus(places.numpy(), count, random_state=seed)[1]).long()]
     for _ in range(ROUNDS):
         cosine, nearest = (places @ centres.T).max(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, places)

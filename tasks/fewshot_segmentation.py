@@ -13,7 +13,7 @@ from torch.nn import functional
 from suite.artifacts import EpisodeSegmenter, Figure, Probe
 from suite.contract import Metric, Scale, Task, option
 from suite.data.coco_masks import CocoMasks
-from suite.data.episodes import FOLDS, ORDERS, PROTOCOLS, Episode, EpisodePool, Protocol, Unlabelled, tested_classes
+from suite.data.episodes import FOLDS, ORDERS, PROTOCOLS, Episode, EpisodePool, Protocol, Unlabelled, fold_classes
 from suite.data.fold_lists import listed_rows, rows_by_class
 from suite.data.voc import Voc
 from suite.errors import UserError
@@ -70,7 +70,7 @@ class FewShotSegmentationTask(Task):
     def tested(self, classes: int) -> list[int]:
         """The numbers of the fold's classes, from 1."""
         order = {"voc": "blocks", "coco": "interleaved"}[self.layout] if self.order == "usual" else self.order
-        return tested_classes(classes, self.fold, order)
+        return fold_classes(classes, self.fold, order)
 
     def drawn(self) -> Protocol:
         found = PROTOCOLS[self.protocol][self.layout]

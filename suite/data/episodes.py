@@ -23,7 +23,7 @@ PADDING = (124, 116, 104)  # the mean colour of ImageNet, which normalises to ab
 JITTER = (0.9, 1.1)  # of a training picture's size, as PFENet's on PASCAL
 
 
-def tested_classes(classes: int, fold: int, order: str) -> list[int]:
+def fold_classes(classes: int, fold: int, order: str) -> list[int]:
     """The numbers, from 1, of the classes that a fold tests: the fold's quarter of them in ``blocks`` (PASCAL-5i, PANet's
     COCO-20i), or each fourth, ``interleaved`` (COCO-20i of FWB, PFENet and HSNet)."""
     if order == "interleaved":

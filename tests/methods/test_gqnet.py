@@ -1,0 +1,264 @@
+"""GQNet: contrast, queue and average by hand, one warp for picture and patches, regions and their interaction, PFENet's parts."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from suite import plan, plugins
+from suite.data.episodes import fold_classes
+from suite.nn import build
+from suite.run import Budget, Run
+from suite.testing.contract import fit_once
+from suite.train import Recipe
+
+METHOD = plugins.load("baselines", "gqnet")
+module = importlib.import_module("suite.baselines.gqnet")
+contrast = importlib.import_module("suite.baselines._contrastive")
+shared = importlib.import_module("suite.baselines._fewshot")
+
+
+def unit(*angles: float) -> torch.Tensor:
+    return torch.tensor([[math.cos(item), math.sin(item)] for item in angles])
+
+
+def test_infonce_by_hand():
+    queries, keys, negatives = unit(0, 1), unit(0.5, 1.5), unit(2)
+    def loss(positive: float, *others: float) -> float:
+        return -math.log(math.exp(positive / 0.2) / sum(math.exp(item / 0.2) for item in (positive, *others)))
+
+    cos = math.cos
+    whole = (loss(cos(0.5), cos(2)) + loss(cos(0.5), cos(1))) / 2
+    assert float(contrast.info_nce(queries, keys, negatives, 0.2)) == pytest.approx(whole, abs=1e-5)
+    local = (loss(cos(0.5), cos(1.5), cos(2)) + loss(cos(0.5), cos(0.5), cos(1))) / 2  # the other rows' keys as well
+    assert float(contrast.info_nce(queries, keys, negatives, 0.2, among=True)) == pytest.approx(local, abs=1e-5)
+
+
+def test_the_queue_replaces_its_oldest_keys():
+    queue = contrast.Queue(3, 1)
+    for keys in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0, 8.0]):
+        queue.push(torch.tensor(keys)[:, None])
+    assert sorted(queue.keys.flatten().tolist()) == [6, 7, 8]
+    again = contrast.Queue(3, 1)
+    again.load_state_dict(queue.state_dict())
+    again.push(torch.tensor([[9.0]]))
+    assert sorted(again.keys.flatten().tolist()) == [7, 8, 9]
+
+
+def test_only_the_online_encoder_learns_and_the_average_follows():
+    torch.manual_seed(0)
+    made = contrast.Contrast(nn.Conv2d(3, 4, 1), 4, parts=("whole", "local"), width=2, length=8, momentum=0.75)
+    start = made.average.encoder.weight.clone()
+    patches = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    found = made.losses(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), (patches, patches))
+    assert set(found) == {"whole", "local"} and int(made.queues["whole"].place) == int(made.queues["local"].place) == 2
+    sum(found.values()).backward()
+    assert all(item.grad is not None for item in made.online.parameters())
+    assert all(item.grad is None for item in made.average.parameters())
+    made.online.encoder.weight.data += 1
+    made.follow()
+    assert torch.allclose(made.average.encoder.weight, start + 0.25)
+    assert set(contrast.Contrast(nn.Identity(), 3).losses(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4))) == {"whole"}
+
+
+def test_patches_are_warped_with_their_picture(monkeypatch):
+    monkeypatch.setattr(contrast, "COLOURS", lambda images, generator: images)
+    numbers = (torch.arange(24)[:, None] // 4 * 6 + torch.arange(24) // 4).to(torch.uint8).repeat(40, 1, 1)  # squares of 4 pixels
+    images = (numbers * 7)[:, None].repeat(1, 3, 1, 1)
+    view = contrast.seen_once(images, numbers, torch.Generator().manual_seed(0))
+    apart = (view.images[:, 0].int() - view.patches.int() * 7).abs()
+    assert (apart <= 3).float().mean() > 0.6  # all but the soft borders between squares
+    assert len({item.numpy().tobytes() for item in view.patches}) > 35
+    middle = view.patches[:, 12, 12]
+    assert len(middle.unique()) > 8 and (view.patches[:, :, 0] > view.patches[:, :, -1]).any(1).sum() > 10  # mirrored
+
+
+def test_patch_vectors_are_means_over_places_that_both_views_show():
+    maps = torch.tensor([[[[1.0, 3.0], [10.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]])  # (1, 2, 2, 2)
+    first = torch.tensor([[[5, 5], [7, 255]]], dtype=torch.uint8)
+    second = torch.tensor([[[7, 9], [5, 5]]], dtype=torch.uint8)
+    queries, keys = contrast.patch_pairs(maps, maps, first, second)
+    assert torch.allclose(queries, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))  # patches 5 (mean of 1 and 3) and 7; 9 is in one view
+    assert torch.allclose(keys, functional.normalize(torch.tensor([[5.0, 0.5], [1.0, 0.0]]), dim=1))
+    large = first.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    large[:, 0, 0] = 30  # covers no place's middle
+    assert len(contrast.patch_pairs(maps, maps, large, large)[0]) == 2
+    assert len(contrast.patch_pairs(maps, maps, first * 0 + 1, first * 0 + 2)[0]) == 0
+
+
+def test_superpixels_follow_edges():
+    class Halves:
+        def batch(self, index, train, generator):
+            pixels = torch.zeros(1, 3, 24, 24, dtype=torch.uint8)
+            pixels[..., 11:] = 250
+            return pixels
+
+    found = contrast.Superpixels(Halves(), 9)(torch.tensor([3]))
+    assert found.shape == (1, 24, 24) and found.dtype == torch.uint8 and 4 <= len(found.unique()) <= 16
+    assert not set(found[..., :11].unique().tolist()) & set(found[..., 11:].unique().tolist())
+
+
+def test_spherical_clusters_find_directions_whatever_the_lengths():
+    generator = torch.Generator().manual_seed(0)
+    truth = functional.normalize(torch.randn(4, 16, generator=generator), dim=1)
+    places = functional.normalize(truth.repeat(50, 1) + 0.1 * torch.randn(200, 16, generator=generator), dim=1)
+    centres = module.spherical(places, 4, generator)
+    assert torch.allclose(centres.norm(dim=1), torch.ones(4))
+    assert ((truth @ centres.T).amax(1) > 0.98).all()
+    for row in range(4):  # each the direction of the sum of those nearest to it
+        own = places[(places @ centres.T).argmax(1) == row]
+        assert torch.allclose(functional.normalize(own.sum(0), dim=0), centres[row], atol=1e-4)
+
+
+def test_regions_and_their_interaction_by_hand():
+    class Two(nn.Module):
+        def forward(self, images):
+            return images[:, :2]
+
+    regions = module.Regions(Two(), torch.tensor([0.5, 0.5]), unit(0, math.pi / 2), 0.5)
+    query = torch.zeros(1, 3, 1, 2)
+    query[0, :2, 0, 0], query[0, :2, 0, 1] = torch.tensor([2.5, 0.5]), torch.tensor([0.5, 3.5])  # less the mean: along each centre
+    sure = math.exp(2) / (math.exp(2) + 1)
+    assert torch.allclose(regions.maps(query)[0, 0, 0], torch.tensor([sure, 1 - sure]))
+    reduced = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    prototype = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    means = np.array([[sure, 1 - sure], [1 - sure, sure]])  # r_k
+    weights = means[:, 0] / np.linalg.norm(means, axis=1)
+    before = weights @ means
+    wanted = (before - before.min()) / (before.max() - before.min())
+    assert torch.allclose(regions(query, reduced, prototype).flatten(), torch.tensor(wanted).float(), atol=1e-5)
+    assert wanted.tolist() == [1, 0] and not any(item.requires_grad for item in regions.parameters())
+
+
+def test_the_prior_mask_is_the_greatest_cosine_of_0_to_1():
+    torch.manual_seed(0)
+    query, support = torch.randn(2, 5, 3, 3), torch.randn(2, 5, 3, 3)
+    mask = torch.tensor([1.0, 0, 0, 1, 0, 0, 0, 0, 0]).view(1, 1, 3, 3)
+    found = shared.prior_mask(query, support * mask)
+    for row in range(2):
+        best = [max(float(functional.cosine_similarity(query[row, :, i, j], support[row, :, k, 0], dim=0)) for k in (0, 1))
+                for i in range(3) for j in range(3)]
+        best = np.maximum(best, 0)  # places outside the mask are zero
+        assert np.allclose(found[row].flatten().numpy(), (best - best.min()) / (best.max() - best.min()), atol=1e-4)
+
+
+def test_the_prototype_is_a_mean_over_the_mask_and_shots_are_averaged():
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    assert float(shared.pooled(maps, torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]]))) == pytest.approx(5 / 2.0005)
+    assert float(shared.pooled(maps, torch.zeros(1, 1, 2, 2))) == 0
+    torch.manual_seed(0)
+    network = small(shots=2).eval()
+    query, support, masks = torch.randn(1, 3, 32, 32), torch.randn(1, 2, 3, 32, 32), (torch.rand(1, 2, 32, 32) < 0.5).float()
+    _, prototype, guidance = network.guided(query, support, masks)
+    network.shots = 1
+    each = [network.guided(query, support[:, [shot]], masks[:, [shot]]) for shot in range(2)]
+    assert torch.allclose(prototype, (each[0][1] + each[1][1]) / 2, atol=1e-6)
+    assert torch.allclose(guidance, (each[0][2] + each[1][2]) / 2, atol=1e-6)
+
+
+def small(shots: int = 1, guide: nn.Module | None = None) -> nn.Module:
+    return shared.EpisodeNetwork(shared.Frozen(build("slim_resnet10", 10, 32), 4), 8, shots, 32, 4, guide)
+
+
+def test_the_backbone_keeps_its_size_its_weights_and_its_statistics():
+    network = small()
+    assert [item.shape[1:] for item in network.backbone(torch.zeros(1, 3, 32, 32))] == [(16, 8, 8), (32, 8, 8), (64, 8, 8), (128, 8, 8)]
+    wide = shared.Dilated(build("resnet50", 10, 64), 8)
+    assert [item.shape[2] for item in wide(torch.zeros(1, 3, 64, 64))] == [16, 8, 8, 8] and wide.widths == [256, 512, 1024, 2048]
+    assert wide.layer3[2].conv2.dilation == (2, 2) and wide.layer4[0].conv2.dilation == (4, 4)
+    before = {name: item.clone() for name, item in network.backbone.state_dict().items()}
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    parts = torch.randn(2, 3, 32, 32), torch.randn(2, 1, 3, 32, 32), (torch.rand(2, 1, 32, 32) < 0.5).float()
+    network.loss(*parts, torch.randint(0, 2, (2, 32, 32))).backward()
+    optimizer.step()
+    assert all(torch.equal(item, before[name]) for name, item in network.backbone.state_dict().items())
+    assert all(item.grad is not None for name, item in network.named_parameters() if not name.startswith("backbone"))
+
+
+def test_every_scale_is_judged_and_255_is_not_counted():
+    torch.manual_seed(0)
+    network = small().eval()
+    parts = torch.randn(1, 3, 32, 32), torch.randn(1, 1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    target = torch.zeros(1, 32, 32, dtype=torch.long)
+    target[:, :4] = 255
+    scales = network.enrich.scales(*network.guided(*parts))
+    assert [item.shape[2] for item in scales] == [8, 4, 2, 1]
+    def entropy(logits: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(shared.resized(logits, 32)[:, :, 4:], target[:, 4:])
+
+    each = [entropy(head(item)) for head, item in zip(network.enrich.heads, scales, strict=True)]
+    assert torch.allclose(network.loss(*parts, target), entropy(network.enrich.decode(scales)) + sum(each) / 4, atol=1e-5)
+    assert network(*parts).shape == (1, 2, 32, 32)
+
+
+def test_the_papers_network_is_the_same_class_with_other_options():
+    method = METHOD()
+    assert (method.arch, method.stride, method.width, method.rate, method.batch) == ("resnet50", 8, 256, 0.025, 4)
+    backbone = shared.Frozen(build("resnet50", 10, 64), method.stride)
+    network = shared.EpisodeNetwork(backbone, method.width, 1, 473, method.stride, None)
+    width = 256
+    reduce, scale = 2 * 1536 * width, (2 * width + 1) * width + 2 * 9 * width**2
+    head = 9 * width**2 + 2 * width + 2
+    wanted = reduce + 4 * (scale + head) + 3 * 2 * width**2 + 4 * width**2 + 2 * 9 * width**2 + head
+    assert sum(item.numel() for item in network.parameters() if item.requires_grad) == wanted
+    assert network.enrich.bins == [60, 30, 15, 8]
+
+
+def test_guidance_has_a_channel_more_with_a_prior():
+    class Middle(nn.Module):
+        def forward(self, query, reduced, prototype):
+            return reduced.mean(1, keepdim=True) * 0 + 0.5
+
+    network = small(guide=Middle()).eval()
+    parts = torch.randn(1, 3, 32, 32), torch.randn(1, 1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    assert network.guided(*parts)[2].shape == (1, 2, 8, 8) and (shared.PriorView(network)(*parts) == 0.5).all()
+    assert network.enrich.merge[0][0].in_channels == small().enrich.merge[0][0].in_channels + 1
+
+
+class Random:
+    """Pictures of noise."""
+
+    def __len__(self):
+        return 8
+
+    def batch(self, index, train, generator):
+        return torch.stack([torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(row)).to(torch.uint8)
+                            for row in index.tolist()])
+
+
+def test_contrast_learns_and_is_charged(tmp_path):
+    torch.manual_seed(0)
+    made = contrast.Contrast(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()), 8, parts=("whole", "local"), width=8, length=1, momentum=0.9)
+    run = Run(0, "smoke", Budget(1000), tmp_path, tmp_path)
+    contrast.train_contrast(made, Random(), contrast.Superpixels(Random(), 9), run, normalise=lambda item: item.float() / 255,
+                            recipe=Recipe(rate=0.01, batch=8, adam=True, weight_decay=0.0), samples=320)
+    assert vars(run.budget) == {"allowed": 1000, "total": 320, "final": 320}
+    curve = [value for _, value in run.curves["contrast_local"]]
+    assert len(curve) == 40 == len(run.curves["contrast_whole"]) and curve[-1] < curve[0] - 0.1
+
+
+def test_a_run_without_a_prior_leaves_the_priors_share_unless_there_is_none(suite_home):
+    _, whole = fit_once("fewshot_segmentation", "gqnet")
+    _, plain = fit_once("fewshot_segmentation", "gqnet", options={"prior": "none"})
+    _, equal = fit_once("fewshot_segmentation", "gqnet", options={"prior": "none", "share": 0.0})
+    assert [item["budget"]["total"] for item in (whole, plain, equal)] == [48, 32, 48]
+    assert set(whole["curves"]) == {"contrast_whole", "contrast_local", "episodes_loss"} and set(plain["curves"]) == {"episodes_loss"}
+    assert whole["profile"]["params"] > plain["profile"]["params"] == equal["profile"]["params"]
+    assert whole["profile"]["kernel"]["macs_share"] > 0.9
+    assert all("matmul" in item for item in whole["profile"]["kernel"]["outside"])
+    (parent,) = plan.specs("fewshot_segmentation", [("gqnet", {})], [0], "smoke").wanted[0].references.values()
+    assert parent.id.startswith("imagenet/plain/")
+
+
+def test_the_claims_compare_what_they_say():
+    claims = {claim.name: claim for claim in METHOD.claims}
+    assert claims["beats global only"].sides[1].options == {"prior": "global"}
+    assert claims["beats no prior"].sides[1].options == {"prior": "none", "share": 0.0} and claims["beats no prior"].held_equal
+    assert fold_classes(20, 0, "blocks") == [1, 2, 3, 4, 5] and all(claim.least_scale == "short" for claim in METHOD.claims)
