@@ -186,7 +186,7 @@ def train_contrast(
 
     The budget is charged for the online encoder. ValueError as of `suite.train.steps`.
     """
-    contrast.to(run.device).train()
+    contrast.to(device=run.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer, size = recipe.optimizer(contrast.online), min(recipe.batch, len(images))
 
     def views(rows: Tensor, generator: Generator) -> tuple[View, View]:

@@ -24,7 +24,8 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 class Dilated(nn.Module):
     """A residual network with stages ``layer1`` to ``layer4`` whose maps are never smaller than by `stride`: dilated instead.
 
-    Images -> the maps of all four stages, which share the classifier's weights.
+    Images (N, 3, H, W) -> the maps of the last stage. The classifier's layers are taken over and changed; `widths` are the channels
+    of each stage's maps.
     """
 
     def __init__(self, classifier: nn.Module, stride: int) -> None:
@@ -38,11 +39,13 @@ class Dilated(nn.Module):
         self.widths = [[item for item in self.get_submodule(name).modules() if isinstance(item, nn.BatchNorm2d)][-1].num_features
                        for name in STAGES]
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps = [self.stem(images)]
-        for name in STAGES:
-            maps.append(getattr(self, name)(maps[-1]))
-        return maps[1:]
+    def early(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps of the second and the third stage."""
+        second = self.layer2(self.layer1(self.stem(images)))
+        return second, self.layer3(second)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer4(self.early(images)[1])
 
 
 def dilate(stage: nn.Module, factor: int) -> None:
@@ -124,10 +127,11 @@ class EpisodeNetwork(nn.Module):
 
     def guided(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The query's reduced maps, the prototype (N, width, 1, 1), and the channels of guidance: the prior mask first."""
-        _, second, third, high = self.backbone(query)
+        second, third = self.backbone.early(query)
+        high = self.backbone.layer4(third)
         reduced, prototypes, priors = self.query(torch.cat([third, second], 1)), [], []
         for shot in range(self.shots):
-            _, second, third, _ = self.backbone(support[:, shot])
+            second, third = self.backbone.early(support[:, shot])
             mask = resized(masks[:, shot : shot + 1], self.enrich.bins[0])
             prototypes.append(pooled(self.support(torch.cat([third, second], 1)), mask))
             priors.append(prior_mask(high, self.backbone.layer4(third * mask) * mask))
@@ -182,7 +186,7 @@ def resized(maps: Tensor, side: int) -> Tensor:
 
 def train_episodes(network: EpisodeNetwork, setting: FewShotSegmentation, run: Run, recipe: Recipe, samples: int) -> None:
     """Train `network` in place on `samples`, a sample being a picture; it is deployed without dropout."""
-    network.to(run.device)
+    network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = min(recipe.batch, len(setting.train))
 
     def epoch_of(generator: Generator) -> list[Callable[[], EpisodeBatch]]:

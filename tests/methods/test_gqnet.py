@@ -76,7 +76,7 @@ def test_patches_are_warped_with_their_picture(monkeypatch):
     assert (apart <= 3).float().mean() > 0.6  # all but the soft borders between squares
     assert len({item.numpy().tobytes() for item in view.patches}) > 35
     middle = view.patches[:, 12, 12]
-    assert len(middle.unique()) > 8 and (view.patches[:, :, 0] > view.patches[:, :, -1]).any(1).sum() > 10  # mirrored
+    assert len(middle.unique()) > 3 and (view.patches[:, :, 0] > view.patches[:, :, -1]).any(1).sum() > 10  # mirrored
 
 
 def test_patch_vectors_are_means_over_places_that_both_views_show():
@@ -168,9 +168,10 @@ def small(shots: int = 1, guide: nn.Module | None = None) -> nn.Module:
 
 def test_the_backbone_keeps_its_size_its_weights_and_its_statistics():
     network = small()
-    assert [item.shape[1:] for item in network.backbone(torch.zeros(1, 3, 32, 32))] == [(16, 8, 8), (32, 8, 8), (64, 8, 8), (128, 8, 8)]
+    assert [item.shape[1:] for item in network.backbone.early(torch.zeros(1, 3, 32, 32))] == [(32, 8, 8), (64, 8, 8)]
+    assert network.backbone(torch.zeros(1, 3, 32, 32)).shape == (1, 128, 8, 8)
     wide = shared.Dilated(build("resnet50", 10, 64), 8)
-    assert [item.shape[2] for item in wide(torch.zeros(1, 3, 64, 64))] == [16, 8, 8, 8] and wide.widths == [256, 512, 1024, 2048]
+    assert wide(torch.zeros(1, 3, 64, 64)).shape == (1, 2048, 8, 8) and wide.widths == [256, 512, 1024, 2048]
     assert wide.layer3[2].conv2.dilation == (2, 2) and wide.layer4[0].conv2.dilation == (4, 4)
     before = {name: item.clone() for name, item in network.backbone.state_dict().items()}
     network.train()
@@ -222,22 +223,23 @@ def test_guidance_has_a_channel_more_with_a_prior():
     assert network.enrich.merge[0][0].in_channels == small().enrich.merge[0][0].in_channels + 1
 
 
-class Random:
-    """Pictures of noise."""
+class Coloured:
+    """Pictures of 16 coloured squares."""
 
     def __len__(self):
         return 8
 
     def batch(self, index, train, generator):
-        return torch.stack([torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(row)).to(torch.uint8)
-                            for row in index.tolist()])
+        coarse = [torch.randint(0, 256, (3, 4, 4), generator=torch.Generator().manual_seed(row)) for row in index.tolist()]
+        return torch.stack(coarse).repeat_interleave(8, 2).repeat_interleave(8, 3).to(torch.uint8)
 
 
-def test_contrast_learns_and_is_charged(tmp_path):
+def test_contrast_learns_and_is_charged(tmp_path, monkeypatch):
+    monkeypatch.setattr(contrast, "COLOURS", lambda images, generator: images)
     torch.manual_seed(0)
     made = contrast.Contrast(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()), 8, parts=("whole", "local"), width=8, length=1, momentum=0.9)
     run = Run(0, "smoke", Budget(1000), tmp_path, tmp_path)
-    contrast.train_contrast(made, Random(), contrast.Superpixels(Random(), 9), run, normalise=lambda item: item.float() / 255,
+    contrast.train_contrast(made, Coloured(), contrast.Superpixels(Coloured(), 9), run, normalise=lambda item: item.float() / 255,
                             recipe=Recipe(rate=0.01, batch=8, adam=True, weight_decay=0.0), samples=320)
     assert vars(run.budget) == {"allowed": 1000, "total": 320, "final": 320}
     curve = [value for _, value in run.curves["contrast_local"]]
