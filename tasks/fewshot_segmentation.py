@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean, pstdev
 from typing import Any, ClassVar
 
 import torch
@@ -118,22 +119,17 @@ class FewShotSegmentationTask(Task):
 
     def evaluate(self, artifact: EpisodeSegmenter, run: Run) -> dict[str, float]:
         protocol, pool = self.drawn(), self.pool(run, "test")
-        rounds, counts, labels = [], [], []
+        rounds, counts, labels = list[dict[str, float]](), list[Tensor](), list[Tensor]()
         for seed in protocol.seeds:
             episodes = list(pool.test_episodes(protocol.episodes, protocol.draws, torch.Generator().manual_seed(seed)))
-            found = torch.cat([confusion(guess, target) for guess, target in self._judged(artifact, pool, episodes, run)])
-            which = torch.tensor([item.label for item in episodes])
-            rounds.append((mean_iou(found, which), fb_iou(found)))
-            counts.append(found)
-            labels.append(which)
-        scores = torch.tensor(rounds, dtype=torch.float64)
-        every, which = torch.cat(counts), torch.cat(labels)
-        names = {pool.pictures.classes[label - 1]: score for label, score in class_iou(every, which).items()}
-        run.note(iou_by_class=names, miou_deviation_of_rounds=float(scores[:, 0].std(unbiased=False)))
-        constants = [constant(every, foreground) for foreground in (False, True)]
-        trivial = {"trivial_miou": max(mean_iou(item, which) for item in constants),
-                   "trivial_fb_iou": max(map(fb_iou, constants))}
-        return dict(zip(("miou", "fb_iou"), scores.mean(0).tolist(), strict=True)) | trivial
+            counts.append(torch.cat([confusion(guess, target) for guess, target in self._judged(artifact, pool, episodes, run)]))
+            labels.append(torch.tensor([item.label for item in episodes]))
+            rounds.append(scores(counts[-1], labels[-1]))
+        found = {name: mean(item[name] for item in rounds) for name in rounds[0]}
+        by_class = class_iou(torch.cat(counts), torch.cat(labels))
+        run.note(iou_by_class={pool.pictures.classes[label - 1]: score for label, score in by_class.items()},
+                 miou_deviation_of_rounds=pstdev(item["miou"] for item in rounds))
+        return found
 
     def _judged(
         self, artifact: EpisodeSegmenter, pool: EpisodePool, episodes: Sequence[Episode], run: Run
@@ -170,6 +166,13 @@ class FewShotSegmentationTask(Task):
         pool, episodes = self._some(run, 4)
         given = [inputs(pool.stacked([item], False, run.generator("probe"))) for item in episodes]
         return Probe(artifact.module, tuple(given))
+
+
+def scores(counts: Tensor, labels: Tensor) -> dict[str, float]:
+    """Those of a round, of the counts (N, 4) and classes (N,) of its episodes, and of the better of two constant predictors."""
+    constants = [constant(counts, foreground) for foreground in (False, True)]
+    return {"miou": mean_iou(counts, labels), "fb_iou": fb_iou(counts),
+            "trivial_miou": max(mean_iou(item, labels) for item in constants), "trivial_fb_iou": max(map(fb_iou, constants))}
 
 
 def inputs(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -75,7 +75,7 @@ def test_classes_of_the_fold_are_never_in_training_episodes(voc, tmp_path, fold,
     setting, tested = task.setting(run), {*range(5 * fold + 1, 5 * fold + 6)}
     seen: set[int] = set()
     for episodes in (setting.train, setting.val):
-        for seed in range(4):
+        for seed in range(4 if len(episodes) else 0):
             batch = episodes.batch(torch.arange(len(episodes)), True, torch.Generator().manual_seed(seed))
             seen |= set(batch.labels.tolist())
     assert not seen & tested and len(seen) >= 10
@@ -135,7 +135,7 @@ def test_hsnets_lists_decide_under_its_protocol(voc, tmp_path):
     run = run_on(voc, tmp_path)
     pool = small(protocol="hsnet").pool(run, "test")
     assert pool.rows[2] == [5, 7] and pool.stretched and run.notes["test_pictures_by"] == "HSNet's list"
-    assert small().pool(run, "test").rows[2] == [4, 5, 6, 7] and run.notes["test_pictures_by"] == "pixels"
+    assert {4, 5, 6, 7} < set(small().pool(run, "test").rows[2]) and run.notes["test_pictures_by"] == "pixels"
     assert set(small(protocol="hsnet", leave_out=True).pool(run, "train").rows) == {6, 7}
     with (voc.parent / "splits" / "pascal" / "trn" / "fold0.txt").open("a") as file:
         file.write("\ntrain_01_0__01")
@@ -163,7 +163,7 @@ def test_real_subsets_are_complete_and_judged_whole(real_data, layout, name, tmp
     assert task.dataset().check(folder) == []
     run = run_on(folder, tmp_path)
     scores = task.evaluate(EpisodeSegmenter(Knows("all")), run)
-    assert 0 < scores["miou"] <= scores["trivial_miou"] + 1e-9 and run.notes["test_left_out"]
+    assert 0 < scores["miou"] == scores["trivial_miou"] and run.notes["test_left_out"]
     setting = task.setting(run)
     assert setting.train.batch(torch.arange(1), True, torch.Generator()).query.shape == (1, 3, 64, 64)
 
