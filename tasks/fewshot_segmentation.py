@@ -205,8 +205,8 @@ def drawn_episodes(batch: EpisodeBatch, guess: Tensor, prior: Tensor | None, nam
 
 
 def tinted(picture: Tensor, colours: Mapping[tuple[int, int, int], Tensor]) -> Any:
-    """uint8 (H, W, 3) of a picture (3, H, W), more than half covered by each colour where its mask (H, W) is."""
-    found = picture.float()
+    """uint8 (H, W, 3) of a picture (3, H, W), in grey if there are colours and more than half covered by each where its mask (H, W) is."""
+    found = picture.float().mean(0, keepdim=True).repeat(3, 1, 1) if colours else picture
     for colour, where in colours.items():
         found = torch.where(where, 0.4 * found + 0.6 * torch.tensor(colour).view(3, 1, 1), found)
     return found.permute(1, 2, 0).byte().numpy()

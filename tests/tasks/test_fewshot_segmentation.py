@@ -153,7 +153,9 @@ def test_pictures_of_episodes(suite_home):
     assert Image.open(run_folder(record["id"]) / "figures" / "episodes.png").size[0] > 500
     assert record["profile"]["input"] == [[3, 48, 48], [1, 3, 48, 48], [1, 48, 48]]
     picture = torch.full((3, 1, 2), 100, dtype=torch.uint8)
-    assert module.tinted(picture, {module.RIGHT: torch.tensor([[True, False]])})[0].tolist() == [[40, 160, 40], [100, 100, 100]]
+    picture[0] = 130
+    assert module.tinted(picture, {module.RIGHT: torch.tensor([[True, False]])})[0].tolist() == [[44, 164, 44], [110, 110, 110]]
+    assert module.tinted(picture, {})[0].tolist() == [[130, 100, 100]] * 2
 
 
 @pytest.mark.parametrize("layout, name", [("voc", "voc_layout_from_coco"), ("coco", "coco")])
