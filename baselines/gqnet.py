@@ -84,7 +84,7 @@ class GqnetMethod(Method):
     rate: float = option(0.025, "peak learning rate of the episodes", bounds=(0, 1))  # PFENet's code uses ten times base_lr
     batch: int = option(4, "episodes in a step", bounds=(1, 4096))
     adam: bool = option(False, "Adam instead of SGD, for both trainings")
-    share: float = option(1 / 3, "part of the budget that is the prior's; without a prior it is not spent", bounds=(0, 0.95))
+    share: float = option(0.3, "part of the budget that is the prior's; without a prior it is not spent", bounds=(0, 0.95))
     prior_rate: float = option(0.03, "peak learning rate of the prior", bounds=(0, 1))
     prior_batch: int = option(256, "pictures in a step of the prior", bounds=(2, 65536))
     momentum: float = option(0.999, "of the extractor's running average", bounds=(0, 1))

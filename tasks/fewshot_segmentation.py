@@ -205,7 +205,7 @@ def drawn_episodes(batch: EpisodeBatch, guess: Tensor, prior: Tensor | None, nam
 
 
 def tinted(picture: Tensor, colours: Mapping[tuple[int, int, int], Tensor]) -> Any:
-    """uint8 (H, W, 3) of a picture (3, H, W), in grey if there are colours and more than half covered by each where its mask (H, W) is."""
+    """uint8 (H, W, 3) of a picture (3, H, W); grey if there are colours, which cover it by half where their masks (H, W) are."""
     found = picture.float().mean(0, keepdim=True).repeat(3, 1, 1) if colours else picture
     for colour, where in colours.items():
         found = torch.where(where, 0.4 * found + 0.6 * torch.tensor(colour).view(3, 1, 1), found)
