@@ -112,42 +112,46 @@ class Enrich(nn.Module):
 class EpisodeNetwork(nn.Module):
     """PFENet for episodes of `shots` pictures of `size` pixels: queries, support pictures and masks -> logits (N, 2, H, W).
 
-    `guide`, if there is one, gives another channel of guidance beside the prior mask: called with the query pictures, their
-    reduced maps and the prototype.
+    `guide`, if there is one, gives another channel of guidance beside the prior mask: called with the query pictures, and with the
+    backbone's maps of them and the support's mean of such maps, which are alike before anything is learned.
     """
 
-    def __init__(self, backbone: Frozen, width: int, shots: int, size: int, stride: int, guide: nn.Module | None = None) -> None:
+    def __init__(self, backbone: Frozen, width: int, shots: int, size: int, stride: int, guide: nn.Module | None = None,
+                 dropout: float = 0.5, foreground: float = 1.0) -> None:  # fmt: skip
         super().__init__()
-        self.backbone, self.shots, self.size, self.guide = backbone, shots, size, guide
+        self.backbone, self.shots, self.size, self.guide, self.foreground = backbone, shots, size, guide, foreground
         middle = backbone.widths[1] + backbone.widths[2]
         self.query, self.support = (
-            nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5)) for _ in range(2))
+            nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(dropout)) for _ in range(2))
         side = math.ceil(size / stride)
         self.enrich = Enrich(width, 1 + (guide is not None), [math.ceil(side / 2**number) for number in range(4)])
 
     def guided(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The query's reduced maps, the prototype (N, width, 1, 1), and the channels of guidance: the prior mask first."""
         second, third = self.backbone.early(query)
-        high = self.backbone.layer4(third)
-        reduced, prototypes, priors = self.query(torch.cat([third, second], 1)), [], []
+        maps, high = torch.cat([third, second], 1), self.backbone.layer4(third)
+        means, prototypes, priors = [], [], []
         for shot in range(self.shots):
             second, third = self.backbone.early(support[:, shot])
-            mask = resized(masks[:, shot : shot + 1], self.enrich.bins[0])
-            prototypes.append(pooled(self.support(torch.cat([third, second], 1)), mask))
+            mask, shown = resized(masks[:, shot : shot + 1], self.enrich.bins[0]), torch.cat([third, second], 1)
+            means.append(pooled(shown, mask))
+            prototypes.append(pooled(self.support(shown), mask))
             priors.append(prior_mask(high, self.backbone.layer4(third * mask) * mask))
-        prototype, guidance = sum(prototypes) / self.shots, sum(priors) / self.shots
+        reduced, prototype, guidance = self.query(maps), sum(prototypes) / self.shots, sum(priors) / self.shots
         if self.guide is not None:
-            guidance = torch.cat([guidance, self.guide(query, reduced, prototype)], 1)
+            guidance = torch.cat([guidance, self.guide(query, maps, sum(means) / self.shots)], 1)
         return reduced, prototype, guidance
 
     def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
         return resized(self.enrich.decode(self.enrich.scales(*self.guided(query, support, masks))), self.size)
 
     def loss(self, query: Tensor, support: Tensor, masks: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of the logits and, with the same weight together, of each scale's; 255 is not counted."""
+        """Cross-entropy of the logits and, with the same weight together, of each scale's; 255 is not counted, and a pixel of the
+        class counts `foreground` times."""
         scales = self.enrich.scales(*self.guided(query, support, masks))
         logits = [self.enrich.decode(scales), *(head(item) for head, item in zip(self.enrich.heads, scales, strict=True))]
-        each = [functional.cross_entropy(resized(item, self.size).float(), target, ignore_index=255) for item in logits]
+        weight = torch.tensor([1.0, self.foreground], device=target.device)
+        each = [functional.cross_entropy(resized(item, self.size).float(), target, weight, ignore_index=255) for item in logits]
         return each[0] + torch.stack(each[1:]).mean()
 
 

@@ -81,6 +81,8 @@ class GqnetMethod(Method):
     weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
     stride: int = option(8, "reduction of the maps", choices=(4, 8, 16, 32))
     width: int = option(256, "channels of the reduced maps", bounds=(1, 4096))
+    dropout: float = option(0.5, "share of the reduced maps' channels left out in training", bounds=(0, 0.95))
+    foreground: float = option(1.0, "how often a pixel of the class counts in the loss", bounds=(0.01, 100))
     rate: float = option(0.025, "peak learning rate of the episodes", bounds=(0, 1))  # PFENet's code uses ten times base_lr
     batch: int = option(4, "episodes in a step", bounds=(1, 4096))
     adam: bool = option(False, "Adam instead of SGD, for both trainings")
@@ -101,7 +103,8 @@ class GqnetMethod(Method):
         samples = int(self.share * run.budget.allowed)
         guide = self.regions(setting, run, samples) if PARTS[self.prior] else None
         backbone = Frozen(self.classifier(run), self.stride)
-        network = EpisodeNetwork(backbone, self.width, setting.shots, setting.size, self.stride, guide)
+        network = EpisodeNetwork(backbone, self.width, setting.shots, setting.size, self.stride, guide, self.dropout,
+                                 self.foreground)
         recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=0.0 if self.adam else 1e-4,
                         warmup=0.05 if self.adam else 0.0, schedule="poly", adam=self.adam, longest=10.0)
         left = run.budget.left - (0 if guide else samples)
@@ -152,12 +155,12 @@ class Regions(nn.Module):
         """(N, K, h, w), at each place 1 together."""
         return self.likeness(functional.normalize(self.extractor(query) - self.mean, dim=1)).softmax(1)
 
-    def forward(self, query: Tensor, reduced: Tensor, prototype: Tensor) -> Tensor:
+    def forward(self, query: Tensor, features: Tensor, prototype: Tensor) -> Tensor:
         """M = sum of w_k A_k of 0 to 1, (N, 1, h, w): w_k is the cosine of the `prototype` (N, C, 1, 1) and of the region's mean
-        of the `reduced` maps (N, C, h, w)."""
+        of the query's `features` (N, C, h, w)."""
         maps = self.maps(query)
         flat = maps.flatten(2)
-        means = flat @ reduced.flatten(2).transpose(1, 2) / flat.sum(2, keepdim=True).clamp_min(1e-6)  # r_k, (N, K, C)
+        means = flat @ features.flatten(2).transpose(1, 2) / flat.sum(2, keepdim=True).clamp_min(1e-6)  # r_k, (N, K, C)
         likeness = functional.cosine_similarity(means, prototype.flatten(1)[:, None], dim=2)  # w_k, (N, K)
         return spread((likeness[:, :, None, None] * maps).sum(1, keepdim=True))
 

@@ -27,7 +27,7 @@ APART = (3, 7)  # a texture's place behind its silhouette's; 0 are the classes o
 PARTS = tuple((shape, tuple(TEXTURES)[(number + apart) % len(TEXTURES)]) for apart in APART for number, shape in enumerate(SHAPES))
 CLASSES = tuple(f"{texture} {shape}" for shape, texture in PARTS)
 UNNAMED = tuple((shape, tuple(TEXTURES)[(number + 5) % len(TEXTURES)]) for number, shape in enumerate(SHAPES))
-MOST = 4  # objects in a picture
+MOST = 3  # objects in a picture
 OUTLINE = 255
 
 
@@ -47,20 +47,20 @@ def draw_pictures(split: str, count: int | None = None) -> Iterator[Drawn]:
 
 def _picture(number: int, draw: Draw) -> Drawn:
     high, wide = SIZES[number % len(SIZES)]
-    canvas = Canvas(high, wide, draw, contrast=(0.1, 0.35))
+    canvas = Canvas(high, wide, draw, contrast=(0.0, 0.15))
     for _ in range(2):
-        canvas.place(UNNAMED[int(draw.integers(len(UNNAMED), 1)[0])], _anywhere(canvas), _radius(canvas, 0.06, 0.12), (0.3, 0.6))
+        canvas.place(UNNAMED[int(draw.integers(len(UNNAMED), 1)[0])], _anywhere(canvas), _radius(canvas, 0.06, 0.12), (0.2, 0.5))
     canvas.forget()
     classes = {0: 0}
     wanted = 2 + int(draw.integers(MOST - 1, 1)[0])
     for _ in range(wanted):
         label = int(draw.integers(len(PARTS), 1)[0])
-        classes[canvas.place(PARTS[label], _anywhere(canvas), _radius(canvas, 0.14, 0.27), (0.35, 0.8))] = label + 1
+        classes[canvas.place(PARTS[label], _anywhere(canvas), _radius(canvas, 0.18, 0.36), (0.35, 0.8))] = label + 1
     classes[0] = 0  # what found no room
     mask = np.zeros((high, wide), np.uint8)
     for owner, label in classes.items():
         mask[canvas.owner == owner] = label
-    return Drawn(canvas.photograph(noise=0.05), _outlined(mask))
+    return Drawn(canvas.photograph(noise=0.03), _outlined(mask))
 
 
 def _outlined(mask: np.ndarray) -> np.ndarray:
