@@ -199,6 +199,51 @@ def test_every_scale_is_judged_and_255_is_not_counted():
     assert network(*parts).shape == (1, 2, 32, 32)
 
 
+def test_it_learns_two_episodes_by_heart():
+    torch.manual_seed(0)
+    network = shared.EpisodeNetwork(shared.Frozen(build("slim_resnet10", 10, 32), 4), 16, 1, 32, 4, None, dropout=0.0, foreground=2.0)
+    query, masks, target = torch.randn(2, 3, 32, 32) * 0.1, torch.zeros(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
+    target[0, 4:20, 4:20], target[1, 12:28, 8:28] = 1, 1
+    query += target[:, None] * torch.tensor([2.0, -2.0]).view(2, 1, 1, 1)
+    masks[:, 0] = target.flip(2)
+    optimizer = torch.optim.Adam([item for item in network.parameters() if item.requires_grad], 3e-3)
+    network.train()
+    for _ in range(100):
+        loss = network.loss(query, query.flip(3)[:, None], masks, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = network.eval()(query, query.flip(3)[:, None], masks).argmax(1)
+    assert float(((found & target).sum((1, 2)) / (found | target).sum((1, 2))).min()) > 0.85 and float(loss.detach()) < 0.55
+
+
+def test_a_pixel_of_the_class_counts_as_often_as_is_said():
+    torch.manual_seed(0)
+    network = small().eval()
+    parts = torch.randn(1, 3, 32, 32), torch.randn(1, 1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    target = torch.zeros(1, 32, 32, dtype=torch.long)
+    target[:, 8:16] = 1
+    sides = [network.loss(*parts, torch.where(target == row, target, 255)) for row in (0, 1)]
+    plain = (3 * sides[0] + sides[1]) / 4
+    assert torch.allclose(network.loss(*parts, target), plain, atol=1e-5)
+    network.foreground = 3.0
+    assert torch.allclose(network.loss(*parts, target), (sides[0] + sides[1]) / 2, atol=1e-5)
+
+
+def test_a_prior_compares_query_and_support_in_the_same_maps():
+    class Kept(nn.Module):
+        def forward(self, query, maps, prototype):
+            self.given = maps, prototype
+            return maps.mean(1, keepdim=True)
+
+    torch.manual_seed(0)
+    network = small(guide=Kept()).eval()
+    query, masks = torch.randn(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    network.guided(query, query[:, None], masks)
+    maps, prototype = network.guide.given
+    assert maps.shape[1] == 96 and torch.allclose(prototype, maps.mean((2, 3), keepdim=True), atol=1e-4)
+
+
 def test_the_papers_network_is_the_same_class_with_other_options():
     method = METHOD()
     assert (method.arch, method.stride, method.width, method.rate, method.batch) == ("resnet50", 8, 256, 0.025, 4)
