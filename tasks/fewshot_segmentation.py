@@ -47,7 +47,7 @@ class FewShotSegmentationTask(Task):
     reference = "gqnet"
     scales: ClassVar[Mapping[str, Scale]] = {
         "smoke": Scale(scratch=48, extra=24, options={"size": 48, "least": 40, "episodes": 6}),
-        "short": Scale(scratch=15_000, extra=5_000, options={"size": 96, "least": 80, "episodes": 200}),
+        "short": Scale(scratch=30_000, extra=10_000, options={"size": 96, "least": 80, "episodes": 200}),
         "long": Scale(scratch=200_000, extra=70_000, options={"size": 96, "least": 80}),
         "full": Scale(scratch=3_600_000, extra=1_200_000),  # 200 epochs of 6,000 episodes of two pictures, and 200 for a prior
     }
