@@ -283,7 +283,7 @@ class Clouds(Protocol):
 
     def target(self, row: int) -> dict[str, Tensor]:
         """``boxes`` float32 (n, 7): x, y, z of the middle, length, width, height, angle from the x axis to the length in radians,
-        anticlockwise from above; ``labels`` int64 (n,).
+        anticlockwise from above; ``labels`` int64 (n,); ``others`` float32 (m, 7), boxes of objects of no category.
         """
         ...
 
