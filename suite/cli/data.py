@@ -47,7 +47,7 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
     click.echo(f"{dataset.title} in '{folder}': {found.kind}, complete")
     lines = {**dataset.describe(folder), "digest": found.digest}
     for name, text in lines.items():
-        click.echo(f"  {name:<{max(map(len, lines)) + 2}} {text}")
+        click.echo(f"  {name:<{max(map(len, lines))}}  {text}")
     if found.kind != "official":
         click.echo(
             f"  These are not the official data: numbers are not comparable with published ones. For those, get "
