@@ -6,6 +6,7 @@ length 1 (Babenko and Lempitsky, ICCV 2015, of the whole picture; Tolias et al.,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Describer(nn.Module):
 
     def __init__(self, network: nn.Module, layer: int, size: int) -> None:
         super().__init__()
-        self.parts, self.size = Pyramid(network).parts[: layer + 1], size
+        self.parts, self.size = Pyramid(copy.deepcopy(network)).parts[: layer + 1], size
         self.eval().requires_grad_(False)
 
     def regions(self, high: int, wide: int) -> Tensor:

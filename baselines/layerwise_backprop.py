@@ -35,8 +35,8 @@ class LayerwiseBackpropMethod(RetrievalMethod):
                   "https://arxiv.org/abs/2002.00185")
     gradients = True
     claims = (
-        Claim("better than global", "Salient regions find more than the mean of the whole picture.", "instance_search", "mAP", "above",
-              (OURS, Side("global_pooling"))),
+        Claim("better than global", "Salient regions find more than the mean of the whole picture.", "instance_search", "mAP",
+              "above", (OURS, Side("global_pooling"))),
         Claim("better than a grid", "They find more than a sliding grid of windows, of which there are more.", "instance_search",
               "mAP", "above", (OURS, Side("sliding_grid", {"levels": 2}))),
         Claim("layer by layer", "The boxes of layer-wise back-propagation overlap the objects more than those of plain gradients "
@@ -45,10 +45,10 @@ class LayerwiseBackpropMethod(RetrievalMethod):
     )
     standins = (
         "No table of the paper could be read: its numbers are missing, and the margins of the claims are 0.",
-        "The descriptor is a mean in which a cell of the map weighs as much as the box covers of it, of layer 3 below scale full; the "
-        "paper's code stops at the boxes.",
-        "The paper's classifier is torchvision's ResNet-50 trained on ImageNet: give it with weights=FILE. Without it, and below scale "
-        "full, a recorded classifier of the suite's embedded photographs takes its place, at 256 pixels.",
+        "The descriptor is a mean in which a cell of the map weighs as much as the box covers of it, of layer 3 below scale full; "
+        "the paper's code stops at the boxes.",
+        "The paper's classifier is torchvision's ResNet-50 trained on ImageNet: give it with weights=FILE. Without it, and below "
+        "scale full, a recorded classifier of the suite's embedded photographs takes its place, at 256 pixels.",
         "A picture without a peak has one region, all of it.",
         "Boxes are not rounded to whole pixels.",
         "Plain gradients (rule=gradient) are absolute values, the largest of the three channels.",

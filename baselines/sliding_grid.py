@@ -41,8 +41,8 @@ class GridDescriber(Describer):
 
 
 def windows(high: int, wide: int, levels: int) -> Tensor:
-    """The windows (n, 4) of a picture: of level l the side is 2 / (l + 1) of the shorter one, and l lie along that, evenly; along the
-    longer side there are so many more that windows of level 1 overlap by nearly `OVERLAP`.
+    """The windows (n, 4) of a picture: of level l the side is 2 / (l + 1) of the shorter one, and l lie along that, evenly; along
+    the longer side there are so many more that windows of level 1 overlap by nearly `OVERLAP`.
     """
     short, long = min(high, wide), max(high, wide)
     more = 0

@@ -377,4 +377,7 @@ class InstanceSearch:
     gallery: Gallery
 
 
-Setting = Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning | InstanceSearch
+Setting = (
+    Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning
+    | InstanceSearch
+)

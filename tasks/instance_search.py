@@ -24,7 +24,7 @@ from suite.profile import call_latency
 from suite.run import Run
 from suite.settings import InstanceSearch
 
-PROBED = 8  # pictures that are counted and timed
+PROBED = 4  # pictures that are counted and timed
 SHOWN, FIRST = 6, 5  # queries shown, and ranks of each
 
 
@@ -41,9 +41,11 @@ class InstanceSearchTask(Task):
 
     A query's own picture counts neither way where it is in the gallery. ``iou`` is the mean overlap of the best region with the
     object where it is shown, ``best_iou`` that of whichever region overlaps it most; both over all pairs of a query and a picture
-    that holds its object with a known box. All is in percent. A seed is that of the recorded classifier: the pictures and queries
-    are the same for all, so that deviations are those of classifiers and not of samples of objects; the note ``deviation_of_mAP`` is
-    the standard error over the queries.
+    that holds its object with a known box. All is in percent.
+
+    Nothing is drawn here: a seed is that of the recorded classifier, and pictures and queries are the same for all. Deviations over
+    seeds are those of classifiers, then, and not of samples of objects; of these the note ``deviation_of_mAP`` tells, the standard
+    error over the queries.
     """
 
     title = "Instance search"
@@ -71,14 +73,14 @@ class InstanceSearchTask(Task):
         return InstanceSearch(self.gallery(run))
 
     def gallery(self, run: Run) -> Pictures:
+        """The pictures that are searched."""
         found = self.dataset().read(run.data, "gallery")
         return replace(found, files=found.files[: self.images or None])
 
-    def asked(self, run: Run) -> list[Query]:
-        """The queries; UserError where the pictures that are searched hold the object of none."""
+    def asked(self, run: Run, count: int) -> list[Query]:
+        """The queries; UserError where the `count` pictures that are searched hold the object of none."""
         found = self.dataset().read(run.data, "queries")
         assert isinstance(found, Queries)
-        count = len(self.gallery(run))
         rows = range(min(self.queries or len(found), len(found)))
         made = [Query(found, row, {place: boxes for place, boxes in found.relevant[row].items()
                                    if place < count and place != found.own[row]}) for row in rows]
@@ -87,7 +89,8 @@ class InstanceSearchTask(Task):
         return kept
 
     def evaluate(self, artifact: Retriever, run: Run) -> dict[str, float]:
-        gallery, queries = self.gallery(run), self.asked(run)
+        gallery = self.gallery(run)
+        queries = self.asked(run, len(gallery))
         rows = run.progress(range(len(gallery)), "describe", total=len(gallery))
         regions = [described(artifact.module, gallery.image(row), run.device) for row in rows]
         found = [Found.of(query, regions, artifact.module, run.device) for query in run.progress(queries, "search")]
@@ -95,8 +98,8 @@ class InstanceSearchTask(Task):
                               for item in found])
         pairs = [pair for item in found for pair in item.overlaps(regions)]
         chance = [chance_precision(int(query.counted(len(gallery)).sum()), len(query.holding)) for query in queries]
-        run.note(regions_per_image=sum(len(item.boxes) for item in regions) / len(regions),
-                 deviation_of_mAP=100 * float(precision.std(ddof=1)) / math.sqrt(len(precision)) if len(precision) > 1 else math.nan)
+        deviation = float(precision.std(ddof=1)) / math.sqrt(len(precision)) if len(precision) > 1 else math.nan
+        run.note(regions_per_image=sum(len(item.boxes) for item in regions) / len(regions), deviation_of_mAP=100 * deviation)
         artifact.spare["regions"] = regions
         artifact.spare["ranks"] = [(item.scores.argsort()[::-1][:FIRST].tolist(), item.best.tolist()) for item in found[:SHOWN]]
         return {
@@ -119,17 +122,19 @@ class InstanceSearchTask(Task):
 
     def timings(self, artifact: Retriever, run: Run) -> Sequence[Timed]:
         """In PyTorch: ``describe`` one picture from its pixels, resizing included, and ``search`` the gallery for one query."""
-        gallery, query, module = self.gallery(run), self.asked(run)[0], artifact.module.cpu().eval()
+        gallery, module = self.gallery(run), artifact.module.cpu().eval()
+        query = self.asked(run, len(gallery))[0]
         pictures = cycle([gallery.image(row) for row in range(min(PROBED, len(gallery)))])
         regions = artifact.spare["regions"]
-        calls = {"describe": lambda: module(*module.prepare(next(pictures))), "search": lambda: Found.of(query, regions, module, "cpu")}
+        calls = {"describe": lambda: module(*module.prepare(next(pictures))),
+                 "search": lambda: Found.of(query, regions, module, "cpu")}
         timings = call_latency(calls, timing_lock())
         return [Timed(name, timings[name]["median_ms"], noisy=timings[name]["noisy"]) for name in calls]
 
     def show(self, artifact: Retriever, run: Run) -> Iterable[Figure]:
         """Of the first queries the query's box and the first ranks with all regions, the best one thick, and what is right."""
         gallery, regions = self.gallery(run), artifact.spare["regions"]
-        for query, (ranks, best) in zip(self.asked(run), artifact.spare["ranks"], strict=False):
+        for query, (ranks, best) in zip(self.asked(run, len(gallery)), artifact.spare["ranks"], strict=False):
             yield ranked(query, ranks, best, gallery, regions)
 
 
@@ -164,7 +169,8 @@ class Found(NamedTuple):
             feature = module.query(source.image(query.row).to(device), source.box(query.row).to(device))[0].cpu()
         cosines = torch.cat([item.features for item in regions]) @ feature
         largest = [part.max(0) for part in cosines.split([len(item.boxes) for item in regions])]
-        return cls(query, torch.stack([item.values for item in largest]).numpy(), torch.stack([item.indices for item in largest]).numpy())
+        scores, best = (torch.stack([item[place] for item in largest]).numpy() for place in range(2))
+        return cls(query, scores, best)
 
     def overlaps(self, regions: Sequence[Described]) -> Iterable[tuple[float, float]]:
         """Of each picture that holds the object with a known box the overlap of the best region, and the largest of any."""
@@ -178,9 +184,10 @@ def described(module: torch.nn.Module, image: Tensor, device: torch.device | str
     """What a retriever makes of an image uint8 (3, H, W). ValueError where it gives no region, or descriptors not of length 1."""
     prepared = module.to(device).prepare(image.to(device))
     boxes, features = (item.detach().cpu() for item in module(*prepared))
-    if not len(boxes) or len(boxes) != len(features) or not torch.allclose(features.norm(dim=1), torch.ones(len(features)), atol=1e-3):
+    lengths = features.norm(dim=1)
+    if not len(boxes) or len(boxes) != len(features) or not torch.allclose(lengths, torch.ones(len(features)), atol=1e-3):
         raise ValueError(f"a retriever gives as many boxes as descriptors of length 1, one at least, and this one gave {len(boxes)} "
-                         f"and {len(features)} of lengths {features.norm(dim=1).tolist()[:5]}")
+                         f"and {len(features)} of lengths {lengths.tolist()[:5]}")
     (high, wide), (rows, columns) = image.shape[1:], prepared[0].shape[2:]
     return Described(boxes * torch.tensor([wide / columns, high / rows] * 2), features)
 

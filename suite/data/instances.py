@@ -1,8 +1,8 @@
 """Pictures to be searched for one object, and queries with a box: INSTRE as its authors give it, and anything else as two tables.
 
 INSTRE (Wang and Jiang, ACM TOMM 2015) has its pictures in ``INSTRE-S1/<class>/``, ``INSTRE-S2/<class>/`` and ``INSTRE-M/<class>/``,
-each with its boxes beside it in a text of the same name, a line ``x y width height`` for each object; a picture of M has two, of the
-classes of S1 whose names begin with its number and a, and its number and b. Which pictures are queries, which are searched and
+each with its boxes beside it in a text of the same name, a line ``x y width height`` for each object; a picture of M has two, of
+the classes of S1 whose names begin with its number and a, and its number and b. Which pictures are queries, which are searched and
 which hold a query's object says ``gnd_instre.mat`` (Iscen et al., CVPR 2017: ``qimlist``, ``imlist``, ``gnd.ok`` counted from 1).
 
 The files of Instance-160 and Instance-335 (Xiao et al., ACM TOMM 2022) are described nowhere. Put them into this layout: two tables
@@ -18,7 +18,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +45,10 @@ class Sighting(NamedTuple):
     file: Path
     name: str
     box: Box | None
+
+
+#: A query, the rows of the gallery that hold its object with its boxes there, and the row that is its own picture.
+Found = tuple[Sighting, dict[int, list[Box]], "int | None"]
 
 
 @dataclass
@@ -74,6 +78,8 @@ class Instances(Dataset):
                     f"{','.join(COLUMNS)}")
     landmarks = (INSTRE, "queries.csv", "gallery.csv")
     official_counts = ({"gallery": 27293, "queries": 1250},)
+
+    parsed: dict[Path, tuple[list[Path], list[Found]]] = field(default_factory=dict, repr=False)
 
     def splits(self, folder: Path) -> Sequence[str]:
         return ("gallery", "queries")
@@ -108,8 +114,10 @@ class Instances(Dataset):
 
     def read(self, folder: Path, split: str) -> Pictures:
         """What is searched, or the `Queries`. UserError for anything that is missing or contradicts the pictures."""
-        with readable():
-            gallery, found = (_instre if (folder / INSTRE).is_file() else _tables)(folder)
+        if folder not in self.parsed:
+            with readable():
+                self.parsed[folder] = (_instre if (folder / INSTRE).is_file() else _tables)(folder)
+        gallery, found = self.parsed[folder]
         if not gallery:
             raise UserError(f"The gallery of '{shown(folder)}' is empty; list the pictures that are to be searched.")
         if split == "gallery":
@@ -125,7 +133,9 @@ class Instances(Dataset):
                        relevant=[rows for _, rows, _ in found], own=[own for _, _, own in found])
 
     def overlaps(self, folder: Path) -> list[str]:
-        """A sentence where pictures of the gallery are there twice, or a query's is there under another name: a search finds bytes."""
+        """A sentence where pictures of the gallery are there twice, and where a query's is there under another name: neither is a
+        search.
+        """
         gallery, queries = self.read(folder, "gallery"), self.read(folder, "queries")
         if len(gallery) > MANY or not isinstance(queries, Queries):
             return []
@@ -136,12 +146,9 @@ class Instances(Dataset):
                                       (copied, queries, "queries are in the gallery under another name")):
             if len(found) * TOLERATED > len(pictures):
                 names = pictures.item_name(found[0].row), gallery.item_name(found[0].other)
-                sentences.append(f"{len(found)} of the {len(pictures)} {what} ('{names[0]}' is '{names[1]}'), so they would be found "
-                                 "by their bytes; leave one of each.")
+                sentences.append(f"{len(found)} of the {len(pictures)} {what} ('{names[0]}' is '{names[1]}'), so they would be "
+                                 "found by their bytes; leave one of each.")
         return sentences
-
-
-Found = tuple[Sighting, dict[int, list[Box]], int | None]  # a query, the rows that hold its object with its boxes, its own row
 
 
 def _tables(folder: Path) -> tuple[list[Path], list[Found]]:
@@ -173,7 +180,8 @@ def _rows(folder: Path, name: str) -> Iterator[Sighting]:
         raise UserError(f"'{shown(path)}' begins with '{lines[0] if lines else ''}'; expected the line {','.join(COLUMNS)}.")
     for cells in csv.reader(io.StringIO("\n".join(lines[1:]))):
         if len(cells) != len(COLUMNS):
-            raise UserError(f"'{shown(path)}' has a line of {len(cells)} cells, '{','.join(cells)[:80]}'; expected {','.join(COLUMNS)}.")
+            raise UserError(f"'{shown(path)}' has a line of {len(cells)} cells, '{','.join(cells)[:80]}'; expected "
+                            f"{','.join(COLUMNS)}.")
         image, *numbers, thing = (cell.strip() for cell in cells)
         file = _picture(folder, image, path)
         yield Sighting(file, thing, _box(numbers, file, path) if any(numbers) else None)
@@ -191,8 +199,8 @@ def _box(numbers: Sequence[str], file: Path, said_by: Path) -> Box:
     try:
         x, y, wide, high = map(float, numbers)
     except ValueError:
-        raise UserError(f"'{shown(said_by)}' has the box '{' '.join(numbers)}' for '{shown(file)}'; expected x, y, width and height "
-                        "in pixels.") from None
+        raise UserError(f"'{shown(said_by)}' has the box '{' '.join(numbers)}' for '{shown(file)}'; expected x, y, width and "
+                        "height in pixels.") from None
     width, height = _size(file)
     box = f"'{shown(said_by)}' has the box {x:g}, {y:g}, {wide:g}, {high:g} for '{shown(file)}'"
     if not (wide >= 1 and high >= 1):  # also where one is NaN
@@ -226,8 +234,8 @@ def _instre(folder: Path) -> tuple[list[Path], list[Found]]:
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise UserError(f"'{shown(path)}' is no INSTRE truth of imlist, qimlist and gnd ({reason[:100]}); copy it again.") from None
     if len(asked) != len(held) or any(not 0 <= row < len(searched) for rows in held for row in rows):
-        raise UserError(f"'{shown(path)}' has {len(asked)} queries, {len(held)} truths and rows beyond its {len(searched)} pictures, "
-                        "or other numbers of them; copy it again.")
+        raise UserError(f"'{shown(path)}' has {len(asked)} queries and {len(held)} truths, or rows beyond its {len(searched)} "
+                        "pictures; copy it again.")
     gallery = [_picture(folder, name, path) for name in searched]
     rows = {file: row for row, file in enumerate(gallery)}
     found = []

@@ -1,9 +1,9 @@
 """The embedded collages for instance search: the same rigid objects again and again, in other poses, light and company.
 
-An object is two blocks or discs over each other with a notch, each part with colours and a pattern of its own: all of that is fixed,
-so that one object is the same everywhere, and none has the silhouette and the texture of a class of the embedded photographs. A collage
-shows some objects, rotated, scaled and seen from aside, partly behind each other, on a textured ground among pieces of clutter that
-are objects nobody looks for. A query shows one object, larger, in a collage of its own.
+An object is two blocks or discs over each other with a notch, each part with colours and a pattern of its own: all of that is
+fixed, so that one object is the same everywhere, and none has silhouette and texture of a class of the embedded photographs. A
+collage shows some objects, rotated, scaled and seen from aside, partly behind each other, on a textured ground among pieces of
+clutter that are objects nobody looks for. A query shows one object, in a collage of its own.
 
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
 """
@@ -52,7 +52,7 @@ class Thing(NamedTuple):
 
 
 class Collage(NamedTuple):
-    """A picture uint8 (H, W, 3), and the objects in it with the boxes of what is seen of them: left, top, width, height in pixels."""
+    """A picture uint8 (H, W, 3), and the objects in it with boxes around what is seen: left, top, width, height in pixels."""
 
     pixels: Array
     objects: list[tuple[int, tuple[int, int, int, int]]]
