@@ -186,8 +186,8 @@ def described(module: torch.nn.Module, image: Tensor, device: torch.device | str
     boxes, features = (item.detach().cpu() for item in module(*prepared))
     lengths = features.norm(dim=1)
     if not len(boxes) or len(boxes) != len(features) or not torch.allclose(lengths, torch.ones(len(features)), atol=1e-3):
-        raise ValueError(f"a retriever gives as many boxes as descriptors of length 1, one at least, and this one gave {len(boxes)} "
-                         f"and {len(features)} of lengths {lengths.tolist()[:5]}")
+        raise ValueError(f"a retriever gives as many boxes as descriptors of length 1, one at least, and this one gave "
+                         f"{len(boxes)} and {len(features)} of lengths {lengths.tolist()[:5]}")
     (high, wide), (rows, columns) = image.shape[1:], prepared[0].shape[2:]
     return Described(boxes * torch.tensor([wide / columns, high / rows] * 2), features)
 
