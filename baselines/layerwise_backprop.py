@@ -130,9 +130,11 @@ def box_of(saliency: Tensor) -> Tensor | None:
     middle = places.mean(0)
     apart = places - middle
     spread = apart.T @ apart / len(places)  # over y, x
-    lengths = torch.linalg.eigvalsh(spread).clamp_min(0).sqrt() * AXES  # the shorter first
-    angle = torch.atan2(2 * spread[0, 1], spread[1, 1] - spread[0, 0]) / 2  # of the longer to the x axis
-    (minor, major), cos, sin = lengths, angle.cos(), angle.sin()
+    half_sum, half_apart = (spread[1, 1] + spread[0, 0]) / 2, (spread[1, 1] - spread[0, 0]) / 2
+    root = (half_apart**2 + spread[0, 1] ** 2).sqrt()
+    major, minor = (AXES * (half_sum + sign * root).clamp_min(0).sqrt() for sign in (1, -1))  # of the eigenvalues
+    angle = torch.atan2(spread[0, 1], half_apart) / 2  # of the longer to the x axis
+    cos, sin = angle.cos(), angle.sin()
     half = torch.stack([((major * cos) ** 2 + (minor * sin) ** 2).sqrt(), ((major * sin) ** 2 + (minor * cos) ** 2).sqrt()])
     half, centre = half.clamp_min(0.5), middle.flip(0) + 0.5  # a pixel's middle; no box is smaller than a pixel
     most = torch.tensor(saliency.shape[::-1], dtype=saliency.dtype, device=saliency.device)

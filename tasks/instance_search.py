@@ -101,7 +101,7 @@ class InstanceSearchTask(Task):
         deviation = float(precision.std(ddof=1)) / math.sqrt(len(precision)) if len(precision) > 1 else math.nan
         run.note(regions_per_image=sum(len(item.boxes) for item in regions) / len(regions), deviation_of_mAP=100 * deviation)
         artifact.spare["regions"] = regions
-        artifact.spare["ranks"] = [(item.scores.argsort()[::-1][:FIRST].tolist(), item.best.tolist()) for item in found[:SHOWN]]
+        artifact.spare["ranks"] = [(item.first(), item.best.tolist()) for item in found[:SHOWN]]
         return {
             "mAP": 100 * float(precision.mean()),
             "iou": 100 * sum(pair[0] for pair in pairs) / len(pairs) if pairs else 0.0,
@@ -171,6 +171,11 @@ class Found(NamedTuple):
         largest = [part.max(0) for part in cosines.split([len(item.boxes) for item in regions])]
         scores, best = (torch.stack([item[place] for item in largest]).numpy() for place in range(2))
         return cls(query, scores, best)
+
+    def first(self) -> list[int]:
+        """The rows of the first ranks, the query's own picture left out."""
+        order = np.argsort(-self.scores, kind="stable")
+        return order[self.query.counted(len(order))[order]][:FIRST].tolist()
 
     def overlaps(self, regions: Sequence[Described]) -> Iterable[tuple[float, float]]:
         """Of each picture that holds the object with a known box the overlap of the best region, and the largest of any."""

@@ -145,7 +145,7 @@ def test_all_peaks_less_overlaps(network):
     made = {name: method.PeakDescriber(network, 4, 256, name, "layerwise") for name in ("mean", "all")}
     found = {name: describer(*describer.prepare(picture(3)))[0] for name, describer in made.items()}
     every = len(method.peaks_of(made["all"].last.detach().mean(1)[0], False))
-    assert every > len(found["mean"])
+    assert every >= len(found["mean"])
     overlap = importlib.import_module("torchvision.ops").box_iou(found["all"], found["all"]) - torch.eye(len(found["all"]))
     assert overlap.max() <= 0.3 and len(found["all"]) <= every
 
