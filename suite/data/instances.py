@@ -89,7 +89,7 @@ class Instances(Dataset):
         (folder / MARK).write_text(f"embedded collages, version {self.version}\n", encoding="utf-8")
         for split in ("gallery", "queries"):
             (folder / split).mkdir()
-            lines = [COLUMNS]
+            lines: list[tuple[str, ...]] = [COLUMNS]
             for number, made in enumerate(collages.draw_collages(split)):
                 name = f"{split}/{number:04d}.png"
                 (folder / name).write_bytes(png(made.pixels))
