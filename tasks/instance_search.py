@@ -29,10 +29,11 @@ SHOWN, FIRST = 6, 5  # queries shown, and ranks of each
 
 
 class Described(NamedTuple):
-    """A picture's regions: boxes (n, 4) in its own pixels, descriptors (n, D)."""
+    """A picture's regions: boxes (n, 4) in its own pixels, descriptors (n, D); and how many pixels it has once prepared."""
 
     boxes: Tensor
     features: Tensor
+    pixels: int
 
 
 @dataclass
@@ -111,13 +112,15 @@ class InstanceSearchTask(Task):
 
     def probe(self, artifact: Retriever, run: Run) -> Probe:
         """Whole descriptions of pictures, backward passes included, averaged over `PROBED` of them. They are spread evenly over the
-        gallery ordered by the number of regions, so that their mean number is nearly the gallery's.
+        gallery ordered by regions times pixels, so that both are nearly the gallery's on average.
         """
-        gallery, module = self.gallery(run), artifact.module.cpu().eval()
-        order = sorted(range(len(gallery)), key=lambda row: len(artifact.spare["regions"][row].boxes))
+        gallery, module, regions = self.gallery(run), artifact.module.cpu().eval(), artifact.spare["regions"]
+        order = sorted(range(len(gallery)), key=lambda row: len(regions[row].boxes) * regions[row].pixels)
         count = min(PROBED, len(order))
         rows = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
-        run.note(regions_per_probed_image=sum(len(artifact.spare["regions"][row].boxes) for row in rows) / count)
+        run.note(regions_per_probed_image=sum(len(regions[row].boxes) for row in rows) / count,
+                 pixels_per_image=sum(item.pixels for item in regions) / len(regions),
+                 pixels_per_probed_image=sum(regions[row].pixels for row in rows) / count)
         return Probe(module, tuple(module.prepare(gallery.image(row)) for row in rows), artifact.gradients)
 
     def timings(self, artifact: Retriever, run: Run) -> Sequence[Timed]:
@@ -186,15 +189,17 @@ class Found(NamedTuple):
 
 
 def described(module: torch.nn.Module, image: Tensor, device: torch.device | str) -> Described:
-    """What a retriever makes of an image uint8 (3, H, W). ValueError where it gives no region, or descriptors not of length 1."""
+    """What a retriever makes of an image uint8 (3, H, W). ValueError where it gives no region, or descriptors that have neither
+    length 1 nor, where nothing responds, 0.
+    """
     prepared = module.to(device).prepare(image.to(device))
     boxes, features = (item.detach().cpu() for item in module(*prepared))
     lengths = features.norm(dim=1)
-    if not len(boxes) or len(boxes) != len(features) or not torch.allclose(lengths, torch.ones(len(features)), atol=1e-3):
+    if not len(boxes) or len(boxes) != len(features) or not bool(((lengths - 1).abs().le(1e-3) | lengths.eq(0)).all()):
         raise ValueError(f"a retriever gives as many boxes as descriptors of length 1, one at least, and this one gave "
                          f"{len(boxes)} and {len(features)} of lengths {lengths.tolist()[:5]}")
     (high, wide), (rows, columns) = image.shape[1:], prepared[0].shape[2:]
-    return Described(boxes * torch.tensor([wide / columns, high / rows] * 2), features)
+    return Described(boxes * torch.tensor([wide / columns, high / rows] * 2), features, rows * columns)
 
 
 def ranked(query: Query, ranks: Sequence[int], best: Sequence[int], gallery: Pictures, regions: Sequence[Described]) -> Figure:

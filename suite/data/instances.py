@@ -17,6 +17,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,8 @@ def _tables(folder: Path) -> tuple[list[Path], list[Found]]:
     for item in queries:
         if not item.name:
             raise UserError(f"'queries.csv' names no object for '{shown(item.file)}'; write its name into the column object.")
+    if twice := [item for item, count in Counter(queries).items() if count > 1]:
+        raise UserError(f"'queries.csv' asks for '{twice[0].name}' in '{shown(twice[0].file)}' twice; leave one line.")
     return gallery, [(item, holds.get(item.name, {}), rows.get(item.file)) for item in queries]
 
 
@@ -230,6 +233,8 @@ def _instre(folder: Path) -> tuple[list[Path], list[Found]]:
         content = loadmat(str(path), squeeze_me=True, struct_as_record=False)
         searched, asked, truth = ([*map(_plain, _many(content[key]))] for key in ("imlist", "qimlist", "gnd"))
         held = [[int(row) - 1 for row in _many(item.ok)] for item in truth]
+        if odd := [name for name in (*searched, *asked) if not isinstance(name, str)]:
+            raise TypeError(f"{odd[0]} is no picture's name")
     except Exception as error:  # of a damaged file scipy raises nearly anything
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise UserError(f"'{shown(path)}' is no INSTRE truth of imlist, qimlist and gnd ({reason[:100]}); copy it again.") from None

@@ -53,6 +53,14 @@ def test_an_object_is_rigid() -> None:
     assert np.array_equal(pictures[0], pictures[1]) and not np.allclose(pictures[0], pictures[2], atol=0.1)
 
 
+def test_settings_are_chosen_on_other_objects_and_other_pictures() -> None:
+    things = {val: [part.colours[0].tobytes() for thing in collages.thing_list(val) for part in thing.body] for val in (False, True)}
+    assert len(set(things[False]) | set(things[True])) == 2 * 2 * collages.OBJECTS
+    first = {split: next(collages.draw_collages(split, 1)).pixels.tobytes() for split in collages.SPLITS}
+    assert len(set(first.values())) == 4
+    assert Instances().splits(Path()) == ("gallery", "queries")  # no score is taken from them
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three pictures to search, of which one is also a query, and one more query."""
@@ -83,6 +91,12 @@ def test_tables(folder: Path) -> None:
     assert dataset.describe(folder)["queries"] == "2 queries of 1 objects, 2 to 2 pictures hold one"
 
 
+def test_a_byte_order_mark_is_not_a_column(folder: Path) -> None:
+    path = folder / "gallery.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert Instances().check(folder) == []
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty gallery": (lambda home: write(home, "gallery", []), "The gallery of '.*set' is empty"),
     "no query": (lambda home: write(home, "queries", []), "has no query"),
@@ -103,6 +117,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a box of words": (lambda home: write(home, "queries", [("images/3.png", "a", 1, 1, 1, "cup")]), "'a 1 1 1'.*expected x, y, width"),
     "a box that is missing": (lambda home: write(home, "gallery", [("images/0.png", "", "", "", "", "cup")]), "no box for 'cup'"),
     "a box twice": (lambda home: write(home, "gallery", [("images/0.png", 1, 1, 5, 5, "cup")] * 2), "the same box of 'cup' .* twice"),
+    "a query twice": (lambda home: write(home, "queries", [("images/3.png", 1, 1, 5, 5, "cup")] * 2), "asks for 'cup' .*3.png' twice"),
+    "a box of no numbers": (lambda home: write(home, "queries", [("images/3.png", "nan", 1, 5, 5, "cup")]), "outside of it"),
+    "a box without end": (lambda home: write(home, "queries", [("images/3.png", 1, 1, "inf", 5, "cup")]), "outside of it"),
+    "a table in UTF-16": (lambda home: (home / "queries.csv").write_text((home / "queries.csv").read_text(), encoding="utf-16"), "is not UTF-8"),
     "a damaged picture": (lambda home: (home / "images" / "3.png").write_bytes(b"no"), "3.png' is not a readable image"),
 }
 
@@ -167,6 +185,8 @@ def test_instre(instre: Path) -> None:
 @pytest.mark.parametrize("damage, sentence", [
     (lambda home: (home / "gnd_instre.mat").write_bytes(b"MATLAB"), "is no INSTRE truth of imlist, qimlist and gnd"),
     (lambda home: truth(home, (1, 9)), "or rows beyond its 4 pictures"),
+    (lambda home: savemat(home / "gnd_instre.mat", {"imlist": [1.0, 2.0], "qimlist": [3.0], "gnd": np.zeros(1, [("ok", object)])}),
+     "is no INSTRE truth of imlist, qimlist and gnd"),
     (lambda home: truth(home, ()), "but the query's own holds 'INSTRE-S1/01a_cup'"),
     (lambda home: (home / "INSTRE-S1/01a_cup/002.txt").unlink(), "with the boxes of '.*002.jpg' is missing"),
     (lambda home: (home / "INSTRE-S1/01a_cup/001.txt").write_text("1 2 90 30"), "outside of it"),

@@ -40,7 +40,7 @@ def test_the_rule_is_the_probability_of_contributions(stride, groups):
     assert torch.equal(found, layer(images))  # forward is the convolution
     gradients = torch.randn_like(found)
     (back,) = torch.autograd.grad(found, images, gradients)
-    shifted, wanted = images[0].detach() - images.min(), torch.zeros(2, 5, 6).double()
+    shifted, wanted = images[0].detach() - images.detach().min(), torch.zeros(2, 5, 6).double()
     for out in range(4):
         for row in range(found.shape[2]):
             for column in range(found.shape[3]):
@@ -78,6 +78,66 @@ def test_the_smallest_value_is_that_of_each_picture():
     alone = (second + 5).requires_grad_()
     (both,), (one,) = (torch.autograd.grad(layer(images).sum(), images) for images in (pair, alone))
     assert torch.allclose(both[1:], one, atol=1e-5)
+
+
+def literal_saliency(network: nn.Module, pixels: torch.Tensor, row: int, column: int) -> torch.Tensor:
+    """A peak's map in one expression a layer, without the method's modules.
+
+    A convolution's value is the ordinary one; what is differentiated is conv(x x~, W+) / Z, whose gradient is the rule. The other
+    layers are written out: BN by its statistics, ReLU, max-pool and the sum of a block by autograd.
+    """
+    def convolved(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            shifted, positive = x - x.min(), layer.weight.clamp(min=0)
+            total = nn.functional.conv2d(shifted, positive, None, layer.stride, layer.padding)
+        share = nn.functional.conv2d(x * shifted, positive, None, layer.stride, layer.padding)
+        share = torch.where(total < 1e-10, torch.zeros_like(total), share / (total.abs() + 1e-10))
+        return layer(x).detach() + share - share.detach()
+
+    def normed(layer: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+        scale = layer.weight / (layer.running_var + layer.eps).sqrt()
+        return x * scale[:, None, None] + (layer.bias - layer.running_mean * scale)[:, None, None]
+
+    pixels = pixels.clone().requires_grad_()
+    x = nn.functional.max_pool2d(normed(network.bn1, convolved(network.conv1, pixels)).clamp(min=0), 3, 2, 1)
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        (block,) = stage
+        inner = normed(block.bn1, convolved(block.conv1, x)).clamp(min=0)
+        kept = x if block.downsample is None else normed(block.downsample[1], convolved(block.downsample[0], x))
+        x = (normed(block.bn2, convolved(block.conv2, inner)) + kept).clamp(min=0)
+    x[0].mean(0)[row, column].backward()
+    return pixels.grad[0].sum(0).clamp(min=0)
+
+
+def test_saliency_of_a_whole_network_is_the_literal_one(network):
+    """All convolutions follow the rule, the stem's and the shortcuts' too; BN with scales of both signs passes gradients."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for values, low, high in ((layer.weight.data, -1, 1.5), (layer.bias.data, -0.5, 1), (layer.running_mean, -0.3, 0.3),
+                                      (layer.running_var, 0.5, 2)):
+                values.uniform_(low, high)
+    made = method.PeakDescriber(network, 3, 256, "all", "layerwise").double()
+    network.double().requires_grad_(False)
+    pixels = made.prepare(picture(2))[0].double().requires_grad_()
+    response = made.response(made.map(pixels))
+    peaks = method.peaks_of(response, False).tolist()
+    assert len(peaks) > 1
+    for row, column in peaks:
+        found, wanted = made.saliency(response[row, column], pixels), literal_saliency(network, pixels.detach(), row, column)
+        assert wanted.max() > 0 and torch.allclose(found / wanted.max(), wanted / wanted.max(), atol=1e-9)
+
+
+def test_without_a_backward_pass_the_convolution_is_all_there_is(network):
+    """A query costs one pass up to the map that is averaged: no Z, and nothing above it."""
+    made, plain = (method.PeakDescriber(network, 3, 256, "mean", rule) for rule in ("layerwise", "gradient"))
+    query = lambda describer: lambda boxes: describer.query(picture(1), boxes)  # noqa: E731
+    boxes = torch.tensor([[5.0, 5, 60, 60]])
+    cost = [importlib.import_module("suite.cost").count(query(describer), boxes).macs for describer in (made, plain)]
+    with torch.no_grad():
+        assert torch.equal(query(made)(boxes), query(plain)(boxes))
+    assert cost[0] == cost[1] > 0
+    whole = importlib.import_module("suite.baselines.global_pooling").WholeDescriber(network, 3, 256)
+    assert cost[0] == importlib.import_module("suite.cost").count(query(whole), boxes).macs
 
 
 def test_peaks_by_hand():
@@ -131,7 +191,7 @@ def test_every_region_is_a_peaks_and_a_picture_without_one_is_its_own(network):
     made = method.PeakDescriber(network, 4, 256, "mean", "layerwise")
     (batch,) = made.prepare(picture(1))
     boxes, features = made(batch)
-    response = made.last.mean(1)[0]
+    response = made.response(made.map(batch))
     assert len(boxes) == len(features) == len(method.peaks_of(response, True)) > 0
     with torch.no_grad():
         assert torch.allclose(features, made.described(made.map(batch), boxes, batch.shape[2:]), atol=1e-5)
@@ -144,7 +204,8 @@ def test_every_region_is_a_peaks_and_a_picture_without_one_is_its_own(network):
 def test_all_peaks_less_overlaps(network):
     made = {name: method.PeakDescriber(network, 4, 256, name, "layerwise") for name in ("mean", "all")}
     found = {name: describer(*describer.prepare(picture(3)))[0] for name, describer in made.items()}
-    every = len(method.peaks_of(made["all"].last.detach().mean(1)[0], False))
+    (batch,) = made["all"].prepare(picture(3))
+    every = len(method.peaks_of(made["all"].response(made["all"].map(batch)), False))
     assert every >= len(found["mean"])
     overlap = importlib.import_module("torchvision.ops").box_iou(found["all"], found["all"]) - torch.eye(len(found["all"]))
     assert overlap.max() <= 0.3 and len(found["all"]) <= every
@@ -168,8 +229,8 @@ def by_hand(describer, image: torch.Tensor) -> int:
     boxes, _ = describer(batch)
     for handle in handles:
         handle.remove()
-    regions = len(boxes) * describer.map(batch).numel()
-    return (2 + len(method.peaks_of(describer.last.detach().mean(1)[0], True))) * sum(sizes) + regions
+    maps = describer.map(batch)
+    return (2 + len(method.peaks_of(describer.response(maps), True))) * sum(sizes) + len(boxes) * maps.numel()
 
 
 def test_the_cost_is_a_hand_count_averaged_over_pictures(network):

@@ -88,6 +88,25 @@ def test_a_retriever_gives_a_region_and_lengths_of_one(run):
             task.InstanceSearchTask().evaluate(Retriever(module), run)
 
 
+def test_a_descriptor_of_nothing_resembles_nothing(run):
+    """A black half has length 0, which is no fault of the method; its picture ranks by a cosine of 0."""
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(run.data / "2.png")
+    artifact = Retriever(Colours())
+    assert task.InstanceSearchTask().evaluate(artifact, run)["mAP"] == pytest.approx(100 * (1 / 1 + 2 / 2 + 3 / 4) / 3)
+    assert artifact.spare["regions"][2].features.norm() == 0
+
+
+def test_probed_pictures_have_the_gallerys_sizes(run):
+    """Of equally many regions, the pictures of either shape are counted in their share."""
+    for row in (1, 3, 5):
+        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(run.data / f"{row}.png")
+    artifact = Retriever(Colours())
+    plugin = task.InstanceSearchTask()
+    plugin.evaluate(artifact, run)
+    assert {tuple(batch.shape[2:]) for batch, _ in plugin.probe(artifact, run).inputs} == {(10, 20), (15, 20)}
+    assert run.notes["pixels_per_probed_image"] == run.notes["pixels_per_image"] == 250
+
+
 def test_pictures_are_probed_over_the_numbers_of_regions_and_shown(run):
     plugin, artifact = task.InstanceSearchTask(), Retriever(Colours(), gradients=True)
     plugin.evaluate(artifact, run)

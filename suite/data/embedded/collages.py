@@ -5,6 +5,8 @@ fixed, so that one object is the same everywhere, and none has silhouette and te
 collage shows some objects, rotated, scaled and seen from aside, partly behind each other, on a textured ground among pieces of
 clutter that are objects nobody looks for. A query shows one object, in a collage of its own.
 
+Settings of methods are chosen on collages of other objects, ``"val_gallery"`` and ``"val_queries"``, which are in no data set.
+
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
 """
 
@@ -30,6 +32,7 @@ TILT = 0.25  # tangent of half the greatest rotation: 28 degrees
 FORESHORTENED = 0.22  # how much nearer one end of an object may be than its middle, as a share of the distance
 RADII = {"gallery": (0.16, 0.3), "queries": (0.2, 0.3), "clutter": (0.03, 0.06)}  # in parts of the shorter side
 CLUTTER = 4
+SPLITS = ("gallery", "queries", "val_gallery", "val_queries")
 
 
 class Part(NamedTuple):
@@ -59,19 +62,24 @@ class Collage(NamedTuple):
 
 
 def draw_collages(split: str, count: int | None = None) -> Iterator[Collage]:
-    """The first `count` collages of ``"gallery"`` or ``"queries"`` (all of them by default).
+    """The first `count` collages of one of `SPLITS` (all of them by default).
 
-    A query's first object is the one to look for; they go through the objects `QUERIES` times.
+    A query's first object is the one to look for; they go through the objects `QUERIES` times. The objects of ``val_`` are others.
     """
-    draw = Draw(VERSION, 160, ("gallery", "queries").index(split))
-    things = [_thing(Draw(VERSION, 335, number)) for number in range(OBJECTS)]
-    total = {"gallery": GALLERY, "queries": OBJECTS * QUERIES}[split]
+    draw, kind = Draw(VERSION, 160, SPLITS.index(split)), split.removeprefix("val_")
+    things = thing_list(val=kind != split)
+    total = {"gallery": GALLERY, "queries": OBJECTS * QUERIES}[kind]
     for number in range(total if count is None else count):
-        shown = 1 + int(draw.integers(SHOWN, 1)[0]) if split == "gallery" else 1
+        shown = 1 + int(draw.integers(SHOWN, 1)[0]) if kind == "gallery" else 1
         first = number % OBJECTS
         others = draw.permutation(OBJECTS)[: SHOWN - 1].tolist()
         wanted = [first, *(item for item in others if item != first)][:shown]
-        yield _collage(number, [(item, things[item]) for item in wanted], RADII[split], draw)
+        yield _collage(number, [(item, things[item]) for item in wanted], RADII[kind], draw)
+
+
+def thing_list(val: bool) -> list[Thing]:
+    """The `OBJECTS` objects that are looked for, or those that settings are chosen on."""
+    return [_thing(Draw(VERSION, 335, OBJECTS * val + number)) for number in range(OBJECTS)]
 
 
 def _collage(number: int, wanted: list[tuple[int, Thing]], radii: tuple[float, float], draw: Draw) -> Collage:
