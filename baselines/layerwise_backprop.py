@@ -29,7 +29,11 @@ OURS = Side("layerwise_backprop")
 
 @dataclass
 class LayerwiseBackpropMethod(RetrievalMethod):
-    """A picture's regions are its peaks'; without a peak the whole picture is its region."""
+    """A picture's regions are its peaks'; without a peak the whole picture is its region.
+
+    Chosen among layer 3 at 192, 256, 320 and 384 pixels (mAP 22.0, 25.5, 27.2, 29.5), layer 4 at 256 (21.6) and all peaks at 256
+    (25.5). At 384 pixels a collage has 6 regions, the grid 18.5 at a tenth of the MACs.
+    """
 
     paper = Paper("Deeply Activated Salient Region for Instance Search", "Xiao, Zhao, Lin, Hong, Ngo", "ACM TOMM", 2022,
                   "https://arxiv.org/abs/2002.00185")
@@ -37,10 +41,10 @@ class LayerwiseBackpropMethod(RetrievalMethod):
     claims = (
         Claim("better than global", "Salient regions find more than the mean of the whole picture.", "instance_search", "mAP",
               "above", (OURS, Side("global_pooling"))),
-        Claim("better than a grid", "They find more than a sliding grid of seven times as many windows.", "instance_search", "mAP",
+        Claim("better than a grid", "They find more than a sliding grid of three times as many windows.", "instance_search", "mAP",
               "above", (OURS, Side("sliding_grid"))),
-        Claim("better than a small grid", "They find more than a sliding grid of three times as many windows.", "instance_search",
-              "mAP", "above", (OURS, Side("sliding_grid", {"levels": 2}))),
+        Claim("better than as many windows", "They find more than a sliding grid of about as many windows, at any cost.",
+              "instance_search", "mAP", "above", (OURS, Side("sliding_grid", {"levels": 2}))),
         Claim("layer by layer", "The boxes of layer-wise back-propagation overlap the objects more than those of plain gradients "
               "from the same peaks.", "instance_search", "best_iou", "above",
               (OURS, Side("layerwise_backprop", {"rule": "gradient"}))),
@@ -50,7 +54,7 @@ class LayerwiseBackpropMethod(RetrievalMethod):
         "The descriptor is a mean in which a cell of the map weighs as much as the box covers of it, of layer 3 below scale full; "
         "the paper's code stops at the boxes.",
         "The paper's classifier is torchvision's ResNet-50 trained on ImageNet: give it with weights=FILE. Without it, and below "
-        "scale full, a recorded classifier of the suite's embedded photographs takes its place, at 256 pixels.",
+        "scale full, a recorded classifier of the suite's embedded photographs takes its place, at 384 pixels.",
         "A picture without a peak has one region, all of it.",
         "Boxes are not rounded to whole pixels.",
         "Plain gradients (rule=gradient) are absolute values, the largest of the three channels.",
