@@ -18,8 +18,8 @@ MOST = 7  # windows along the longer side, beyond those along the shorter
 class SlidingGridMethod(RetrievalMethod):
     """The regions of R-MAC, kept apart instead of being summed: the best one counts.
 
-    Chosen among layer 3 at 256, 320 and 384 pixels and layer 4 at 256 (mAP 24.0, 23.5, 24.8, 23.8); two levels instead of three give
-    19.3 at 384.
+    Chosen among layer 3 at 256, 320 and 384 pixels and layer 4 at 256 (mAP 24.0, 23.5, 24.8, 23.8). Two levels
+    instead of three: 19.3 at 384.
     """
 
     paper = Paper("Particular Object Retrieval with Integral Max-Pooling of CNN Activations", "Tolias, Sicre, Jegou", "ICLR", 2016,
