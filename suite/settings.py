@@ -360,4 +360,24 @@ class Captioning:
     longest: int
 
 
-Setting = Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning
+class Gallery(Protocol):
+    """Indexable pictures to be searched."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int) -> Tensor:
+        """uint8 (3, H, W)."""
+        ...
+
+
+@dataclass(frozen=True)
+class InstanceSearch:
+    """Search of pictures for one object: nothing is known of the `gallery` but its pictures, and the queries come later."""
+
+    gallery: Gallery
+
+
+Setting = (
+    Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning
+    | InstanceSearch
+)
