@@ -1,0 +1,248 @@
+"""Embedded faces: short sequences of rendered people, and four ways to forge them, with masks.
+
+A person has a skin, hair, eyes, brows, a mouth, perhaps a beard or glasses, a background and a camera with its own blur, light and
+noise; from frame to frame the head moves and the mouth opens. A forgery changes a part of such a frame after the camera has seen it:
+
+==============  ====================================================================================================
+Deepfakes       the inner face of another person, rendered at half the resolution and enlarged: frequencies are missing or repeat
+FaceSwap        the inner face of another person in its own skin colour, with a narrow blending border
+Face2Face       the lower face is the frame's own, warped, so that its noise is interpolated
+NeuralTextures  the mouth's surroundings are rendered anew, with another noise and without the camera's blur
+==============  ====================================================================================================
+
+The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`; so are those of the JPEG coding behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from suite.data.embedded.drawing import TEXTURES, Array, Draw, blurred, levels, plane, rotated, textured
+
+VERSION = 1  # a change of any byte below gets a new one
+
+SIZE = 64
+PEOPLE = {"train": 160, "val": 40, "test": 60}  # each with one original sequence, and one forgery of each kind
+FRAMES = {"train": 3, "val": 3, "test": 4}
+QUALITIES = {"c23": 80, "c40": 40}  # of JPEG, in place of H.264's rate factors
+KINDS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+CHUNK = 20  # people drawn at once, an even number; part of the format
+WIDE, HIGH = 0.25, 0.33  # half axes of a head, parts of the frame's side
+
+
+class Person(NamedTuple):
+    """What people differ in: numbers (N, 1, 1) in parts of the head's half axes, colours (N, 3, 1, 1), numbers of textures (N,)."""
+
+    skin: Array
+    hair: Array
+    lips: Array
+    iris: Array
+    eyes: Array  # half their distance
+    eye_size: Array
+    brow: Array  # its height above the eye
+    nose: Array
+    mouth: Array  # half its width
+    beard: Array  # how much of it there is, 0 for most
+    glasses: Array  # 0 or 1
+    pores: Array  # contrast of the skin's texture
+    ground: np.ndarray
+    ground_colours: Array  # (N, 2, 3, 1, 1)
+
+
+class Camera(NamedTuple):
+    """How a sequence is photographed."""
+
+    blur: Array  # (N, 1, 1, 1)
+    noise: Array  # (N, 1, 1, 1), its deviation
+    slope: Array  # (N, 2, 1, 1), of the light over the picture
+
+
+class Pose(NamedTuple):
+    """The head in one frame, (N, 1, 1) each; a `mouth` of 1 is wide open."""
+
+    x: Array
+    y: Array
+    zoom: Array
+    tilt: Array
+    mouth: Array
+
+    def seen(self) -> tuple[Array, Array]:
+        """The frame's pixels in the head's coordinates, (N, S, S), 1 at the ends of its half axes."""
+        x, y = plane(SIZE)
+        u, v = rotated(x - self.x, y - self.y, self.tilt)
+        return u / (self.zoom * np.float32(WIDE)), v / (self.zoom * np.float32(HIGH))
+
+
+class Sequence(NamedTuple):
+    """A video's frames. `source` is the number of the person whose face it shows, where that is another than `person`."""
+
+    kind: str  # of forgery; "" for an original
+    person: int
+    source: int | None
+    frames: Array  # uint8 (F, S, S, 3)
+    masks: Array  # uint8 (F, S, S), 255 where it is forged
+    boxes: np.ndarray  # int (F, 4): left, top, right, bottom around the head, in pixels
+
+
+def draw_sequences(split: str) -> Iterator[Sequence]:
+    """The original and all forgeries of each person of a split, before compression; persons 2 k and 2 k + 1 are a pair."""
+    draw = Draw(VERSION, 2019, list(PEOPLE).index(split))
+    first = sum(number for name, number in PEOPLE.items() if list(PEOPLE).index(name) < list(PEOPLE).index(split))
+    for start in range(first, first + PEOPLE[split], CHUNK):
+        people, camera = _people(draw), _camera(draw)
+        drawn = [_frames(people, camera, draw) for _ in range(FRAMES[split])]
+        for row in range(CHUNK):
+            boxes = np.stack([box[row] for _, box in drawn])
+            for kind in ("", *KINDS):
+                pixels, masks = (np.stack([found[kind][part][row] for found, _ in drawn]) for part in (0, 1))
+                yield Sequence(kind, start + row, (start + row) ^ 1 if kind else None, pixels, masks, boxes)
+
+
+def _people(draw: Draw) -> Person:
+    def number(low: float, high: float) -> Array:
+        return draw.uniform(low, high, CHUNK, 1, 1)
+
+    tone = draw.uniform(0.35, 0.85, CHUNK, 1, 1, 1)
+    skin = tone * (np.array([1.0, 0.78, 0.64], np.float32).reshape(3, 1, 1) + draw.uniform(-0.05, 0.05, CHUNK, 3, 1, 1))
+    dark = draw.uniform(0.05, 0.5, CHUNK, 1, 1, 1) * np.array([1.0, 0.8, 0.6], np.float32).reshape(3, 1, 1)
+    lips = skin * np.array([0.95, 0.6, 0.6], np.float32).reshape(3, 1, 1)
+    bearded, glasses = draw.integers(4, CHUNK, 1, 1) == 0, draw.integers(4, CHUNK, 1, 1) == 0
+    return Person(
+        skin, dark, lips, draw.uniform(0.1, 0.5, CHUNK, 3, 1, 1), number(0.36, 0.48), number(0.13, 0.19), number(0.17, 0.26),
+        number(0.2, 0.34), number(0.28, 0.46), np.where(bearded, number(0.3, 0.8), np.float32(0)), glasses.astype(np.float32),
+        number(0.0, 0.12), draw.integers(len(TEXTURES), CHUNK), draw.uniform(0.1, 0.9, CHUNK, 2, 3, 1, 1))
+
+
+def _camera(draw: Draw) -> Camera:
+    return Camera(draw.uniform(0.0, 0.2, CHUNK, 1, 1, 1), draw.uniform(0.01, 0.05, CHUNK, 1, 1, 1),
+                  draw.uniform(-0.5, 0.5, CHUNK, 2, 1, 1))
+
+
+def _frames(people: Person, camera: Camera, draw: Draw) -> tuple[dict[str, tuple[Array, Array]], np.ndarray]:
+    """One frame of each person: pixels uint8 (N, S, S, 3) and masks uint8 (N, S, S) by kind of forgery, and boxes int (N, 4)."""
+    pose = Pose(*(draw.uniform(low, high, CHUNK, 1, 1) for low, high in
+                  ((-0.06, 0.06), (-0.05, 0.07), (0.88, 1.12), (-0.09, 0.09), (0, 1))))
+    real = _photographed(_scene(people, pose), camera, draw)
+    other = Person(*(part[np.arange(CHUNK) ^ 1] for part in people))
+    found = {"": (_bytes(real), np.zeros((CHUNK, SIZE, SIZE), np.uint8))}
+    for kind, forge in zip(KINDS, (_deepfake, _warped, _swapped, _rendered), strict=True):
+        content, inside = forge(real, people, other, pose, camera, draw)
+        forged = real + inside[:, None] * (content - real)
+        found[kind] = _bytes(forged), np.where(inside > np.float32(0.5), 255, 0).astype(np.uint8)
+    return found, _boxes(pose)
+
+
+def _boxes(pose: Pose) -> np.ndarray:
+    middle, half = np.stack([pose.x, pose.y])[:, :, 0, 0], np.stack([pose.zoom * np.float32(WIDE), pose.zoom * np.float32(HIGH)])
+    half = half[:, :, 0, 0]
+    low, high = ((middle + sign * half + np.float32(0.5)) * np.float32(SIZE) for sign in (-1, 1))
+    return np.stack([*np.floor(low), *np.ceil(high)], 1).astype(np.int64)
+
+
+def _bytes(canvas: Array) -> Array:
+    return np.ascontiguousarray(levels(canvas).transpose(0, 2, 3, 1))
+
+
+def _photographed(scene: Array, camera: Camera, draw: Draw) -> Array:
+    return _lit(blurred(scene, camera.blur), camera) + camera.noise * draw.noise(*scene.shape)
+
+
+def _lit(scene: Array, camera: Camera) -> Array:
+    x, y = plane(SIZE)
+    return scene * (1 + camera.slope[:, 0] * x + camera.slope[:, 1] * y)[:, None]
+
+
+# Forgeries: the content float32 (N, 3, S, S) and how much of it each pixel has, 0 to 1 (N, S, S).
+
+
+def _deepfake(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
+    face = _lit(_scene(other._replace(skin=people.skin, lips=people.lips), pose), camera)
+    small = (face[:, :, ::2, ::2] + face[:, :, 1::2, ::2] + face[:, :, ::2, 1::2] + face[:, :, 1::2, 1::2]) * np.float32(0.25)
+    noise = np.float32(0.6) * camera.noise * draw.noise(*small.shape)
+    large = blurred(np.repeat(np.repeat(small + noise, 2, 2), 2, 3), np.full((1, 1, 1, 1), 0.15, np.float32))
+    u, v = pose.seen()
+    return large, _within(u, v, 0.0, 0.08, 0.74, 0.72, soft=5.0)
+
+
+def _swapped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
+    skin = people.skin + np.float32(0.35) * (other.skin - people.skin) + draw.uniform(-0.04, 0.04, CHUNK, 3, 1, 1)
+    face = _photographed(_scene(other._replace(skin=skin), pose), camera, draw)
+    u, v = pose.seen()
+    return face, _within(u, v, 0.0, 0.1, 0.7, 0.68, soft=2.0)
+
+
+def _warped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
+    u, v = pose.seen()
+    inside = _within(u, v, 0.0, 0.42, 0.62, 0.44, soft=4.0)
+    shift, stretch = draw.uniform(-0.05, 0.05, 2, CHUNK, 1, 1), draw.uniform(0.12, 0.3, CHUNK, 1, 1)
+    x, y = plane(SIZE)
+    middle = pose.y + np.float32(0.42 * HIGH) * pose.zoom
+    across = x + inside * shift[0]
+    down = y + inside * (shift[1] - stretch * (y - middle))
+    return _sampled(real, across, down), np.clip(inside * 3, 0, 1)
+
+
+def _rendered(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
+    other_pose = pose._replace(mouth=1 - pose.mouth)
+    face = _lit(_scene(people, other_pose), camera)
+    noise = draw.uniform(0.0, 0.6, CHUNK, 1, 1, 1) * camera.noise
+    u, v = pose.seen()
+    return face + noise * draw.noise(*face.shape), _within(u, v, 0.0, 0.5, 0.6, 0.36, soft=4.0)
+
+
+def _sampled(canvas: Array, x: Array, y: Array) -> Array:
+    """`canvas` (N, 3, S, S) at the places x, y (N, S, S) of -0.5 to 0.5, between four pixels."""
+    columns, rows = (np.clip((place + np.float32(0.5)) * np.float32(SIZE) - np.float32(0.5), 0, SIZE - 1) for place in (x, y))
+    left, top = (np.minimum(np.floor(place), SIZE - 2).astype(np.int64) for place in (columns, rows))
+    right, low = ((place - first)[:, None] for place, first in ((columns, left), (rows, top)))
+    one = np.arange(len(canvas))[:, None, None]
+
+    def at(row: np.ndarray, column: np.ndarray) -> Array:
+        return canvas[one, :, row, column].transpose(0, 3, 1, 2)
+
+    upper = at(top, left) + right * (at(top, left + 1) - at(top, left))
+    lower = at(top + 1, left) + right * (at(top + 1, left + 1) - at(top + 1, left))
+    return upper + low * (lower - upper)
+
+
+def _within(u: Array, v: Array, x: float, y: float, wide: Array | float, high: Array | float, soft: float = 1.0) -> Array:
+    """How much of each pixel an ellipse around (x, y) covers, 0 to 1; its border is about `soft` pixels wide."""
+    across, down = (u - np.float32(x)) / np.asarray(wide, np.float32), (v - np.float32(y)) / np.asarray(high, np.float32)
+    beyond = np.sqrt(across * across + down * down) - 1
+    return np.clip(np.float32(0.5) - beyond * np.asarray(wide, np.float32) * np.float32(WIDE * SIZE / soft), 0, 1)
+
+
+def _scene(person: Person, pose: Pose) -> Array:
+    """A person before a ground, float32 (N, 3, S, S) of 0 to 1, as it is, without a camera."""
+    x, y = plane(SIZE)
+    zero = np.zeros((CHUNK, 1, 1), np.float32)
+    pattern = textured(np.float32(5) * x + zero * y, np.float32(5) * y + zero * x, person.ground)
+    first, second = person.ground_colours[:, 0], person.ground_colours[:, 1]
+    canvas = first + (pattern[:, None] + 1) * np.float32(0.3) * (second - first)
+    u, v = pose.seen()
+
+    def put(inside: Array, colour: Array) -> None:
+        nonlocal canvas
+        canvas = canvas + inside[:, None] * (colour - canvas)
+
+    put(_within(u, v, 0, 2.1, 2.2, 1.2), person.hair * np.float32(0.8) + np.float32(0.1))  # a jersey
+    put(_within(u, v, 0, -0.12, 1.12, 1.08), person.hair)
+    pores = person.pores * TEXTURES["dots"](u * 9, v * 9)
+    round_off = 1 - np.float32(0.22) * (u * u) - np.float32(0.08) * (v * v)
+    skin = person.skin * (round_off * (1 + pores))[:, None]
+    put(_within(u, v, 0, 0.06, 0.94, 0.94), skin)
+    put(_within(u, v, 0, 0.78, 0.7, 0.4) * person.beard, person.hair * (1 + pores)[:, None])
+    for side in (-1, 1):
+        w = u - side * person.eyes
+        put(_within(w, v, 0, -0.08, person.eye_size * np.float32(1.3), person.eye_size * np.float32(0.6)), np.float32(0.92) + 0 * person.skin)
+        put(_within(w, v, 0, -0.08, person.eye_size * np.float32(0.62), person.eye_size * np.float32(0.5)), person.iris)
+        put(_within(w, v + person.brow, 0, -0.08, 0.24, 0.05), person.hair * np.float32(0.9))
+        rim = _within(w, v, 0, -0.08, 0.32, 0.22) - _within(w, v, 0, -0.08, 0.25, 0.16)
+        put(np.clip(rim, 0, 1) * person.glasses, 0 * person.skin + np.float32(0.08))
+    put(_within(u, v, 0, person.nose - np.float32(0.02), 0.11, 0.2) * np.float32(0.3), person.skin * np.float32(0.6))
+    put(_within(u, v, 0, 0.52, person.mouth, np.float32(0.09) + np.float32(0.1) * pose.mouth), person.lips)
+    put(_within(u, v, 0, 0.52, person.mouth * np.float32(0.8), np.float32(0.01) + np.float32(0.12) * pose.mouth), person.lips * np.float32(0.3))
+    return canvas
