@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -71,7 +70,7 @@ class ForgeryMethod(Method):
     }
 
     arch: str = option(PAPERS, "the backbone", choices=(PAPERS, "resnet18", "resnet50", "resnet8", "resnet20", "resnet56"))
-    weights: str = option("", "a state-dict of the backbone as a classifier, instead of a recorded one; for efficientnet_b4 the only way")
+    weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
     rate: float = option(2e-4, "peak learning rate of Adam", bounds=(0, 1))
     batch: int = option(32, "faces per step", bounds=(2, 65536))
     weight_decay: float = option(5e-4, "L2 penalty", bounds=(0, 1))
@@ -102,12 +101,12 @@ class ForgeryMethod(Method):
         """
         recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=0.05, adam=True, exact=True)
         size, labels = min(self.batch, len(setting.train)), setting.train.labels.to(run.device)
-        network.to(run.device)
+        network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def value(batch: Batch) -> Tensor:
             batch = batch.to(run.device)
             with autocast(run, recipe.exact):
-                return loss(network(batch.inputs), batch, labels[batch.index])
+                return loss(network(batch.inputs.contiguous(memory_format=torch.channels_last)), batch, labels[batch.index])
 
         optimise(network, lambda generator: batches(setting.train, size, setting.augment, generator), value, run,
                  recipe=recipe, size=size)

@@ -18,7 +18,9 @@ LUMINANCE = (0.299, 0.587, 0.114)
 class RelationNetwork(nn.Module):
     """Normalised faces (N, 3, S, S), -1 to 1 -> logits (N, 2): real, forged. This is what is deployed."""
 
-    def __init__(self, classifier: nn.Module, size: int, streams: str, relation: bool, patches: int, keep: float, dropout: float) -> None:
+    def __init__(
+        self, classifier: nn.Module, size: int, streams: str, relation: bool, patches: int, keep: float, dropout: float
+    ) -> None:
         super().__init__()
         self.colours = levels(classifier)
         self.highpass, self.frequencies, self.attention = None, None, None
@@ -45,7 +47,8 @@ class RelationNetwork(nn.Module):
                 guide = self.frequencies[number](guide)
                 faces, guide = self.attention[number](faces, guide)
             found.append(faces if guide is None else faces + guide)
-        return torch.cat([*(functional.interpolate(item, size=(self.side, self.side), mode="nearest") for item in found[:-1]), found[-1]], 1)
+        finer = [functional.interpolate(item, size=(self.side, self.side), mode="nearest") for item in found[:-1]]
+        return torch.cat([*finer, found[-1]], 1)
 
     def similarity(self, fused: Tensor) -> Tensor:
         """S (N, P, P) of 0 to 1 of the patches, row by row."""

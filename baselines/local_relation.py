@@ -1,7 +1,7 @@
 """LRL: forged faces by how the patches of a face resemble one another, from colours and frequencies that guide each other.
 
-Chen, Yao, Chen, Ding, Li, Ji: "Local Relation Learning for Face Forgery Detection", AAAI 2021, arXiv 2105.02577. There is no code of
-the authors; DeepfakeBench (SCLBD/DeepfakeBench, detector ``lrl``) states the paper as its reference, and its values are used.
+Chen, Yao, Chen, Ding, Li, Ji: "Local Relation Learning for Face Forgery Detection", AAAI 2021, arXiv 2105.02577. There is no code
+of the authors; DeepfakeBench (SCLBD/DeepfakeBench, detector ``lrl``) states the paper as its reference, and its values are used.
 
 * A frequency image: the face's luminance without its low frequencies, by a cosine transform of the whole image.
 * RFAM: after each of three levels of two backbones, maps of attention that both streams give for both; their sum goes on.
@@ -13,8 +13,9 @@ The mask is decoded from the fused features in training alone; what is deployed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from suite.baselines._forgery import ForgeryMethod
@@ -40,10 +41,10 @@ class LocalRelationMethod(ForgeryMethod):
     tags = ("face-forgery",)
     standins = (
         "The paper's weights of the losses could not be read; 1 and 1 are DeepfakeBench's.",
-        "The frequency image has no constant -1, as DeepfakeBench's normalisation gives it: batch normalisation takes it away again.",
+        "The frequency image lacks the constant -1 of DeepfakeBench's normalisation, which batch normalisation takes away again.",
         "The frequency stream's first layer has random weights, all others the pre-trained ones in both streams.",
-        "At smoke and short a CIFAR ResNet-8 that the suite has pre-trained on embedded data (its three scales), at a larger learning "
-        "rate, and a decoder of one stage.",
+        "At smoke and short a CIFAR ResNet-8 that the suite has pre-trained on embedded data (its three scales), at a larger "
+        "learning rate, and a decoder of one stage.",
         "Without relation=true the classifier is average pooling and one linear layer on the fused features.",
     )
     published = tuple(
@@ -62,6 +63,9 @@ class LocalRelationMethod(ForgeryMethod):
         )
     )
 
+    scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        scale: {**options, "decoder": (32,)} for scale, options in ForgeryMethod.scales.items()}
+
     streams: Literal["rfam", "sum", "rgb"] = option("rfam", "both with attention, both as a sum, or colours alone")
     relation: bool = option(True, "classify by patch similarity (MPSM)")
     patches: int = option(4, "patches a side, the grid of S", bounds=(2, 16))
@@ -72,7 +76,6 @@ class LocalRelationMethod(ForgeryMethod):
                                       bounds=(1, 4096))
     dropout: float = option(0.2, "in the classifier", bounds=(0, 0.9))
 
-    scales = {scale: {**options, "decoder": (32,)} if scale != "long" else options for scale, options in ForgeryMethod.scales.items()}
 
     def fit(self, setting: FaceForgery, run: Run) -> Network:
         if not setting.train.masked and (self.mask_weight or self.similarity_weight):

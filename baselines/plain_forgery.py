@@ -1,7 +1,7 @@
 """Forged faces by an ordinary classifier: a pre-trained backbone, average pooling, two classes, cross-entropy.
 
-The way of FaceForensics++'s own strongest detector (Rössler et al., ICCV 2019, Sec. 4.2: a network pre-trained on ImageNet, fine-tuned
-on face crops), on the backbone, with the data and the training of `local_relation`, whose reference it is.
+The way of FaceForensics++'s own strongest detector (Rössler et al., ICCV 2019: a network pre-trained on ImageNet, fine-tuned on face
+crops), on the backbone, with the data and the training of `local_relation`, whose reference it is.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from suite.settings import FaceForgery
 class PlainForgeryMethod(ForgeryMethod):
     """One stream of colours; nothing is learned from masks."""
 
-    paper = Paper("FaceForensics++: Learning to Detect Manipulated Facial Images", "Rössler, Cozzolino, Verdoliva, Riess, Thies, Nießner",
-                  "ICCV", 2019, "https://arxiv.org/abs/1901.08971")
+    paper = Paper("FaceForensics++: Learning to Detect Manipulated Facial Images",
+                  "Rössler, Cozzolino, Verdoliva, Riess, Thies, Nießner", "ICCV", 2019, "https://arxiv.org/abs/1901.08971")
     tags = ("reference",)
     standins = (
         "The backbone of local_relation instead of Xception, and its training, so that both rows differ in the method alone.",

@@ -402,4 +402,5 @@ class Captioning:
     longest: int
 
 
-Setting = (Classification | SemiSupervised | Sessions | ChangePairs | FaceForgery | Detection | Suppression | CloudDetection | Captioning)
+Setting = (Classification | SemiSupervised | Sessions | ChangePairs | FaceForgery | Detection | Suppression | CloudDetection
+           | Captioning)  # fmt: skip

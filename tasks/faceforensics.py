@@ -28,11 +28,11 @@ NORMALISE = Normalise((0.5,) * 3, (0.5,) * 3)
 
 @dataclass
 class FaceForensicsTask(Task):
-    """A network's second logit says forged. A video's score is the mean of its frames'; videos are told apart by manipulation and id.
+    """A network's second logit says forged. A video's score is the mean of its frames'; videos go by manipulation and id.
 
-    Beside the scores stand the AUC of each manipulation against all originals, and those of taking every face for real. Classes weigh
-    alike in training: each original frame counts as often as there are manipulations. With `unseen` a manipulation is left out of
-    training and selection, and alone is tested against the originals.
+    Beside the scores stand the AUC of each manipulation against all originals, and those of taking every face for real. Classes
+    weigh alike in training: each original frame counts as often as there are manipulations. With `unseen` a manipulation is left
+    out of training and selection, and alone is tested against the originals.
     """
 
     title = "FaceForensics++ face forgery detection"
@@ -45,7 +45,7 @@ class FaceForensicsTask(Task):
     reference = "plain_forgery"
     scales: ClassVar[dict[str, Scale]] = {
         "smoke": Scale(scratch=64, extra=32, options={"size": 32, "train_frames": 1, "test_frames": 1}),
-        "short": Scale(scratch=32_000, extra=10_000, options={"size": 64}),
+        "short": Scale(scratch=30_000, extra=10_000, options={"size": 48}),
         "long": Scale(scratch=200_000, extra=60_000, options={"size": 64}),
         "full": Scale(scratch=900_000, extra=300_000),  # 40 epochs of 8 frames of 2,880 videos
     }
@@ -77,13 +77,13 @@ class FaceForensicsTask(Task):
         return FaceForgery(train.subset(balanced), val, (3, self.size, self.size), Augment(), NORMALISE)
 
     def seen(self, frames: FaceFrames) -> FaceFrames:
-        return frames.subset(torch.tensor([row for row, frame in enumerate(frames.frames) if frame.method != (self.unseen or None)]))
+        """Those that may be trained on."""
+        methods = {"", *self.manipulations} - ({self.unseen} if self.unseen else set())
+        return _of(frames, methods)
 
     def test(self, run: Run) -> FaceFrames:
         """The frames to judge on."""
-        frames = self.dataset().read(run.data, "test")
-        judged = [row for row, frame in enumerate(frames.frames) if not self.unseen or frame.method in ("", self.unseen)]
-        return frames.subset(torch.tensor(judged))
+        return _of(self.dataset().read(run.data, "test"), {"", *([self.unseen] if self.unseen else self.manipulations)})
 
     def evaluate(self, artifact: Network | Detections, run: Run) -> dict[str, float]:
         test = self.test(run)
@@ -177,6 +177,10 @@ def scores_of(forged: np.ndarray, test: FaceFrames) -> dict[str, float]:
     return forgery_scores(forged, labels) | {f"video_{name}": score for name, score in forgery_scores(*videos).items()}
 
 
+def _of(frames: FaceFrames, methods: set[str]) -> FaceFrames:
+    return frames.subset(torch.tensor([row for row, frame in enumerate(frames.frames) if frame.method in methods]))
+
+
 def _rows(forged: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return forged[rows], labels[rows]
 
@@ -186,6 +190,6 @@ def given(entries: Sequence[dict[str, object]], judged: Sequence[FaceFrame]) -> 
     found = {(entry["method"], entry["video"], entry["frame"]): entry["score"] for entry in entries}
     wanted = [(frame.method or ORIGINAL, frame.video, frame.name) for frame in judged]
     if without := [frame for frame in wanted if frame not in found]:
-        raise UserError(f"The scores have none for {'/'.join(without[0])} (and {len(without) - 1} others of the {len(wanted)} judged "
-                        "frames); give one for each.")
+        raise UserError(f"The scores have none for {'/'.join(without[0])} (and {len(without) - 1} others of the {len(wanted)} "
+                        "judged frames); give one for each.")
     return np.array([found[frame] for frame in wanted], dtype=np.float64)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -44,20 +43,20 @@ ORIGINAL = "original"  # what messages and files of scores call the method of an
 
 @dataclass
 class FaceForensics(Dataset):
-    """The reader. Of each video it takes so many frames of a split, equally spaced (``linspace(0, n - 1, count)``), or all it has."""
+    """The reader. Of a video it takes `frames`, equally spaced (``linspace(0, n - 1, count)``), or all where it has fewer."""
 
     compression: str = "c23"
     manipulations: tuple[str, ...] = MANIPULATIONS
     frames: tuple[int, int] = (8, 32)  # of a training video, of another
     cropping: Cropping = field(default_factory=lambda: Cropping(256))
 
-    name: ClassVar[str] = "faceforensics"
-    title: ClassVar[str] = "FaceForensics++"
-    version: ClassVar[int] = forged_faces.VERSION
-    items: ClassVar[str] = "frames"
-    layout: ClassVar[str] = "a folder with original_sequences/, manipulated_sequences/ and train.json, val.json and test.json"
-    where_to_get: ClassVar[str] = ("FaceForensics++ by the form in its authors' repository ondyari/FaceForensics, videos and masks, and "
-                                   "its dataset/splits/*.json")
+    name = "faceforensics"
+    title = "FaceForensics++"
+    version = forged_faces.VERSION
+    items = "frames"
+    layout = "a folder with original_sequences/, manipulated_sequences/ and train.json, val.json and test.json"
+    where_to_get = ("FaceForensics++ by the form in its authors' repository ondyari/FaceForensics, videos and masks, and its "
+                    "dataset/splits/*.json")
 
     def matches(self, folder: Path) -> bool:
         return any((folder / name).is_dir() for name in ("original_sequences", "manipulated_sequences"))
@@ -84,9 +83,11 @@ class FaceForensics(Dataset):
     def files(self, folder: Path) -> dict[str, Path]:
         found = [_list(folder, split) for split in SPLITS]
         for split in SPLITS:
-            for frame in self.read(folder, split).frames:
-                found += [frame.picture.path, *([frame.mask.path] if frame.mask else [])]
-                found += [path for path in [_boxes(frame.picture.path)] if path]
+            for method, video in self._videos(folder, split):
+                boxed = _boxes(self._homes(folder, method), video)
+                found += [boxed] if boxed else []
+                for frame in self._frames(folder, method, video, split):
+                    found += [still.path for still in (frame.picture, frame.mask) if still]
         return {path.relative_to(folder).as_posix(): path for path in found}
 
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
@@ -113,53 +114,62 @@ class FaceForensics(Dataset):
         for other in SPLITS:
             for video in _named(folder, other):
                 if owners.setdefault(video, other) != other:
-                    raise UserError(f"The video '{video}' is in both {owners[video]}.json and {other}.json, so that a person would be "
-                                    "trained on and tested on; take its pair out of one of them.")
+                    raise UserError(f"The video '{video}' is in both {owners[video]}.json and {other}.json, so that a person would "
+                                    "be trained on and tested on; take its pair out of one of them.")
         own = _named(folder, split)
         forged = [f"{first}_{second}" for pair in zip(own[::2], own[1::2], strict=True) for first, second in (pair, pair[::-1])]
         return [("", video) for video in own] + [(method, video) for method in self.manipulations for video in forged]
 
     def _frames(self, folder: Path, method: str, video: str, split: str) -> list[FaceFrame]:
-        place = _sequences(folder, method)
-        home = next((place / name for name in COMPRESSIONS[self.compression] if (place / name).is_dir()), None)
-        if home is None:
-            raise UserError(f"'{shown(place)}' has no folder {' or '.join(COMPRESSIONS[self.compression])}; copy that compression, or "
-                            "choose another with task.compression.")
-        stills = _stills(home, video)
+        homes = self._homes(folder, method)
+        stills = _stills(homes[1], video)
         if stills is None:
-            raise UserError(f"'{split}.json' names the video '{video}', which is not in '{shown(home)}' ("
-                            f"{PICTURES[0]}/{video}/ or videos/{video}.mp4); copy it, or take its pair off the list.")
-        masks = self._masks(place, home, video) if method else {}
-        boxes = read_boxes(path) if (path := _boxes(home / "frames" / video / "0")) else {}
-        count = self.frames[split != "train"]
-        chosen = np.unique(np.linspace(0, len(stills) - 1, min(count, len(stills))).round().astype(int))
-        names = [list(stills)[row] for row in chosen]
+            raise UserError(f"'{split}.json' names the video '{video}', which is not in '{shown(homes[1])}' (frames/{video}/ or "
+                            f"videos/{video}.mp4); copy it, or take its pair off the list.")
+        masks = _masks(homes, video) if method else None
+        boxed = _boxes(homes, video)
+        boxes = read_boxes(boxed) if boxed else None
+        count = min(self.frames[split != "train"], len(stills))
+        names = [list(stills)[row] for row in np.linspace(0, len(stills) - 1, count).round().astype(int)]
         for name in names:
-            if masks is not None and method and name not in masks:
-                raise UserError(f"The frame '{stills[name].named()}' has no mask among the {len(masks)} of its video; extract the same "
-                                "frames of both.")
-            if boxes and name not in boxes:
-                raise UserError(f"'{shown(path)}' has no box for the frame '{name}'; add it, or delete the file so that faces are found.")
-        return [FaceFrame(method, video, name, stills[name], masks[name] if masks else None, boxes.get(name)) for name in names]
+            if masks is not None and name not in masks:
+                raise UserError(f"The frame '{stills[name].named()}' has no mask among the {len(masks)} of its video; extract the "
+                                "same frames of both.")
+            if boxed and boxes is not None and name not in boxes:
+                raise UserError(f"'{shown(boxed)}' has no box for the frame '{name}'; add it, or delete the file so that faces are "
+                                "looked for.")
+        return [FaceFrame(method, video, name, stills[name], masks[name] if masks else None, boxes[name] if boxes else None)
+                for name in names]
 
-    def _masks(self, place: Path, home: Path, video: str) -> Mapping[str, Still] | None:
-        """The masks of a forged video by frame; None where its method has no masks at all."""
-        homes = [found for found in (place / "masks", home / "masks") if found.is_dir()]
-        if not homes:
-            return None
-        for found in homes:
-            direct = found / video
-            if (stills := _pictures(direct) if direct.is_dir() else _stills(found, video)) is not None:
-                return stills
-        raise UserError(f"'{shown(homes[0])}' has no mask of the video '{video}'; copy it again.")
+    def _homes(self, folder: Path, method: str) -> tuple[Path, Path]:
+        """The folder of a method's sequences, and in it that of the compression. UserError where one is missing."""
+        place = folder / "manipulated_sequences" / method if method else folder / "original_sequences" / "youtube"
+        if not place.is_dir():
+            advice = f", or leave '{method}' out of task.manipulations" if method else ""
+            raise UserError(f"The folder '{shown(place)}' is missing; copy it{advice}.")
+        names = COMPRESSIONS[self.compression]
+        home = next((place / name for name in names if (place / name).is_dir()), None)
+        if home is None:
+            raise UserError(f"'{shown(place)}' has no folder {' or '.join(names)}; copy that compression, or choose another with "
+                            "task.compression.")
+        return place, home
 
 
-def _sequences(folder: Path, method: str) -> Path:
-    place = folder / "manipulated_sequences" / method if method else folder / "original_sequences" / "youtube"
-    if not place.is_dir():
-        advice = f", or leave '{method}' out of task.manipulations" if method else ""
-        raise UserError(f"The folder '{shown(place)}' is missing; copy it{advice}.")
-    return place
+def _masks(homes: tuple[Path, Path], video: str) -> Mapping[str, Still] | None:
+    """The masks of a forged video by frame; None where its method has no masks at all."""
+    there = [place / "masks" for place in homes if (place / "masks").is_dir()]
+    for place in there:
+        found = _pictures(place / video) if (place / video).is_dir() else _stills(place, video)
+        if found is not None:
+            return found
+    if there:
+        raise UserError(f"'{shown(there[0])}' has no mask of the video '{video}'; copy it again.")
+    return None
+
+
+def _boxes(homes: tuple[Path, Path], video: str) -> Path | None:
+    """The file of a video's boxes, if there is one."""
+    return next((path for place in homes[::-1] if (path := place / "boxes" / f"{video}.json").is_file()), None)
 
 
 def _stills(home: Path, video: str) -> dict[str, Still] | None:
@@ -181,19 +191,12 @@ def _pictures(folder: Path) -> dict[str, Still]:
     return found
 
 
-def _boxes(picture: Path) -> Path | None:
-    """The file of boxes that belongs to a frame: beside the frames' folder, or above it."""
-    video = picture.parent.name if picture.suffix not in videos.ENDINGS else picture.stem
-    homes = picture.parents[2:4] if picture.suffix not in videos.ENDINGS else picture.parents[1:3]
-    return next((path for home in homes if (path := home / "boxes" / f"{video}.json").is_file()), None)
-
-
 def _list(folder: Path, split: str) -> Path:
     for path in (folder / f"{split}.json", folder / "splits" / f"{split}.json"):
         if path.is_file():
             return path
-    raise UserError(f"'{folder.name}' has no '{split}.json' (at the top or in 'splits/'); get it from dataset/splits of the repository "
-                    "ondyari/FaceForensics.")
+    raise UserError(f"'{folder.name}' has no '{split}.json' (at the top or in 'splits/'); get it from dataset/splits of the "
+                    "repository ondyari/FaceForensics.")
 
 
 def _named(folder: Path, split: str) -> list[str]:

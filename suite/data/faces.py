@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+FORM = '{"0000": [left, top, right, bottom]}'
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
@@ -142,11 +143,10 @@ def read_boxes(path: Path) -> dict[str, Box]:
         with readable():
             content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"'{shown(path)}' is no readable JSON ({error}); expected {{\"0000\": [left, top, right, bottom]}}.") from None
+        raise UserError(f"'{shown(path)}' is no readable JSON ({error}); expected {FORM}.") from None
     entries = content.items() if isinstance(content, dict) else [("", content)]
     for name, box in entries:
         numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
         if not name or not numbers or not (box[0] < box[2] and box[1] < box[3]):
-            raise UserError(f"'{shown(path)}' has {json.dumps(box)[:60]} for the box of frame '{name}'; expected left, top, right and "
-                            "bottom in pixels, such as [10, 20, 110, 140].")
+            raise UserError(f"'{shown(path)}' has {json.dumps(box)[:60]} for the box of frame '{name}'; expected {FORM}, in pixels.")
     return {name: tuple(box) for name, box in content.items()}

@@ -13,7 +13,7 @@ KEYS = ("method", "video", "frame")
 
 
 def read_forgery_scores(path: str) -> list[dict[str, Any]]:
-    """The entries of a file. UserError for a file that is none, for the first entry of another form and for a second one of a frame."""
+    """The entries of a file. UserError for a file that is none, for the first entry of another form and a second one of a frame."""
     entries, seen = listed(path, FORM), set()
     for number, entry in enumerate(entries):
         problem = _problem(entry)

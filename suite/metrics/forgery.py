@@ -9,9 +9,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 
 def forgery_scores(forged: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`auc`, `accuracy`, `eer` and `ap` of the probabilities `forged` (N,) that a face, or video, is forged; `labels` (N,) are 0 for
-    real and 1 for forged, both of which occur. AUC is the area under the ROC; accuracy is at 0.5, which counts as real; AP is
-    the area under precision and recall in steps.
+    """`auc`, `accuracy`, `eer` and `ap` of the probabilities `forged` (N,) that a face, or video, is forged.
+
+    `labels` (N,) are 0 for real and 1 for forged, both of which occur. AUC is the area under the ROC; accuracy is at 0.5, which
+    counts as real; AP is the area under precision and recall in steps.
     """
     return {
         "auc": 100.0 * float(roc_auc_score(labels, forged)),

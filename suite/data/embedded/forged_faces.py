@@ -1,7 +1,7 @@
 """Embedded faces: short sequences of rendered people, and four ways to forge them, with masks.
 
 A person has a skin, hair, eyes, brows, a mouth, perhaps a beard or glasses, a background and a camera with its own blur, light and
-noise; from frame to frame the head moves and the mouth opens. A forgery changes a part of such a frame after the camera has seen it:
+noise; from frame to frame the head moves and the mouth opens. A forgery changes a part of a frame that the camera has taken:
 
 ==============  ====================================================================================================
 Deepfakes       the inner face of another person, rendered at half the resolution and enlarged: frequencies are missing or repeat
@@ -237,12 +237,14 @@ def _scene(person: Person, pose: Pose) -> Array:
     put(_within(u, v, 0, 0.78, 0.7, 0.4) * person.beard, person.hair * (1 + pores)[:, None])
     for side in (-1, 1):
         w = u - side * person.eyes
-        put(_within(w, v, 0, -0.08, person.eye_size * np.float32(1.3), person.eye_size * np.float32(0.6)), np.float32(0.92) + 0 * person.skin)
-        put(_within(w, v, 0, -0.08, person.eye_size * np.float32(0.62), person.eye_size * np.float32(0.5)), person.iris)
+        size = person.eye_size
+        put(_within(w, v, 0, -0.08, size * np.float32(1.3), size * np.float32(0.6)), np.float32(0.92) + 0 * person.skin)
+        put(_within(w, v, 0, -0.08, size * np.float32(0.62), size * np.float32(0.5)), person.iris)
         put(_within(w, v + person.brow, 0, -0.08, 0.24, 0.05), person.hair * np.float32(0.9))
         rim = _within(w, v, 0, -0.08, 0.32, 0.22) - _within(w, v, 0, -0.08, 0.25, 0.16)
         put(np.clip(rim, 0, 1) * person.glasses, 0 * person.skin + np.float32(0.08))
     put(_within(u, v, 0, person.nose - np.float32(0.02), 0.11, 0.2) * np.float32(0.3), person.skin * np.float32(0.6))
-    put(_within(u, v, 0, 0.52, person.mouth, np.float32(0.09) + np.float32(0.1) * pose.mouth), person.lips)
-    put(_within(u, v, 0, 0.52, person.mouth * np.float32(0.8), np.float32(0.01) + np.float32(0.12) * pose.mouth), person.lips * np.float32(0.3))
+    lips, gap = np.float32(0.09) + np.float32(0.1) * pose.mouth, np.float32(0.01) + np.float32(0.12) * pose.mouth
+    put(_within(u, v, 0, 0.52, person.mouth, lips), person.lips)
+    put(_within(u, v, 0, 0.52, person.mouth * np.float32(0.8), gap), person.lips * np.float32(0.3))
     return canvas
