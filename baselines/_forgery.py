@@ -65,7 +65,7 @@ class ForgeryMethod(Method):
     gives = "Network"
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"arch": "resnet8", "batch": 8, "rate": 1e-3},
-        "short": {"arch": "resnet8", "rate": 2e-3},
+        "short": {"arch": "resnet8", "rate": 2e-3, "batch": 16, "weight_decay": 1e-4},
         "long": {"arch": "resnet20", "rate": 1e-3},
     }
 

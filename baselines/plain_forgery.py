@@ -1,7 +1,7 @@
 """Forged faces by an ordinary classifier: a pre-trained backbone, average pooling, two classes, cross-entropy.
 
-The way of FaceForensics++'s own strongest detector (Rössler et al., ICCV 2019: a network pre-trained on ImageNet, fine-tuned on face
-crops), on the backbone, with the data and the training of `local_relation`, whose reference it is.
+The way of FaceForensics++'s own strongest detector (Rössler et al., ICCV 2019: a network pre-trained on ImageNet, fine-tuned on
+face crops), on the backbone, with the data and the training of `local_relation`, whose reference it is.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class FaceForensicsTask(Task):
     reference = "plain_forgery"
     scales: ClassVar[dict[str, Scale]] = {
         "smoke": Scale(scratch=64, extra=32, options={"size": 32, "train_frames": 1, "test_frames": 1}),
-        "short": Scale(scratch=30_000, extra=10_000, options={"size": 48}),
+        "short": Scale(scratch=32_000, extra=10_000, options={"size": 48, "rotation": 0.0}),
         "long": Scale(scratch=200_000, extra=60_000, options={"size": 64}),
         "full": Scale(scratch=900_000, extra=300_000),  # 40 epochs of 8 frames of 2,880 videos
     }
@@ -57,6 +57,7 @@ class FaceForensicsTask(Task):
     train_frames: int = option(8, "frames of a training video, equally spaced", bounds=(1, 1000))
     test_frames: int = option(32, "frames of another video", bounds=(1, 1000))
     crop: Literal["boxes", "whole"] = option("boxes", "given boxes, else those that the cascade finds; or frames as they are")
+    rotation: float = option(10.0, "largest rotation of a training face, degrees", bounds=(0, 90))
     margin: float = option(1.3, "side of the crop in sides of the box", bounds=(0.5, 4))
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class FaceForensicsTask(Task):
         labels = train.labels
         times = torch.where(labels == 0, (labels == 1).sum() // (labels == 0).sum(), 1)
         balanced = torch.arange(len(train)).repeat_interleave(times)
-        return FaceForgery(train.subset(balanced), val, (3, self.size, self.size), Augment(), NORMALISE)
+        return FaceForgery(train.subset(balanced), val, (3, self.size, self.size), Augment(self.rotation), NORMALISE)
 
     def seen(self, frames: FaceFrames) -> FaceFrames:
         """Those that may be trained on."""
@@ -156,12 +157,14 @@ class Colours:
 
 @dataclass(frozen=True)
 class Augment:
-    """Face and mask mirrored (p 0.5) and rotated by up to 10 degrees (p 0.5) together; the face's light changed by up to a tenth
-    (p 0.5). The rest of DeepfakeBench's (blur, JPEG) would wipe out what tells a forgery at this size.
+    """Face and mask mirrored (p 0.5) and rotated by up to `rotation` degrees (p 0.5) together; the face's light changed by up to a
+    tenth (p 0.5). The rest of DeepfakeBench's (blur, JPEG) would wipe out what tells a forgery in small faces.
     """
 
+    rotation: float = 10.0
+
     def __call__(self, pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        pixels = Rotate(10.0)(Flip()(pixels, generator), generator)
+        pixels = Rotate(self.rotation)(Flip()(pixels, generator), generator)
         faces, masks = pixels[:, :3], pixels[:, 3:].float() / 255
         lit = torch.rand(len(faces), generator=generator) < 0.5
         for change in (brightness, contrast):

@@ -148,5 +148,6 @@ def read_boxes(path: Path) -> dict[str, Box]:
     for name, box in entries:
         numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
         if not name or not numbers or not (box[0] < box[2] and box[1] < box[3]):
-            raise UserError(f"'{shown(path)}' has {json.dumps(box)[:60]} for the box of frame '{name}'; expected {FORM}, in pixels.")
+            raise UserError(f"'{shown(path)}' has {json.dumps(box)[:60]} for the box of frame '{name}'; expected {FORM} in "
+                            "pixels.")
     return {name: tuple(box) for name, box in content.items()}

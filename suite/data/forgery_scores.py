@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from suite.data.results import listed
@@ -30,5 +29,5 @@ def _problem(entry: Any) -> str:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in KEYS):
         return "is not of the form"
     score = entry.get("score")
-    right = type(score) in (int, float) and math.isfinite(score) and 0 <= score <= 1
+    right = isinstance(score, (int, float)) and type(score) is not bool and 0 <= score <= 1
     return "" if right else f"has the score {score!r}"

@@ -24,10 +24,10 @@ from suite.data.embedded.drawing import TEXTURES, Array, Draw, blurred, levels, 
 
 VERSION = 1  # a change of any byte below gets a new one
 
-SIZE = 64
+SIZE = 48
 PEOPLE = {"train": 160, "val": 40, "test": 60}  # each with one original sequence, and one forgery of each kind
-FRAMES = {"train": 3, "val": 3, "test": 4}
-QUALITIES = {"c23": 80, "c40": 40}  # of JPEG, in place of H.264's rate factors
+FRAMES = {"train": 2, "val": 2, "test": 3}
+QUALITIES = {"c23": 90, "c40": 60}  # of JPEG, in place of H.264's rate factors
 KINDS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 CHUNK = 20  # people drawn at once, an even number; part of the format
 WIDE, HIGH = 0.25, 0.33  # half axes of a head, parts of the frame's side
@@ -117,7 +117,7 @@ def _people(draw: Draw) -> Person:
 
 
 def _camera(draw: Draw) -> Camera:
-    return Camera(draw.uniform(0.0, 0.2, CHUNK, 1, 1, 1), draw.uniform(0.01, 0.05, CHUNK, 1, 1, 1),
+    return Camera(draw.uniform(0.0, 0.12, CHUNK, 1, 1, 1), draw.uniform(0.03, 0.06, CHUNK, 1, 1, 1),
                   draw.uniform(-0.5, 0.5, CHUNK, 2, 1, 1))
 
 
@@ -161,25 +161,24 @@ def _lit(scene: Array, camera: Camera) -> Array:
 def _deepfake(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
     face = _lit(_scene(other._replace(skin=people.skin, lips=people.lips), pose), camera)
     small = (face[:, :, ::2, ::2] + face[:, :, 1::2, ::2] + face[:, :, ::2, 1::2] + face[:, :, 1::2, 1::2]) * np.float32(0.25)
-    noise = np.float32(0.6) * camera.noise * draw.noise(*small.shape)
-    large = blurred(np.repeat(np.repeat(small + noise, 2, 2), 2, 3), np.full((1, 1, 1, 1), 0.15, np.float32))
+    noise = np.float32(0.8) * camera.noise * draw.noise(*small.shape)
     u, v = pose.seen()
-    return large, _within(u, v, 0.0, 0.08, 0.74, 0.72, soft=5.0)
+    return np.repeat(np.repeat(small + noise, 2, 2), 2, 3), _within(u, v, 0.0, 0.08, 0.74, 0.72, soft=3.0)
 
 
 def _swapped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
-    skin = people.skin + np.float32(0.35) * (other.skin - people.skin) + draw.uniform(-0.04, 0.04, CHUNK, 3, 1, 1)
+    skin = people.skin + np.float32(0.6) * (other.skin - people.skin) + draw.uniform(-0.08, 0.08, CHUNK, 3, 1, 1)
     face = _photographed(_scene(other._replace(skin=skin), pose), camera, draw)
     u, v = pose.seen()
-    return face, _within(u, v, 0.0, 0.1, 0.7, 0.68, soft=2.0)
+    return face, _within(u, v, 0.0, 0.1, 0.7, 0.68)
 
 
 def _warped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
     u, v = pose.seen()
-    inside = _within(u, v, 0.0, 0.42, 0.62, 0.44, soft=4.0)
-    shift, stretch = draw.uniform(-0.05, 0.05, 2, CHUNK, 1, 1), draw.uniform(0.12, 0.3, CHUNK, 1, 1)
+    inside = _within(u, v, 0.0, 0.38, 0.72, 0.5, soft=3.0)
+    shift, stretch = draw.uniform(-0.05, 0.05, 2, CHUNK, 1, 1), draw.uniform(0.25, 0.45, CHUNK, 1, 1)
     x, y = plane(SIZE)
-    middle = pose.y + np.float32(0.42 * HIGH) * pose.zoom
+    middle = pose.y + np.float32(0.38 * HIGH) * pose.zoom
     across = x + inside * shift[0]
     down = y + inside * (shift[1] - stretch * (y - middle))
     return _sampled(real, across, down), np.clip(inside * 3, 0, 1)
@@ -188,9 +187,9 @@ def _warped(real: Array, people: Person, other: Person, pose: Pose, camera: Came
 def _rendered(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
     other_pose = pose._replace(mouth=1 - pose.mouth)
     face = _lit(_scene(people, other_pose), camera)
-    noise = draw.uniform(0.0, 0.6, CHUNK, 1, 1, 1) * camera.noise
+    noise = draw.uniform(0.0, 0.3, CHUNK, 1, 1, 1) * camera.noise
     u, v = pose.seen()
-    return face + noise * draw.noise(*face.shape), _within(u, v, 0.0, 0.5, 0.6, 0.36, soft=4.0)
+    return face + noise * draw.noise(*face.shape), _within(u, v, 0.0, 0.42, 0.68, 0.44, soft=3.0)
 
 
 def _sampled(canvas: Array, x: Array, y: Array) -> Array:
@@ -208,9 +207,9 @@ def _sampled(canvas: Array, x: Array, y: Array) -> Array:
     return upper + low * (lower - upper)
 
 
-def _within(u: Array, v: Array, x: float, y: float, wide: Array | float, high: Array | float, soft: float = 1.0) -> Array:
+def _within(u: Array, v: Array, x: float, y: Array | float, wide: Array | float, high: Array | float, soft: float = 1.0) -> Array:
     """How much of each pixel an ellipse around (x, y) covers, 0 to 1; its border is about `soft` pixels wide."""
-    across, down = (u - np.float32(x)) / np.asarray(wide, np.float32), (v - np.float32(y)) / np.asarray(high, np.float32)
+    across, down = (u - np.float32(x)) / np.asarray(wide, np.float32), (v - np.asarray(y, np.float32)) / np.asarray(high, np.float32)
     beyond = np.sqrt(across * across + down * down) - 1
     return np.clip(np.float32(0.5) - beyond * np.asarray(wide, np.float32) * np.float32(WIDE * SIZE / soft), 0, 1)
 
