@@ -30,6 +30,7 @@ FRAMES = {"train": 2, "val": 2, "test": 3}
 QUALITIES = {"c23": 90, "c40": 60}  # of JPEG, in place of H.264's rate factors
 KINDS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 CHUNK = 20  # people drawn at once, an even number; part of the format
+Number = Array | float
 WIDE, HIGH = 0.25, 0.33  # half axes of a head, parts of the frame's side
 
 
@@ -207,11 +208,12 @@ def _sampled(canvas: Array, x: Array, y: Array) -> Array:
     return upper + low * (lower - upper)
 
 
-def _within(u: Array, v: Array, x: float, y: Array | float, wide: Array | float, high: Array | float, soft: float = 1.0) -> Array:
+def _within(u: Array, v: Array, x: Number, y: Number, wide: Number, high: Number, soft: float = 1.0) -> Array:
     """How much of each pixel an ellipse around (x, y) covers, 0 to 1; its border is about `soft` pixels wide."""
-    across, down = (u - np.float32(x)) / np.asarray(wide, np.float32), (v - np.asarray(y, np.float32)) / np.asarray(high, np.float32)
+    x, y, wide, high = (np.asarray(number, np.float32) for number in (x, y, wide, high))
+    across, down = (u - x) / wide, (v - y) / high
     beyond = np.sqrt(across * across + down * down) - 1
-    return np.clip(np.float32(0.5) - beyond * np.asarray(wide, np.float32) * np.float32(WIDE * SIZE / soft), 0, 1)
+    return np.clip(np.float32(0.5) - beyond * wide * np.float32(WIDE * SIZE / soft), 0, 1)
 
 
 def _scene(person: Person, pose: Pose) -> Array:
