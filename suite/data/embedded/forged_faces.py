@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from suite.data.embedded.drawing import TEXTURES, Array, Draw, blurred, levels, plane, rotated, textured
+from suite.data.embedded.drawing import Array, Draw, blurred, levels, plane, rotated
 
 VERSION = 1  # a change of any byte below gets a new one
 
@@ -31,11 +31,12 @@ QUALITIES = {"c23": 90, "c40": 60}  # of JPEG, in place of H.264's rate factors
 KINDS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 CHUNK = 20  # people drawn at once, an even number; part of the format
 Number = Array | float
-WIDE, HIGH = 0.25, 0.33  # half axes of a head, parts of the frame's side
+BOX = (5, 5, 42, 42)  # of every face, as a tracker gives it: with a margin of 1.3 it is the frame, whose pixels stay as they are
+WIDE, HIGH = 0.27, 0.36  # half axes of a head, parts of the frame's side
 
 
 class Person(NamedTuple):
-    """What people differ in: numbers (N, 1, 1) in parts of the head's half axes, colours (N, 3, 1, 1), numbers of textures (N,)."""
+    """What people differ in: numbers (N, 1, 1) in parts of the head's half axes, colours (N, 3, 1, 1)."""
 
     skin: Array
     hair: Array
@@ -47,10 +48,7 @@ class Person(NamedTuple):
     nose: Array
     mouth: Array  # half its width
     beard: Array  # how much of it there is, 0 for most
-    glasses: Array  # 0 or 1
-    pores: Array  # contrast of the skin's texture
-    ground: np.ndarray
-    ground_colours: Array  # (N, 2, 3, 1, 1)
+    grounds: Array  # colours at the left and at the right of the background, (N, 2, 3, 1, 1)
 
 
 class Camera(NamedTuple):
@@ -96,10 +94,9 @@ def draw_sequences(split: str) -> Iterator[Sequence]:
         people, camera = _people(draw), _camera(draw)
         drawn = [_frames(people, camera, draw) for _ in range(FRAMES[split])]
         for row in range(CHUNK):
-            boxes = np.stack([box[row] for _, box in drawn])
             for kind in ("", *KINDS):
-                pixels, masks = (np.stack([found[kind][part][row] for found, _ in drawn]) for part in (0, 1))
-                yield Sequence(kind, start + row, (start + row) ^ 1 if kind else None, pixels, masks, boxes)
+                pixels, masks = (np.stack([found[kind][part][row] for found in drawn]) for part in (0, 1))
+                yield Sequence(kind, start + row, (start + row) ^ 1 if kind else None, pixels, masks, np.array([BOX] * FRAMES[split]))
 
 
 def _people(draw: Draw) -> Person:
@@ -110,20 +107,20 @@ def _people(draw: Draw) -> Person:
     skin = tone * (np.array([1.0, 0.78, 0.64], np.float32).reshape(3, 1, 1) + draw.uniform(-0.05, 0.05, CHUNK, 3, 1, 1))
     dark = draw.uniform(0.05, 0.5, CHUNK, 1, 1, 1) * np.array([1.0, 0.8, 0.6], np.float32).reshape(3, 1, 1)
     lips = skin * np.array([0.95, 0.6, 0.6], np.float32).reshape(3, 1, 1)
-    bearded, glasses = draw.integers(4, CHUNK, 1, 1) == 0, draw.integers(4, CHUNK, 1, 1) == 0
+    bearded = draw.integers(4, CHUNK, 1, 1) == 0
     return Person(
         skin, dark, lips, draw.uniform(0.1, 0.5, CHUNK, 3, 1, 1), number(0.36, 0.48), number(0.13, 0.19), number(0.17, 0.26),
-        number(0.2, 0.34), number(0.28, 0.46), np.where(bearded, number(0.3, 0.8), np.float32(0)), glasses.astype(np.float32),
-        number(0.0, 0.12), draw.integers(len(TEXTURES), CHUNK), draw.uniform(0.1, 0.9, CHUNK, 2, 3, 1, 1))
+        number(0.2, 0.34), number(0.28, 0.46), np.where(bearded, number(0.3, 0.8), np.float32(0)),
+        draw.uniform(0.2, 0.8, CHUNK, 2, 3, 1, 1))
 
 
 def _camera(draw: Draw) -> Camera:
-    return Camera(draw.uniform(0.0, 0.12, CHUNK, 1, 1, 1), draw.uniform(0.03, 0.06, CHUNK, 1, 1, 1),
-                  draw.uniform(-0.5, 0.5, CHUNK, 2, 1, 1))
+    return Camera(draw.uniform(0.0, 0.06, CHUNK, 1, 1, 1), draw.uniform(0.03, 0.04, CHUNK, 1, 1, 1),
+                  draw.uniform(-0.3, 0.3, CHUNK, 2, 1, 1))
 
 
-def _frames(people: Person, camera: Camera, draw: Draw) -> tuple[dict[str, tuple[Array, Array]], np.ndarray]:
-    """One frame of each person: pixels uint8 (N, S, S, 3) and masks uint8 (N, S, S) by kind of forgery, and boxes int (N, 4)."""
+def _frames(people: Person, camera: Camera, draw: Draw) -> dict[str, tuple[Array, Array]]:
+    """One frame of each person: pixels uint8 (N, S, S, 3) and masks uint8 (N, S, S) by kind of forgery."""
     pose = Pose(*(draw.uniform(low, high, CHUNK, 1, 1) for low, high in
                   ((-0.06, 0.06), (-0.05, 0.07), (0.88, 1.12), (-0.09, 0.09), (0, 1))))
     real = _photographed(_scene(people, pose), camera, draw)
@@ -133,14 +130,7 @@ def _frames(people: Person, camera: Camera, draw: Draw) -> tuple[dict[str, tuple
         content, inside = forge(real, people, other, pose, camera, draw)
         forged = real + inside[:, None] * (content - real)
         found[kind] = _bytes(forged), np.where(inside > np.float32(0.5), 255, 0).astype(np.uint8)
-    return found, _boxes(pose)
-
-
-def _boxes(pose: Pose) -> np.ndarray:
-    middle, half = np.stack([pose.x, pose.y])[:, :, 0, 0], np.stack([pose.zoom * np.float32(WIDE), pose.zoom * np.float32(HIGH)])
-    half = half[:, :, 0, 0]
-    low, high = ((middle + sign * half + np.float32(0.5)) * np.float32(SIZE) for sign in (-1, 1))
-    return np.stack([*np.floor(low), *np.ceil(high)], 1).astype(np.int64)
+    return found
 
 
 def _bytes(canvas: Array) -> Array:
@@ -160,37 +150,47 @@ def _lit(scene: Array, camera: Camera) -> Array:
 
 
 def _deepfake(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
-    face = _lit(_scene(other._replace(skin=people.skin, lips=people.lips), pose), camera)
-    small = (face[:, :, ::2, ::2] + face[:, :, 1::2, ::2] + face[:, :, ::2, 1::2] + face[:, :, 1::2, 1::2]) * np.float32(0.25)
-    noise = np.float32(0.8) * camera.noise * draw.noise(*small.shape)
+    fine = _photographed(_scene(other._replace(skin=people.skin, lips=people.lips), pose), camera, draw)
+    small = (fine[:, :, ::2, ::2] + fine[:, :, 1::2, ::2] + fine[:, :, ::2, 1::2] + fine[:, :, 1::2, 1::2]) * np.float32(0.25)
+    coarse = np.repeat(np.repeat(small, 2, 2), 2, 3)
     u, v = pose.seen()
-    return np.repeat(np.repeat(small + noise, 2, 2), 2, 3), _within(u, v, 0.0, 0.08, 0.74, 0.72, soft=3.0)
+    return fine + _crudeness(draw) * (coarse - fine), _within(u, v, 0.0, 0.08, 0.74, 0.72, soft=2.0)
 
 
 def _swapped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
-    skin = people.skin + np.float32(0.6) * (other.skin - people.skin) + draw.uniform(-0.08, 0.08, CHUNK, 3, 1, 1)
-    face = _photographed(_scene(other._replace(skin=skin), pose), camera, draw)
+    crudeness, sign = _crudeness(draw), (2 * draw.integers(2, CHUNK, 3, 1, 1) - 1).astype(np.float32)
+    skin = people.skin + np.float32(0.12) * crudeness * sign
+    face = _photographed(_scene(other._replace(skin=skin), pose), camera._replace(noise=(1 + crudeness) * camera.noise), draw)
     u, v = pose.seen()
     return face, _within(u, v, 0.0, 0.1, 0.7, 0.68)
 
 
 def _warped(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
     u, v = pose.seen()
-    inside = _within(u, v, 0.0, 0.38, 0.72, 0.5, soft=3.0)
+    inside = _within(u, v, 0.0, 0.36, 0.78, 0.56, soft=3.0)
     shift, stretch = draw.uniform(-0.05, 0.05, 2, CHUNK, 1, 1), draw.uniform(0.25, 0.45, CHUNK, 1, 1)
     x, y = plane(SIZE)
-    middle = pose.y + np.float32(0.38 * HIGH) * pose.zoom
+    middle = pose.y + np.float32(0.36 * HIGH) * pose.zoom
     across = x + inside * shift[0]
     down = y + inside * (shift[1] - stretch * (y - middle))
-    return _sampled(real, across, down), np.clip(inside * 3, 0, 1)
+    crudeness = _crudeness(draw)
+    grain = np.float32(0.8) * (1 - crudeness) * camera.noise * draw.noise(*real.shape)
+    return blurred(_sampled(real, across, down), np.float32(0.2) * crudeness) + grain, np.clip(inside * 3, 0, 1)
 
 
 def _rendered(real: Array, people: Person, other: Person, pose: Pose, camera: Camera, draw: Draw) -> tuple[Array, Array]:
-    other_pose = pose._replace(mouth=1 - pose.mouth)
-    face = _lit(_scene(people, other_pose), camera)
-    noise = draw.uniform(0.0, 0.3, CHUNK, 1, 1, 1) * camera.noise
+    crudeness = _crudeness(draw)
+    face = _lit(_scene(people, pose._replace(mouth=1 - pose.mouth)), camera)
+    x, y = np.indices((SIZE, SIZE))
+    grid = np.float32(0.05) * (1 - 2 * ((x + y) % 2)).astype(np.float32)
+    noise = camera.noise * draw.noise(*face.shape)
     u, v = pose.seen()
-    return face + noise * draw.noise(*face.shape), _within(u, v, 0.0, 0.42, 0.68, 0.44, soft=3.0)
+    return face + noise + crudeness * (grid - noise), _within(u, v, 0.0, 0.42, 0.68, 0.44, soft=3.0)
+
+
+def _crudeness(draw: Draw) -> Array:
+    """How much of its traces a forgery of each frame shows, (N, 1, 1, 1) of 0 to 1."""
+    return draw.uniform(0.0, 1.0, CHUNK, 1, 1, 1)
 
 
 def _sampled(canvas: Array, x: Array, y: Array) -> Array:
@@ -219,10 +219,8 @@ def _within(u: Array, v: Array, x: Number, y: Number, wide: Number, high: Number
 def _scene(person: Person, pose: Pose) -> Array:
     """A person before a ground, float32 (N, 3, S, S) of 0 to 1, as it is, without a camera."""
     x, y = plane(SIZE)
-    zero = np.zeros((CHUNK, 1, 1), np.float32)
-    pattern = textured(np.float32(5) * x + zero * y, np.float32(5) * y + zero * x, person.ground)
-    first, second = person.ground_colours[:, 0], person.ground_colours[:, 1]
-    canvas = first + (pattern[:, None] + 1) * np.float32(0.3) * (second - first)
+    left, right = person.grounds[:, 0], person.grounds[:, 1]
+    canvas = left + (x + np.float32(0.5) + 0 * y) * (right - left)
     u, v = pose.seen()
 
     def put(inside: Array, colour: Array) -> None:
@@ -231,19 +229,15 @@ def _scene(person: Person, pose: Pose) -> Array:
 
     put(_within(u, v, 0, 2.1, 2.2, 1.2), person.hair * np.float32(0.8) + np.float32(0.1))  # a jersey
     put(_within(u, v, 0, -0.12, 1.12, 1.08), person.hair)
-    pores = person.pores * TEXTURES["dots"](u * 9, v * 9)
     round_off = 1 - np.float32(0.22) * (u * u) - np.float32(0.08) * (v * v)
-    skin = person.skin * (round_off * (1 + pores))[:, None]
-    put(_within(u, v, 0, 0.06, 0.94, 0.94), skin)
-    put(_within(u, v, 0, 0.78, 0.7, 0.4) * person.beard, person.hair * (1 + pores)[:, None])
+    put(_within(u, v, 0, 0.06, 0.94, 0.94), person.skin * round_off[:, None])
+    put(_within(u, v, 0, 0.78, 0.7, 0.4) * person.beard, person.hair)
     for side in (-1, 1):
         w = u - side * person.eyes
         size = person.eye_size
         put(_within(w, v, 0, -0.08, size * np.float32(1.3), size * np.float32(0.6)), np.float32(0.92) + 0 * person.skin)
         put(_within(w, v, 0, -0.08, size * np.float32(0.62), size * np.float32(0.5)), person.iris)
         put(_within(w, v + person.brow, 0, -0.08, 0.24, 0.05), person.hair * np.float32(0.9))
-        rim = _within(w, v, 0, -0.08, 0.32, 0.22) - _within(w, v, 0, -0.08, 0.25, 0.16)
-        put(np.clip(rim, 0, 1) * person.glasses, 0 * person.skin + np.float32(0.08))
     put(_within(u, v, 0, person.nose - np.float32(0.02), 0.11, 0.2) * np.float32(0.3), person.skin * np.float32(0.6))
     lips, gap = np.float32(0.09) + np.float32(0.1) * pose.mouth, np.float32(0.01) + np.float32(0.12) * pose.mouth
     put(_within(u, v, 0, 0.52, person.mouth, lips), person.lips)
