@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 SCALE, NEIGHBOURS, SMALLEST = 1.1, 5, 0.1  # of the cascade: step between sizes, hits around a face, least share of the shorter side
+_ALONE = RLock()  # pictures are decoded in threads; neither OpenCV's import nor its cascade is safe in several
 
 
 def opencv(what: str, instead: str) -> Any:
     """The module cv2. UserError, which says `what` needs it and what to do `instead`, where it is not installed."""
     try:
-        import cv2
+        with _ALONE:
+            import cv2
     except ImportError:
         raise UserError(f"{what} needs OpenCV; install it with: pip install 'suite[video]', or {instead}.") from None
     return cv2
@@ -69,7 +72,8 @@ def largest_face(image: Image.Image) -> tuple[float, float, float, float] | None
     OpenCV's trained cascade); None where it finds none.
     """
     least = max(1, round(SMALLEST * min(image.size)))
-    found = _cascade().detectMultiScale(np.asarray(image.convert("L")), SCALE, NEIGHBOURS, minSize=(least, least))
+    with _ALONE:
+        found = _cascade().detectMultiScale(np.asarray(image.convert("L")), SCALE, NEIGHBOURS, minSize=(least, least))
     if not len(found):
         return None
     left, top, wide, high = max(found.tolist(), key=lambda box: (box[2] * box[3], -box[0], -box[1]))

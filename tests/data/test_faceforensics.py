@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,18 @@ def test_where_the_cascade_finds_nothing_the_middle_is_taken_and_noted(tmp_path:
     found = face_frames([FaceFrame("", "000", "0", Still(tmp_path / "0.png"), None, None)], SMALL)
     assert (found.image(0)[:3] == 9).all() and len(found.without_face) == 1
     assert faces._square(Image.new("RGB", (80, 60)), found.frames[0], 1.3, set()) == (10, 0, 70, 60)
+
+
+def test_faces_are_found_in_several_threads_from_the_first_picture_on() -> None:
+    """In a process of its own, as OpenCV's import, which takes its module away for a while, happens once in each."""
+    pytest.importorskip("cv2")
+    subprocess.run([sys.executable, "-c", """if True:
+        from concurrent.futures import ThreadPoolExecutor
+        from PIL import Image
+        from suite.data.videos import largest_face
+        with ThreadPoolExecutor(16) as threads:
+            assert list(threads.map(largest_face, [Image.new("RGB", (80, 60))] * 64)) == [None] * 64
+        """], check=True)
 
 
 @pytest.mark.parametrize("entries, sentence", [
