@@ -9,6 +9,9 @@ of the authors; DeepfakeBench (SCLBD/DeepfakeBench, detector ``lrl``) states the
 * L = CE + lambda_1 BCE(mask) + lambda_2 MSE(S, S*), S*_ij = 1 - |rho_i - rho_j| with rho the forged share of a patch.
 
 The mask is decoded from the fused features in training alone; what is deployed has no decoder.
+
+The claims' unseen manipulation is NeuralTextures: it is the newest of the four, as the forgeries are that a detector meets in use,
+and the one that alters least of a face.
 """
 
 from __future__ import annotations
@@ -75,7 +78,6 @@ class LocalRelationMethod(ForgeryMethod):
     decoder: tuple[int, ...] = option((256, 256, 128, 64), "channels of the mask decoder's stages, each doubling the resolution",
                                       bounds=(1, 4096))
     dropout: float = option(0.2, "in the classifier", bounds=(0, 0.9))
-
 
     def fit(self, setting: FaceForgery, run: Run) -> Network:
         if not setting.train.masked and (self.mask_weight or self.similarity_weight):

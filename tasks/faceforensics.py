@@ -45,7 +45,7 @@ class FaceForensicsTask(Task):
     reference = "plain_forgery"
     scales: ClassVar[dict[str, Scale]] = {
         "smoke": Scale(scratch=64, extra=32, options={"size": 32, "train_frames": 1, "test_frames": 1}),
-        "short": Scale(scratch=32_000, extra=10_000, options={"size": 48, "rotation": 0.0}),
+        "short": Scale(scratch=16_000, extra=5_000, options={"size": 48, "rotation": 0.0}),
         "long": Scale(scratch=200_000, extra=60_000, options={"size": 64}),
         "full": Scale(scratch=900_000, extra=300_000),  # 40 epochs of 8 frames of 2,880 videos
     }

@@ -1,14 +1,17 @@
 """Embedded faces: short sequences of rendered people, and four ways to forge them, with masks.
 
-A person has a skin, hair, eyes, brows, a mouth, perhaps a beard or glasses, a background and a camera with its own blur, light and
+A person has a skin, hair, eyes, brows, a mouth, perhaps a beard, a plain background, and a camera with its own blur, light and
 noise; from frame to frame the head moves and the mouth opens. A forgery changes a part of a frame that the camera has taken:
 
-==============  ====================================================================================================
-Deepfakes       the inner face of another person, rendered at half the resolution and enlarged: frequencies are missing or repeat
-FaceSwap        the inner face of another person in its own skin colour, with a narrow blending border
-Face2Face       the lower face is the frame's own, warped, so that its noise is interpolated
-NeuralTextures  the mouth's surroundings are rendered anew, with another noise and without the camera's blur
-==============  ====================================================================================================
+==============  ==================================================================================================================
+Deepfakes       the inner face of another person, at half the resolution and enlarged: frequencies are missing or repeat
+FaceSwap        the inner face of another person by a noisier camera, off the skin's colour, with a narrow blending border
+Face2Face       the lower face is the frame's own, warped and softened, so that its noise is interpolated
+NeuralTextures  the mouth's surroundings are rendered anew, with a renderer's checkerboard instead of the camera's noise and blur
+==============  ==================================================================================================================
+
+How much of these traces shows differs from frame to frame, from none to all: some forgeries cannot be told by anybody, and strong
+compression hides more of them. Scaling a face would do so too, hence crops by the given boxes have the frames' own pixels.
 
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`; so are those of the JPEG coding behind them.
 """
@@ -31,7 +34,7 @@ QUALITIES = {"c23": 90, "c40": 60}  # of JPEG, in place of H.264's rate factors
 KINDS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 CHUNK = 20  # people drawn at once, an even number; part of the format
 Number = Array | float
-BOX = (5, 5, 42, 42)  # of every face, as a tracker gives it: with a margin of 1.3 it is the frame, whose pixels stay as they are
+BOX = (5, 5, 42, 42)  # of every face, as a tracker gives it; with the usual margin of 1.3 it is the frame
 WIDE, HIGH = 0.27, 0.36  # half axes of a head, parts of the frame's side
 
 
@@ -96,7 +99,8 @@ def draw_sequences(split: str) -> Iterator[Sequence]:
         for row in range(CHUNK):
             for kind in ("", *KINDS):
                 pixels, masks = (np.stack([found[kind][part][row] for found in drawn]) for part in (0, 1))
-                yield Sequence(kind, start + row, (start + row) ^ 1 if kind else None, pixels, masks, np.array([BOX] * FRAMES[split]))
+                source = (start + row) ^ 1 if kind else None
+                yield Sequence(kind, start + row, source, pixels, masks, np.array([BOX] * FRAMES[split]))
 
 
 def _people(draw: Draw) -> Person:
