@@ -50,7 +50,8 @@ class Detector:
 @dataclass
 class Detections:
     """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions, or of
-    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``.
+    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``; or the ``score`` of each
+    face, by ``method`` (of forging), ``video`` and ``frame``.
     """
 
     entries: list[dict[str, Any]]

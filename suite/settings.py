@@ -203,6 +203,48 @@ class ChangePairs:
     normalise: Callable[[Tensor], Tensor]
 
 
+class Faces(Protocol):
+    """Indexable face crops out of videos, original or forged, each with the mask of what is forged."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64: 0 real, 1 forged."""
+        ...
+
+    @property
+    def masked(self) -> bool:
+        """Whether the masks of all forged faces are known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
+        """uint8 (B, 4, S, S) for int64 `index` (B,): RGB, and the mask cut out and scaled with it (0 real, 255 forged, between at
+        borders). The mask is 0 everywhere for a real face, and where none is known.
+        """
+        ...
+
+    def subset(self, index: Tensor) -> Faces:
+        """The faces at `index`, in that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class FaceForgery:
+    """Real faces or forged ones. `val` is for selection; the test videos, and all other videos of their people, are never here.
+
+    In `train` faces may stand more than once, so that classes weigh alike. `augment` is the task's training augmentation: it turns
+    uint8 (B, 4, S, S) into normalised float32 faces (B, 3, S, S) and float32 masks (B, 1, S, S) of 0 to 1. `normalise` turns uint8
+    faces (B, 3, S, S) into float32; what it gives for 0 and 255 is -1 and 1. `shape` is (3, S, S).
+    """
+
+    train: Faces
+    val: Faces
+    shape: tuple[int, int, int]
+    augment: PairAugment
+    normalise: Callable[[Tensor], Tensor]
+
+
 class Scenes(Protocol):
     """Indexable pictures with boxes and masks, in COCO's terms."""
 
@@ -378,6 +420,6 @@ class InstanceSearch:
 
 
 Setting = (
-    Classification | SemiSupervised | Sessions | ChangePairs | Detection | Suppression | CloudDetection | Captioning
+    Classification | SemiSupervised | Sessions | ChangePairs | FaceForgery | Detection | Suppression | CloudDetection | Captioning
     | InstanceSearch
 )
