@@ -46,7 +46,7 @@ class FaceForensicsTask(Task):
     scales: ClassVar[dict[str, Scale]] = {
         "smoke": Scale(scratch=64, extra=32, options={"size": 32, "train_frames": 1, "test_frames": 1}),
         "short": Scale(scratch=16_000, extra=5_000, options={"size": 48, "rotation": 0.0}),
-        "long": Scale(scratch=200_000, extra=60_000, options={"size": 64}),
+        "long": Scale(scratch=200_000, extra=60_000, options={"size": 48, "rotation": 0.0}),
         "full": Scale(scratch=900_000, extra=300_000),  # 40 epochs of 8 frames of 2,880 videos
     }
 
