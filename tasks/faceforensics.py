@@ -72,8 +72,8 @@ class FaceForensicsTask(Task):
 
     def setting(self, run: Run) -> FaceForgery:
         train, val = (self.seen(self.dataset().read(run.data, split)) for split in ("train", "val"))
-        labels = train.labels
-        times = torch.where(labels == 0, (labels == 1).sum() // (labels == 0).sum(), 1)
+        real, forged = (int((train.labels == label).sum()) for label in (0, 1))
+        times = torch.where(train.labels == 0, max(1, round(forged / max(1, real))), 1)
         balanced = torch.arange(len(train)).repeat_interleave(times)
         return FaceForgery(train.subset(balanced), val, (3, self.size, self.size), Augment(self.rotation), NORMALISE)
 
@@ -96,8 +96,8 @@ class FaceForensicsTask(Task):
         artifact.spare["forged"] = forged
         run.note(frames_without_face=len(test.without_face))
         methods = np.array([frame.method for frame in test.frames])
-        each = {f"auc_{name}": forgery_scores(*_rows(forged, test.labels.numpy(), (methods == name) | (methods == "")))["auc"]
-                for name in dict.fromkeys(methods) if name}
+        rows = {name: np.isin(methods, (name, "")) for name in dict.fromkeys(methods) if name}
+        each = {f"auc_{name}": forgery_scores(forged[own], test.labels.numpy()[own])["auc"] for name, own in rows.items()}
         trivial = scores_of(np.zeros(len(test)), test)
         return {**scores_of(forged, test), **each, **{f"trivial_{name}": trivial[name] for name in TRIVIAL}}
 
@@ -182,10 +182,6 @@ def scores_of(forged: np.ndarray, test: FaceFrames) -> dict[str, float]:
 
 def _of(frames: FaceFrames, methods: set[str]) -> FaceFrames:
     return frames.subset(torch.tensor([row for row, frame in enumerate(frames.frames) if frame.method in methods]))
-
-
-def _rows(forged: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return forged[rows], labels[rows]
 
 
 def given(entries: Sequence[dict[str, object]], judged: Sequence[FaceFrame]) -> np.ndarray:

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from suite.claims import SCALES, Finding
 from suite.errors import UserError
@@ -16,8 +17,6 @@ from suite.report.flat import Flat, flatten
 from suite.report.tables import escape_markdown, markdown_table
 
 BEGIN, END = "<!-- systems -->", "<!-- end -->"
-FINDINGS: dict[Finding, str] = {"holds": "hold", "refuted": "refuted", "inconclusive": "inconclusive",
-                                "not decided": "not decided", "not decidable": "not decidable"}
 HEADINGS = ("system", "method", "task", "scale reached", "one thread, ms", "claims")
 
 
@@ -49,7 +48,8 @@ def _reached(found: Sequence[Flat]) -> tuple[str, str]:
 
 def _claims(tested: Sequence[verdicts.Tested]) -> str:
     counted = Counter(item.verdict.finding for item in tested)
-    return ", ".join(f"{counted[finding]} {FINDINGS[finding]}" for finding in FINDINGS if counted[finding]) or cells.MISSING
+    found = ", ".join(f"{counted[finding]} {finding}" for finding in get_args(Finding) if counted[finding])
+    return found.replace("holds", "hold") or cells.MISSING
 
 
 def text(report: Report, records: Sequence[Record], reports: Path) -> tuple[Path, str]:

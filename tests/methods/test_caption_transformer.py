@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,17 @@ def test_the_self_critical_loss_by_hand():
 
 def run(folder: Path, budget: int) -> Run:
     return Run(0, "smoke", Budget(budget), folder, folder)
+
+
+def test_whole_captions_are_learned_however_short_the_search(tmp_path):
+    """A caption that is cut off never shows where it ends."""
+    task, method = replace(setting(), longest=2), plain.CaptionTransformerMethod(**SMALL, batch=8)
+    torch.manual_seed(0)
+    made, seen = method.network(task, features()), []
+    logits = made.logits
+    made.logits = lambda words, memory: (seen.append(words), logits(words, memory))[1]
+    shared.by_words(made, task, run(tmp_path, 8), method, 8)
+    assert seen[0].shape == (8, 4) and (seen[0] >= networks.SPECIAL).sum(1).max() == 3  # the start, and all of "a red cat"
 
 
 def test_it_learns_words_and_then_the_reward(tmp_path):

@@ -46,6 +46,19 @@ def test_classes_weigh_alike_in_training_and_the_unseen_is_not_there(run):
     assert {frame.method for frame in test.frames} == {"", "FaceSwap"}
 
 
+def test_no_original_goes_where_forgeries_are_fewer(run, monkeypatch):
+    seen = TASK.seen
+
+    def fewer(task, frames):
+        frames = seen(task, frames)
+        real, forged = (torch.nonzero(frames.labels == label)[:, 0] for label in (0, 1))
+        return frames.subset(torch.cat([real, forged[: len(real) - 1]]))
+
+    monkeypatch.setattr(TASK, "seen", fewer)
+    labels = TASK(**SMALL).setting(run).train.labels
+    assert (labels == 0).sum() == (labels == 1).sum() + 1
+
+
 def test_an_unseen_manipulation_must_be_one_of_several():
     with pytest.raises(UserError, match="There is no manipulation 'Faceswap' for task.unseen; did you mean 'FaceSwap'"):
         TASK(unseen="Faceswap")
