@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from records import family, profile, record
@@ -40,6 +41,13 @@ def test_a_row_says_the_largest_scale_its_seeds_the_latencies_and_the_verdicts()
     assert systems.rows(LISTED, [*found, long])[0][3:5] == ("long, 1 seed", "1.25")
     other = record("one_by_n", seed=1, options={"n": 2}, profile=profile(0.5, 0.25))
     assert systems.rows(LISTED, [*found, other])[0][3:5] == ("short, 3 seeds", "0.250 to 0.900")  # of all its rows there
+
+
+def test_verdicts_are_counted_in_the_order_of_how_much_they_say(monkeypatch):
+    claims = [SimpleNamespace(method="opq", claim=SimpleNamespace(task="cifar10"), verdict=SimpleNamespace(finding=finding))
+              for finding in ("not decided", "holds", "refuted", "holds")]
+    monkeypatch.setattr(systems.verdicts, "verdicts", lambda records, methods: claims)
+    assert [row[5] for row in systems.rows(LISTED, [])] == ["–", "–", "2 hold, 1 refuted, 1 not decided"]
 
 
 def test_the_table_has_its_place_and_nothing_else_changes(tmp_path, monkeypatch):
