@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from suite.baselines._caption_layers import DecoderLayer, Encoded, Memory, waves
@@ -13,6 +14,7 @@ from suite.settings import FeatureBatch
 
 PAD, START, END, UNKNOWN = range(4)  # numbers of what is no word; words follow
 SPECIAL = 4
+PLACES = 54  # positions that words have at least, so that training sees captions that are longer than the search makes them
 
 
 class CaptionNetwork(nn.Module):
@@ -26,7 +28,7 @@ class CaptionNetwork(nn.Module):
         self.words, self.longest, self.beams = tuple(words), longest, beams
         self.encoder = encoder
         self.embedding = nn.Embedding(len(words) + SPECIAL, width, padding_idx=PAD)
-        self.register_buffer("places", waves(torch.arange(longest + 1, dtype=torch.float32), width), persistent=False)
+        self.register_buffer("places", waves(torch.arange(max(longest + 1, PLACES), dtype=torch.float32), width), persistent=False)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, hidden, dropout, gated, whole) for _ in range(layers))
         self.drop = nn.Dropout(dropout)
         self.classify = nn.Linear(width, len(words) + SPECIAL, bias=False)
@@ -53,8 +55,7 @@ class CaptionNetwork(nn.Module):
 
     def _decoded(self, words: Tensor, memory: Memory, cache: Sequence, causal: Tensor | None) -> tuple[Tensor, list]:
         before = 0 if cache[0] is None else cache[0][0].shape[2]
-        found = self.drop(self.embedding(words) * math.sqrt(self.embedding.embedding_dim)
-                          + self.places[before : before + words.shape[1]])
+        found = self.drop(self.embedding(words) + self.places[before : before + words.shape[1]])
         kept = []
         for number, layer in enumerate(self.layers):
             past = layer.own.memory(found, found)
@@ -68,17 +69,12 @@ class CaptionNetwork(nn.Module):
     def forward(self, *features: Tensor) -> list[str]:
         memory = self.remember(*features)
         found, _ = search(self, memory, self.beams)
-        return [self.text(row) for row in found[:, 0].tolist()]
+        return [" ".join(word for word, _ in groupby(self.spelled(row))) for row in found[:, 0].tolist()]  # "the the": said once
 
-    def text(self, numbers: Sequence[int]) -> str:
-        """The words up to the end; one that comes twice in a row is said once, as in the code of DLCT."""
-        said: list[str] = []
-        for number in numbers:
-            if number == END:
-                break
-            if number >= SPECIAL and (not said or said[-1] != self.words[number - SPECIAL]):
-                said.append(self.words[number - SPECIAL])
-        return " ".join(said)
+    def spelled(self, numbers: Sequence[int]) -> list[str]:
+        """The words up to the end."""
+        ended = numbers.index(END) if END in numbers else len(numbers)
+        return [self.words[number - SPECIAL] for number in numbers[:ended] if number >= SPECIAL]
 
 
 @torch.no_grad()

@@ -59,11 +59,11 @@ def _examples(data: Clouds, index: Tensor, store: dict[int, list[Cutting]], coun
 def pasted(
     points: Tensor, target: dict[str, Tensor], store: dict[int, list[Cutting]], count: int, generator: Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """A scan with up to `count` objects of each class put where they were cut out, if no object of a class that is
-    looked for stands there; what the scan has in their boxes goes."""
+    """A scan with up to `count` objects of each class put where they were cut out, if no object stands there; what the scan has in
+    their boxes goes."""
     drawn = [(label, store[label][int(row)]) for label in store if store[label]
              for row in torch.randint(len(store[label]), (count,), generator=generator)]
-    taken, fitting = target["boxes"].numpy(), []
+    taken, fitting = torch.cat([target["boxes"], target["others"]]).numpy(), []
     for label, item in drawn:
         if (ground_overlap(item.box.numpy(), taken) < 1e-6).all():
             fitting.append((label, item))
@@ -73,7 +73,7 @@ def pasted(
     boxes = torch.stack([item.box for _, item in fitting])
     points = torch.cat([points[~inside(points, boxes).any(1)], *(item.points for _, item in fitting)])
     labels = torch.cat([target["labels"], torch.tensor([label for label, _ in fitting])])
-    return points, {"boxes": torch.cat([target["boxes"], boxes]), "labels": labels}
+    return points, {**target, "boxes": torch.cat([target["boxes"], boxes]), "labels": labels}
 
 
 def varied(points: Tensor, target: dict[str, Tensor], generator: Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,7 +89,7 @@ def varied(points: Tensor, target: dict[str, Tensor], generator: Generator) -> t
         places[:, 2] *= scale
     boxes[:, 3:6] *= scale
     boxes[:, 6] += angle
-    return points, {**target, "boxes": boxes}
+    return points, {"boxes": boxes, "labels": target["labels"]}
 
 
 def chosen(data: Clouds, only: str, count: int, generator: Generator) -> Clouds:

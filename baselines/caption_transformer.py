@@ -10,7 +10,7 @@ from suite.baselines._caption_network import CaptionNetwork
 from suite.baselines._captioner import CaptionMethod
 from torch import nn
 
-from suite.contract import Paper, Published, option
+from suite.contract import Paper, option
 from suite.settings import Captioning, FeatureBatch
 
 
@@ -23,10 +23,6 @@ class CaptionTransformerMethod(CaptionMethod):
     tags = ("captions", "transformer", "reference")
     takes = ("Captioning",)
     gives = "Captioner"
-    published = (
-        Published("coco_captioning", "CIDEr-D", 131.2, "M2 Transformer on the Karpathy split, table in GRIT's README (third party)",
-                  {"kinds": "regions"}),
-    )
 
     kinds: Literal["both", "regions", "grid"] = option("both", "features that it reads: regions, the grid, or both")
 

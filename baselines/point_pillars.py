@@ -156,7 +156,7 @@ class PointPillars(nn.Module):
         return scores, codes, directions
 
     def loss(self, scans: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
-        kept = [{key: item[self.grid.inside(target["boxes"])] for key, item in target.items()} for target in targets]
+        kept = [{key: target[key][self.grid.inside(target["boxes"])] for key in ("boxes", "labels")} for target in targets]
         return detection_loss(self.outputs(scans), self.anchors, self.kinds, kept)
 
     @torch.no_grad()

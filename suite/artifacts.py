@@ -64,7 +64,8 @@ class Detector:
 @dataclass
 class Detections:
     """What somebody's system found: entries of COCO's results format, objects (see `suite.metrics.coco_scores`) or captions, or of
-    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``.
+    lidar scans one for each frame, ``{"frame": its number, "labels": suite.data.kitti_labels.Objects}``; or the ``score`` of each
+    face, by ``method`` (of forging), ``video`` and ``frame``.
     """
 
     entries: list[dict[str, Any]]
@@ -123,7 +124,23 @@ class Captioner:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter | EpisodeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner
+@dataclass
+class Retriever:
+    """Describes pictures as regions: `module` in evaluation mode, called with ``*module.prepare(image)`` of an image uint8
+    (3, H, W), gives boxes float32 (n, 4) x1, y1, x2, y2 in pixels of the prepared picture, one at least, and descriptors (n, D) of
+    length 1, or 0 where nothing responds.
+
+    ``prepare`` gives a tuple of which the first is the picture (1, 3, h, w). ``module.query(image, boxes)`` gives the descriptors
+    (k, D) of given boxes (k, 4) in the image's pixels. A module that back-propagates says so by `gradients`.
+    """
+
+    module: nn.Module
+    gradients: bool = False
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+Artifact = (Network | ChangeSegmenter | EpisodeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner
+            | Retriever)
 
 
 class Figure(NamedTuple):

@@ -252,6 +252,48 @@ class FewShotSegmentation:
     normalise: Callable[[Tensor], Tensor]
 
 
+class Faces(Protocol):
+    """Indexable face crops out of videos, original or forged, each with the mask of what is forged."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64: 0 real, 1 forged."""
+        ...
+
+    @property
+    def masked(self) -> bool:
+        """Whether the masks of all forged faces are known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
+        """uint8 (B, 4, S, S) for int64 `index` (B,): RGB, and the mask cut out and scaled with it (0 real, 255 forged, between at
+        borders). The mask is 0 everywhere for a real face, and where none is known.
+        """
+        ...
+
+    def subset(self, index: Tensor) -> Faces:
+        """The faces at `index`, in that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class FaceForgery:
+    """Real faces or forged ones. `val` is for selection; the test videos, and all other videos of their people, are never here.
+
+    In `train` faces may stand more than once, so that classes weigh alike. `augment` is the task's training augmentation: it turns
+    uint8 (B, 4, S, S) into normalised float32 faces (B, 3, S, S) and float32 masks (B, 1, S, S) of 0 to 1. `normalise` turns uint8
+    faces (B, 3, S, S) into float32; what it gives for 0 and 255 is -1 and 1. `shape` is (3, S, S).
+    """
+
+    train: Faces
+    val: Faces
+    shape: tuple[int, int, int]
+    augment: PairAugment
+    normalise: Callable[[Tensor], Tensor]
+
+
 class Scenes(Protocol):
     """Indexable pictures with boxes and masks, in COCO's terms."""
 
@@ -332,7 +374,7 @@ class Clouds(Protocol):
 
     def target(self, row: int) -> dict[str, Tensor]:
         """``boxes`` float32 (n, 7): x, y, z of the middle, length, width, height, angle from the x axis to the length in radians,
-        anticlockwise from above; ``labels`` int64 (n,).
+        anticlockwise from above; ``labels`` int64 (n,); ``others`` float32 (m, 7), boxes of objects of no category.
         """
         ...
 
@@ -409,5 +451,24 @@ class Captioning:
     longest: int
 
 
-Setting = (Classification | SemiSupervised | Sessions | ChangePairs | FewShotSegmentation | Detection | Suppression | CloudDetection
-           | Captioning)
+class Gallery(Protocol):
+    """Indexable pictures to be searched."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int) -> Tensor:
+        """uint8 (3, H, W)."""
+        ...
+
+
+@dataclass(frozen=True)
+class InstanceSearch:
+    """Search of pictures for one object: nothing is known of the `gallery` but its pictures, and the queries come later."""
+
+    gallery: Gallery
+
+
+Setting = (
+    Classification | SemiSupervised | Sessions | ChangePairs | FewShotSegmentation | FaceForgery | Detection | Suppression
+    | CloudDetection | Captioning | InstanceSearch
+)

@@ -26,7 +26,7 @@ from suite.settings import CloudDetection
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-VIEWS: tuple[View, ...] = ("2d", "bev", "3d")
+VIEWS: tuple[View, ...] = ("2d", "bev", "3d", "aos")
 NONE = -1.0  # the score of a class that no object of the data, or of the frames of an attribute, has at a difficulty
 SHOWN_ATTRIBUTES = ("day", "night", "low", "high")  # that tables have columns of
 PICTURES = 8  # shown of a run
@@ -40,16 +40,17 @@ class Astar3dTask(Task):
     """3D detection in KITTI's layout by KITTI's rules; the primary score is of cars, moderate, in space, over 11 recalls, as are
     the published ones.
 
-    Names are class, view (``2d``, ``bev``, ``3d``), difficulty, and ``r40`` or ``r11`` for the recalls that are averaged. A tenth
-    of the training frames is held out for selection. The frames of val.txt are judged; where there are too few others to train on,
-    all frames are, and methods are trained on the embedded scenes.
+    Names are class, view (``2d``, ``bev``, ``3d``; ``aos`` for the similarity of directions), difficulty, and ``r40`` or ``r11``
+    for the recalls that are averaged. A tenth of the training frames is held out for selection. The frames of val.txt are judged;
+    where there are too few others to train on, all frames are, and methods are trained on the embedded scenes.
     """
 
     title = "A*3D detection in lidar scans"
     data = "kitti"
     version = 1
     metrics: ClassVar[tuple[Metric, ...]] = tuple(Metric(name, bounds=(-1.0, 100.0)) for name in (
-        "car_3d_moderate_r11", "car_3d_moderate_r40", "pedestrian_3d_moderate_r40", "cyclist_3d_moderate_r40",
+        "car_3d_moderate_r11", "car_3d_moderate_r40", "car_aos_moderate_r40", "pedestrian_3d_moderate_r40",
+        "cyclist_3d_moderate_r40",
         *(f"car_3d_moderate_r40_{value}" for value in SHOWN_ATTRIBUTES)))
     accepts = ("CloudDetector", "Detections")
     reference = "point_pillars"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import cycle
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,7 +20,7 @@ from suite.cost import count
 from suite.data.captions import CaptionedPictures, CocoCaptions, KarpathyCaptions
 from suite.data.features import Featured, FeatureFile, Source
 from suite.errors import UserError
-from suite.metrics.captions import CiderD, caption_scores, meteor
+from suite.metrics.captions import CiderD, caption_scores, meteor, spice
 from suite.metrics.tokens import tokens
 from suite.nn.regions import grid_features, region_features
 from suite.paths import timing_lock
@@ -31,12 +32,16 @@ from suite.train import Normalise
 PICTURES = 8  # shown of a run
 BATCH = 50  # pictures captioned at once
 LEAST_REGIONS = 10
+FEATURES = 1  # a change of how they are made gets a new one
+FEW = 200  # pictures below which document frequencies say little
+EMBEDDED = {"backbone": "narrow_resnet10", "longest": 24}  # whose longest captions have 23 words
 NORMALISE = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass
 class CocoCaptioningTask(Task):
-    """CIDEr-D, BLEU and ROUGE-L on val2017, or in the Karpathy split; METEOR where Java and the extra ``captions`` are.
+    """CIDEr-D, BLEU and ROUGE-L on val2017, or in the Karpathy split; METEOR where Java and the extra ``captions`` are, SPICE
+    where the user's CoreNLP is too.
 
     The features are those of ``task.features=FILE.hdf5``, or made once by a recorded detector and a recorded classifier. All scores
     are of PTB tokens, in percent.
@@ -52,21 +57,21 @@ class CocoCaptioningTask(Task):
     accepts = ("Captioner", "Detections")
     reference = "caption_transformer"
     scales: ClassVar[Mapping[str, Scale]] = {  # in captions through forward and backward
-        "smoke": Scale(scratch=128, extra=64, options={"images": 8, "pictures": 60, "backbone": "narrow_resnet10", "least": 1}),
-        "short": Scale(scratch=60_000, extra=20_000, options={"backbone": "narrow_resnet10"}),
-        "long": Scale(scratch=400_000, extra=120_000, options={"backbone": "narrow_resnet10"}),
+        "smoke": Scale(scratch=128, extra=64, options={**EMBEDDED, "images": 8, "pictures": 60, "least": 1}),
+        "short": Scale(scratch=60_000, extra=20_000, options=EMBEDDED),
+        "long": Scale(scratch=400_000, extra=120_000, options=EMBEDDED),
         "full": Scale(scratch=20_000_000, extra=6_000_000),
     }
 
     images: int = option(0, "judge on the first so many test images; 0 is all", bounds=(0, 1_000_000))
-    pictures: int = option(0, "train on the first so many pictures and select on a tenth of them; 0 is all", bounds=(0, 1_000_000))
+    pictures: int = option(0, "take the first so many pictures, a tenth of them not to train on; 0 is all", bounds=(0, 1_000_000))
     split: Literal["2017", "karpathy"] = option("2017", "train2017 and val2017, or those of dataset_coco.json, with task.features")
     features: str = option("", "HDF5 file of region and grid features, instead of recorded networks")
     backbone: str = option("resnet101", "recorded classifier that the grid comes from")
     certain: float = option(0.2, "regions are the recorded detector's boxes with scores above this", bounds=(0, 1))
     regions: int = option(50, "regions of a picture at most", bounds=(1, 1000))
     least: int = option(5, "times that a word must occur in the training captions to be in the vocabulary", bounds=(1, 1000))
-    longest: int = option(20, "words that a caption should have at most", bounds=(4, 100))
+    longest: int = option(20, "words that the search gives a caption at most", bounds=(4, 100))
 
     def __post_init__(self) -> None:
         if self.split == "karpathy" and not self.features:
@@ -96,6 +101,9 @@ class CocoCaptioningTask(Task):
             train, val = both.subset(order[held:]), both.subset(order[:held])
         times = Counter(word for sentences in train.references for sentence in sentences for word in sentence.split())
         words = sorted(word for word, number in times.items() if number >= self.least)
+        if not words:
+            raise UserError(f"No word occurs {self.least} times in the captions of {len(train)} training pictures; lower "
+                            "task.least.")
         return Captioning(train, val, words, CiderD(train.references), self.longest)
 
     def test(self, run: Run) -> CaptionedPictures:
@@ -118,7 +126,7 @@ class CocoCaptioningTask(Task):
                                 f"which 'suite show {path.parent.name}' gives, with --again.")
             sums.append(hashlib.sha256(path.read_bytes()).hexdigest())
         sizes = [pictures.file_sizes(row) for row in range(len(pictures))]
-        which = hashed(sums, list(map(str, pictures.files)), sizes, self.certain, self.regions)
+        which = hashed(FEATURES, sums, list(map(str, pictures.files)), sizes, self.certain, self.regions)
         stored = run.judges["detector"].with_name(f"features-{which:x}.pt")
         if not stored.exists():
             detector, network = (run.judge(name).module.eval() for name in ("detector", "backbone"))
@@ -137,16 +145,17 @@ class CocoCaptioningTask(Task):
             captions = self.given(artifact.entries, pictures.ids, run)
         else:
             test = self.featured(pictures, run)
-            captions = said(artifact.module, test, run, "captions")
+            captions = captions_by(artifact.module, test, run, "captions")
         candidates = [tokens(caption) for caption in captions]
         scores = caption_scores(candidates, references)
-        scores |= {"METEOR": meteor(candidates, references), "SPICE": math.nan}
+        scores |= {"METEOR": meteor(candidates, references), "SPICE": spice(candidates, references)}
         missing = [name for name, score in scores.items() if math.isnan(score)]
         run.note(not_measured=f"{' and '.join(missing)}: Java programs, see the extra 'captions'" if missing else "",
+                 few_pictures=f"CIDEr-D of {len(pictures)} pictures compares with no other" if len(pictures) < FEW else "",
                  words_per_caption=sum(len(item.split()) for item in candidates) / len(candidates))
         if not isinstance(artifact, Detections):
             order = torch.roll(torch.arange(len(test)), max(1, len(test) // 2))
-            others = said(artifact.module, test.subset(order), run, "captions of other pictures")
+            others = captions_by(artifact.module, test.subset(order), run, "captions of other pictures")
             scores["shuffled_CIDEr-D"] = caption_scores([tokens(caption) for caption in others], references)["CIDEr-D"]
         usual = self.most_frequent(run)
         scores |= {f"trivial_{name}": score for name, score in caption_scores([usual] * len(references), references).items()}
@@ -188,14 +197,15 @@ class CocoCaptioningTask(Task):
         return Probe(whole, inputs)
 
     def timings(self, artifact: Captioner | Detections, run: Run) -> Sequence[Timed]:
-        """One step, and the whole ``caption`` of the first test picture as it is deployed, its search included."""
+        """One step, and the whole ``caption`` of a test picture (the first four by turns) as deployed, its search included."""
         probe = self.probe(artifact, run)
         if probe is None or isinstance(artifact, Detections):
             return ()
-        first, parts = probe.inputs[0], len(FeatureBatch._fields)
-        module, step = artifact.module.cpu().eval(), artifact.step
+        parts, pictures = len(FeatureBatch._fields), cycle(probe.inputs)
+        module, step, first = artifact.module.cpu().eval(), artifact.step, probe.inputs[0][len(FeatureBatch._fields) :]
+        calls = {"step": lambda: step(*first), "caption": lambda: module(*next(pictures)[:parts])}
         with torch.inference_mode():
-            timings = call_latency({"step": lambda: step(*first[parts:]), "caption": lambda: module(*first[:parts])}, timing_lock())
+            timings = call_latency(calls, timing_lock())
         return [Timed(name, timings[name]["median_ms"], noisy=timings[name]["noisy"]) for name in ("step", "caption")]
 
 
@@ -233,7 +243,7 @@ class OneCaption(nn.Module):
 
 
 @torch.inference_mode()
-def said(module: nn.Module, data: Featured, run: Run, what: str) -> list[str]:
+def captions_by(module: nn.Module, data: Featured, run: Run, what: str) -> list[str]:
     """The network's captions of all pictures."""
     module.eval().to(run.device)
     captions: list[str] = []

@@ -85,7 +85,7 @@ def test_an_old_record_that_lacks_a_part_is_no_record(tmp_path):
 
 
 def test_every_committed_record_is_read_in_the_new_form():
-    known = {"reference", "teacher", "backbone"}
+    known = {"reference", "teacher", "backbone", "detector"}
     paths = sorted(RESULTS.glob("*/*/*-s*.json"))
     assert len(paths) > 100
     for path in paths:
@@ -96,7 +96,7 @@ def test_every_committed_record_is_read_in_the_new_form():
         assert found["training"]["precision"] == (old["notes"] if old["schema"] == 1 else old["training"]).get("precision", "")
         timed = bool(found["timings"] or record.value(found, "profile.latency"))
         assert bool(found["timed_on"]) == timed and isinstance(found["untimed"], str) and "core" in found["code"]
-        assert all(item["ms"] > 0 and item["what"] in ("latency", "postprocess", "whole") for item in found["timings"])
+        assert all(item["ms"] >= 0 and item["what"].isidentifier() for item in found["timings"])
     kd = next(record.read(path) for path in paths if "logit_kd" in path.parts)
     assert kd["roles"] == {"resnet20": "teacher"} and record.parent(kd, "teacher").startswith("cifar10/plain/")
 

@@ -45,9 +45,9 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
         click.echo(f"{dataset.title} in '{folder}'")
         raise UserError("\n".join(problems))
     click.echo(f"{dataset.title} in '{folder}': {found.kind}, complete")
-    for name, text in dataset.describe(folder).items():
-        click.echo(f"  {name:<8} {text}")
-    click.echo(f"  digest   {found.digest}")
+    lines = {**dataset.describe(folder), "digest": found.digest}
+    for name, text in lines.items():
+        click.echo(f"  {name:<{max(map(len, lines))}}  {text}")
     if found.kind != "official":
         click.echo(
             f"  These are not the official data: numbers are not comparable with published ones. For those, get "

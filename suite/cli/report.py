@@ -71,7 +71,7 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     from suite import record
     from suite.bench import page
     from suite.paths import results_folder
-    from suite.report import render
+    from suite.report import render, systems
     from suite.report.content import gather, noise
 
     records, contents = record.read_all(), []
@@ -79,6 +79,8 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
         try:
             if report.bench:
                 made = page.render(reports / name, folder / name)
+            elif report.systems:
+                made = systems.write(report, records, reports) if folder == reports else []
             else:
                 back = os.path.relpath(results_folder(), folder / name)
                 contents.append(gather(report, records))
@@ -98,20 +100,24 @@ def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     """Compare what the records say today with what is committed."""
     from suite import record
     from suite.bench import page
-    from suite.report import render
+    from suite.report import render, systems
     from suite.report.content import gather
 
     records = record.read_all()
-    found: list[Path] = []
+    found: dict[str, list[Path]] = {}
     for name, report in chosen.items():
+        if report.systems:
+            found[name] = systems.stale(report, records, reports)
+            continue
         try:
             texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(gather(report, records))
         except UserError:
             if required:
                 raise
             texts = {}
-        found += render.stale(texts, folder / name)
-    if found:
-        raise UserError(f"'{found[0]}'{f' and {len(found) - 1} more' if len(found) > 1 else ''} is not what the records say; "
-                        f"type: suite report {' '.join(sorted({path.parent.name for path in found}))}")
+        found[name] = render.stale(texts, folder / name)
+    stale = [path for paths in found.values() for path in paths]
+    if stale:
+        raise UserError(f"'{stale[0]}'{f' and {len(stale) - 1} more' if len(stale) > 1 else ''} is not what the records say; "
+                        f"type: suite report {' '.join(name for name, paths in found.items() if paths)}")
     click.echo(f"{len(chosen)} report{'' if len(chosen) == 1 else 's'} up to date.")

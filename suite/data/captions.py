@@ -267,7 +267,7 @@ def read_results(path: str) -> list[dict[str, Any]]:
     seen = set()
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or type(entry.get("image_id")) is not int or "caption" not in entry:
-            raise UserError(f"Entry {number} of '{path}' is not of the form; expected {FORM}.")
+            raise UserError(f"Entry {number} of '{path}' is {spelled(str(entry))[:100]}, expected {FORM}, its id a whole number.")
         problem = caption_problem(entry["caption"])
         if entry["image_id"] in seen:
             problem = f"is a second one for image {entry['image_id']}"

@@ -69,6 +69,7 @@ class FeatureFile:
         except ImportError:
             raise UserError("Feature files are HDF5, which needs h5py; type: pip install 'suite[captions]'.") from None
         self.path, self.most = Path(path), most
+        self.sizes: tuple[int, ...] = ()  # D, cells and G of the first picture that was read
         if not self.path.is_file():
             raise UserError(f"There is no feature file '{path}'; name one with task.features=FILE.hdf5.")
         try:
@@ -76,7 +77,7 @@ class FeatureFile:
         except OSError as error:
             raise UserError(f"'{shown(self.path)}' is no HDF5 file ({str(error).splitlines()[0]}); name one with "
                             "task.features=FILE.hdf5.") from None
-        self.grids = any(f"{image}_grids" in self.file for image in ids[:1])
+        self.grids = any(f"{image}_grids" in self.file for image in ids)
         for image in ids:
             for kind in (*KINDS, "grids")[: 4 if self.grids else 3]:
                 if f"{image}_{kind}" not in self.file:
@@ -87,14 +88,24 @@ class FeatureFile:
         """Of one picture: its most certain regions (those that come first), with boxes in shares of its width and height."""
         import torch
 
-        found = {kind: torch.from_numpy(self.file[f"{image}_{kind}"][()]).float() for kind in KINDS}
-        regions, boxes = found["features"][: self.most], found["boxes"][: self.most]
-        grid = torch.from_numpy(self.file[f"{image}_grids"][()]).float() if self.grids else torch.zeros(0, regions.shape[-1])
-        problem = _problem(regions, boxes, found["size"], grid)
-        if problem:
+        try:
+            found = {kind: torch.from_numpy(self.file[f"{image}_{kind}"][()].astype("float32", casting="same_kind"))
+                     for kind in (*KINDS, "grids")[: 4 if self.grids else 3]}
+            regions, boxes, size = found["features"][: self.most], found["boxes"][: self.most], found["size"]
+        except (OSError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(f"In '{shown(self.path)}' image {image} has what is no array of numbers ({error}); extract its "
+                            "features again.") from None
+        grid = found.get("grids", torch.zeros(0, regions.shape[-1]))
+        if problem := _problem(regions, boxes, size, grid) or self.unlike(regions, grid):
             raise UserError(f"In '{shown(self.path)}' image {image} has {problem}; extract its features again.")
-        high, wide = found["size"].tolist()
+        high, wide = size.tolist()
         return PictureFeatures(regions, boxes / torch.tensor([wide, high, wide, high]), grid)
+
+    def unlike(self, regions: Tensor, grid: Tensor) -> str:
+        """How the arrays differ from those of the first picture that was read; empty if they do not."""
+        sizes = (regions.shape[1], *grid.shape)
+        self.sizes = self.sizes or sizes
+        return "" if sizes == self.sizes else f"(D, cells, G) {sizes}, and others of the file have {self.sizes}"
 
 
 def _problem(regions: Tensor, boxes: Tensor, size: Tensor, grid: Tensor) -> str:
@@ -103,8 +114,12 @@ def _problem(regions: Tensor, boxes: Tensor, size: Tensor, grid: Tensor) -> str:
                               "grids": tuple(grid.shape)}
     if regions.ndim != 2 or boxes.shape != (len(regions), 4) or size.shape != (2,) or grid.ndim != 2 or not len(regions):
         return f"arrays of the shapes {shapes}, expected features (n, D), boxes (n, 4), size (2,) and grids (cells, G), n from 1"
-    if not all(item.isfinite().all() for item in (regions, boxes, grid)) or size.min() <= 0:
+    if not all(item.isfinite().all() for item in (regions, boxes, size, grid)) or size.min() <= 0:
         return "values that are not finite, or a size of 0"
-    if len(boxes) > 1 and boxes.max() <= 1:
+    if boxes.max() <= 1:
         return "boxes within the first pixel, as if divided by its size, expected pixels"
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        return "boxes that end before they begin, as if x, y, width, height, expected x1, y1, x2, y2"
+    if boxes.min() < -1 or (boxes[:, 2:] > size.flip(0) + 1).any():
+        return f"boxes outside its {size[1]:g} x {size[0]:g} pixels"
     return ""

@@ -76,8 +76,9 @@ class KittiFrames(Pictures):
         frame = self.frames[row]
         truth = frame.truth[np.isin(frame.truth.kinds, self.categories)]
         labels = [list(self.categories).index(kind) + 1 for kind in truth.kinds]
-        boxes = torch.from_numpy(frame.calibration.lidar_boxes(truth)).float()
-        return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+        others = frame.truth[~np.isin(frame.truth.kinds, (*self.categories, "DontCare"))]
+        boxes, taken = (torch.from_numpy(frame.calibration.lidar_boxes(item)).float() for item in (truth, others))
+        return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64), "others": taken}
 
     def attributes(self, row: int) -> Mapping[str, str]:
         return self.frames[row].attributes

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 ORDERS = (1, 2, 3, 4)  # words of an n-gram
 SIGMA = 6.0  # words: width of CIDEr-D's penalty for another length
@@ -138,13 +140,35 @@ def _products(weights: dict[Ngram, float], wanted: dict[Ngram, float]) -> Iterat
 
 
 def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """METEOR 1.5 by its Java program, which comes with the extra ``captions``; NaN where either is missing."""
+    """METEOR 1.5 by its Java program, which comes with the extra ``captions``; NaN where either is missing, or Java fails."""
     try:
         from pycocoevalcap.meteor.meteor import Meteor
     except ImportError:
         return math.nan
+    return _by_java(Meteor, candidates, references)
+
+
+def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """SPICE by its Java program, which comes with the extra ``captions``; NaN where either is missing, where Java fails (it is made
+    for Java 8), or where ``pycocoevalcap/spice/lib`` lacks the user's ``stanford-corenlp-3.6.0.jar`` and ``-models.jar``, which the
+    program would download."""
+    try:
+        from pycocoevalcap.spice import spice as program
+    except ImportError:
+        return math.nan
+    folder = Path(program.__file__).parent / "lib"
+    if not all((folder / f"stanford-corenlp-3.6.0{end}.jar").is_file() for end in ("", "-models")):
+        return math.nan
+    return _by_java(program.Spice, candidates, references)
+
+
+def _by_java(program: Callable[[], Any], candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """The score of one of pycocoevalcap's Java programs, in percent."""
     if shutil.which("java") is None:
         return math.nan
     rows = range(len(candidates))
-    score, _ = Meteor().compute_score({row: list(references[row]) for row in rows}, {row: [candidates[row]] for row in rows})
-    return 100 * score
+    try:
+        score, _ = program().compute_score({row: list(references[row]) for row in rows}, {row: [candidates[row]] for row in rows})
+    except (OSError, subprocess.SubprocessError, ValueError):  # a program that ends early leaves a broken pipe or no number
+        return math.nan
+    return 100 * float(score)

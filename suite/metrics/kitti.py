@@ -1,4 +1,5 @@
-"""KITTI's average precision of boxes in the image, on the ground and in space, by the rules of its development kit.
+"""KITTI's average precision of boxes in the image, on the ground and in space, and its average orientation similarity, by the rules
+of its development kit.
 
 Of a class and a difficulty only objects that are large, visible and whole enough count; others of the class, and those of its
 neighbour (Van for Car, Person_sitting for Pedestrian), are neutral: finding them is neither right nor wrong. So is what is found
@@ -20,7 +21,7 @@ from suite.metrics.rotated import iou_3d, iou_bev
 if TYPE_CHECKING:
     from suite.data.kitti_labels import Objects
 
-View = Literal["2d", "bev", "3d"]
+View = Literal["2d", "bev", "3d", "aos"]  # the last is "2d" with each right box worth (1 + cos of its error in alpha) / 2
 
 
 class Level(NamedTuple):
@@ -35,6 +36,7 @@ LEVELS = {"easy": Level(40, 0, 0.15), "moderate": Level(25, 1, 0.30), "hard": Le
 OVERLAP = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}  # in all views
 NEIGHBOUR = {"Car": "Van", "Pedestrian": "Person_sitting"}
 POINTS = 41  # of recall, 0 to 1 in steps of 1/40
+NO_ALPHA = -10  # what results files say for a direction that is not known
 
 
 class Precision(NamedTuple):
@@ -63,7 +65,12 @@ class Frame:
         """Intersection over union of what was found and what is there, (found, truth)."""
         first, second = self.found.boxes, self.truth.boxes
         image = _image_overlap(self.found.image_boxes, self.truth.image_boxes)
-        return {"2d": image, "bev": iou_bev(first, second), "3d": iou_3d(first, second)}
+        return {"2d": image, "bev": iou_bev(first, second), "3d": iou_3d(first, second), "aos": image}
+
+    @cached_property
+    def likeness(self) -> np.ndarray:
+        """How alike the directions are of what was found and what is there, 0 (turned round) to 1: (found, truth)."""
+        return (1 + np.cos(self.found.field("alpha")[:, None] - self.truth.field("alpha"))) / 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class _Case:
 
     overlaps: np.ndarray  # (found, truth)
     least: float  # overlap, which must be above it
+    worth: np.ndarray  # of finding it, (found, truth), 0 to 1
     neutral: np.ndarray  # of the truth, bool
     low: np.ndarray  # of what was found, bool
     scores: np.ndarray  # of what was found
@@ -92,17 +100,19 @@ class _Case:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Right and wrong detections where only the first 0, 1, .. by falling score are seen: (found + 1, 2)."""
+        """Right and wrong detections and the worth of the right ones where only the first 0, 1, .. by falling score are seen:
+        (found + 1, 3)."""
         order = np.argsort(-self.scores, kind="stable")
         return np.array([_right_and_wrong(self, order[:count]) for count in range(len(order) + 1)])
 
     def at(self, thresholds: np.ndarray) -> np.ndarray:
-        """Right and wrong detections among those of at least each of `thresholds`: (thresholds, 2)."""
+        """The `counts` among those of at least each of `thresholds`: (thresholds, 3)."""
         return self.counts[(self.scores >= thresholds[:, None]).sum(1)]
 
 
 def average_precision(frames: Sequence[Frame], kind: str, view: View, level: str) -> Precision | None:
-    """The average precision of a class over `frames`; None where no object of it counts at that difficulty.
+    """The average precision of a class over `frames`; None where no object of it counts at that difficulty, and for
+    "aos" where a detection has no direction.
 
     Each counted object takes the detection of highest score that overlaps it enough; the scores taken give at most 41 thresholds
     of equal steps in recall. At each threshold objects take the detection that overlaps them most, and the precision is what is
@@ -110,12 +120,13 @@ def average_precision(frames: Sequence[Frame], kind: str, view: View, level: str
     """
     cases = [frame.case(kind, view, level) for frame in frames]
     count = sum(int((~case.neutral).sum()) for case in cases)
-    if not count:
+    directed = view != "aos" or all((frame.found.field("alpha") != NO_ALPHA).all() for frame in frames)
+    if not count or not directed:
         return None
     chosen = np.array(thresholds(np.array([score for case in cases for score in case.taken]), count))
-    right, wrong = sum((case.at(chosen) for case in cases), np.zeros((len(chosen), 2))).T
+    right, wrong, worth = sum((case.at(chosen) for case in cases), np.zeros((len(chosen), 3))).T
     precisions = np.zeros(POINTS)
-    precisions[: len(chosen)] = right / np.maximum(1, right + wrong)
+    precisions[: len(chosen)] = worth / np.maximum(1, right + wrong)
     raised = np.maximum.accumulate(precisions[::-1])[::-1]
     return Precision(100 * float(raised[::4].mean()), 100 * float(raised[1:].mean()))
 
@@ -143,26 +154,28 @@ def _case(frame: Frame, kind: str, view: View, level: Level) -> _Case:
     low = np.abs(found.field("bottom") - found.field("top")) < level.height
     judged = (found.kinds == kind) | low
     excused = np.zeros(len(found), bool)
-    if view == "2d" and (regions := truth.image_boxes[truth.kinds == "DontCare"]).size:
+    if view in ("2d", "aos") and (regions := truth.image_boxes[truth.kinds == "DontCare"]).size:
         excused = np.any(_image_overlap(found.image_boxes, regions, of_first=True) > OVERLAP[kind], axis=1)
     overlaps = frame.overlaps[view][judged][:, there]
-    return _Case(overlaps, OVERLAP[kind], (hard | ~own)[there], low[judged], found.field("score")[judged], excused[judged])
+    worth = frame.likeness[judged][:, there] if view == "aos" else np.ones(overlaps.shape)
+    return _Case(overlaps, OVERLAP[kind], worth, (hard | ~own)[there], low[judged], found.field("score")[judged], excused[judged])
 
 
-def _right_and_wrong(case: _Case, seen: np.ndarray) -> tuple[int, int]:
-    """Among the rows `seen` of what was found. A low one is taken where no other fits."""
+def _right_and_wrong(case: _Case, seen: np.ndarray) -> tuple[int, int, float]:
+    """Among the rows `seen` of what was found, and the worth of the right ones. A low one is taken where no other fits."""
     free = np.zeros(len(case.scores), bool)
     free[seen] = True
-    right = 0
-    for overlaps, neutral in zip(case.overlaps.T, case.neutral, strict=True):
+    right, worth = 0, 0.0
+    for overlaps, worths, neutral in zip(case.overlaps.T, case.worth.T, case.neutral, strict=True):
         fitting = free & (overlaps > case.least)
         if not fitting.any():
             continue
         high = fitting & ~case.low
         row = int(np.where(high, overlaps, 0).argmax()) if high.any() else int(fitting.argmax())
         free[row] = False
-        right += not neutral and not case.low[row]
-    return right, int((free & ~case.low & ~case.excused).sum())
+        if not neutral and not case.low[row]:
+            right, worth = right + 1, worth + float(worths[row])
+    return right, int((free & ~case.low & ~case.excused).sum()), worth
 
 
 def _image_overlap(first: np.ndarray, second: np.ndarray, of_first: bool = False) -> np.ndarray:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet as TorchResNet
 
 from suite.nn.cifar import ResNet
+from suite.nn.narrow import NarrowResNet
 from suite.nn.parts import stages
 
 
@@ -32,7 +33,7 @@ class Pyramid(nn.Module):
 def _parts(network: nn.Module) -> list[nn.Module]:
     if isinstance(network, ResNet):
         return [nn.Sequential(network.conv1, network.bn1, network.relu), network.layer1, network.layer2, network.layer3]
-    if isinstance(network, TorchResNet):
+    if isinstance(network, (TorchResNet, NarrowResNet)):
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         return [stem, network.layer1, network.layer2, network.layer3, network.layer4]
     names = stages(network)

@@ -57,6 +57,15 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class System:
+    """A published system: the name of its file in ``baselines/``, and the tasks that it is to run on."""
+
+    name: str
+    title: str
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Report:
     """What to show: only records whose task, method, tags, scale and source match one of those listed (an empty list: all).
 
@@ -84,6 +93,8 @@ class Report:
     equal: Sequence[Equal] = ()  # tables at equal cost, before all others; with a headline the one at equal latency is first
     runs: Sequence[Runs] = ()  # that --run-missing makes
     test: Mapping[str, str] = field(default_factory=dict)  # method -> scale: the claims whose runs --run-missing makes too
+    systems: Sequence[System] = ()  # to list, in a table of their own instead of records
+    into: str = ""  # the Markdown file in which that table stands, seen from the declaration's folder
 
     def select(self, records: Sequence[Record]) -> list[Record]:
         """The records to show, with the references and teachers that they are compared with."""
@@ -115,7 +126,8 @@ def load(name: str, folder: Path) -> Report:
         found: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = {"headline": Headline(**found["headline"])} if "headline" in found else {}
         report = Report(**{**found, **parts, "runs": tuple(Runs(**item) for item in found.get("runs", ())),
-                           "equal": tuple(Equal(**item) for item in found.get("equal", ()))})
+                           "equal": tuple(Equal(**item) for item in found.get("equal", ())),
+                           "systems": tuple(System(**item) for item in found.get("systems", ()))})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         keys = ", ".join(item.name for item in fields(Report))
         raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error

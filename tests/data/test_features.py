@@ -66,6 +66,13 @@ def test_a_file_without_grids_serves_regions(path: str) -> None:
     ("7_features", np.zeros((0, 4), np.float32), "image 7 has arrays of the shapes"),
     ("7_features", np.full((3, 4), np.nan, np.float32), "image 7 has values that are not finite"),
     ("7_size", np.int64([0, 5]), "or a size of 0"),
+    ("7_size", np.float32([np.nan, 5]), "values that are not finite, or a size of 0"),
+    ("7_features", np.ones((3, 4), np.complex64), "image 7 has what is no array of numbers"),
+    ("7_features", np.bytes_("abc"), "image 7 has what is no array of numbers"),
+    ("7_features", np.float32(3), "image 7 has what is no array of numbers"),
+    ("7_boxes", np.float32([[9, 9, 3, 3]] * 3), "image 7 has boxes that end before they begin, as if x, y, width, height"),
+    ("7_boxes", np.float32([[0, 0, 999, 9]] * 3), "image 7 has boxes outside its "),
+    ("7_grids", None, "lacks '7_grids', which image 7 of the captions needs"),
     ("7_boxes", np.full((3, 4), 0.5, np.float32), "image 7 has boxes within the first pixel"),
 ])
 def test_wrong_features_are_told_in_one_sentence(path: str, name: str, value: Any, sentence: str) -> None:
@@ -73,6 +80,20 @@ def test_wrong_features_are_told_in_one_sentence(path: str, name: str, value: An
     with pytest.raises(UserError) as told:
         FeatureFile(path, [7, 9], 50)[7]
     assert sentence in str(told.value) and str(told.value).endswith(".") and "\n" not in str(told.value)
+
+
+def test_all_pictures_have_arrays_of_the_same_sizes(path: str) -> None:
+    change(path, "9_features", np.ones((1, 5), np.float32))
+    found = FeatureFile(path, [7, 9], 50)
+    assert len(found[7].regions) and len(found[7].regions)
+    with pytest.raises(UserError, match=r"image 9 has \(D, cells, G\) \(5, .*, and others of the file have \(4, "):
+        found[9]
+
+
+def test_big_and_little_numbers_are_the_same(path: str) -> None:
+    wanted = FeatureFile(path, [7], 50)[7].regions
+    change(path, "7_features", wanted.numpy().astype(">f8"))
+    assert torch.equal(FeatureFile(path, [7], 50)[7].regions, wanted)
 
 
 def test_no_file_and_no_hdf5(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:

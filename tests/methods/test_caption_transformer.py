@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,8 @@ def test_beams_are_different_and_in_order():
 
 def test_words_that_come_twice_are_said_once():
     made = network()
-    assert made.text([4, 4, 6, networks.END, 7]) == "a cat" and made.text([6, 4, 6]) == "cat a cat"
-    assert made.text([networks.END]) == "" and made.text([networks.UNKNOWN, 4]) == "a"
+    assert made.spelled([4, 4, 6, networks.END, 7]) == ["a", "a", "cat"] and made.spelled([networks.UNKNOWN, 4]) == ["a"]
+    assert made.spelled([networks.END]) == []
 
 
 def test_the_self_critical_loss_by_hand():
@@ -127,6 +128,17 @@ def run(folder: Path, budget: int) -> Run:
     return Run(0, "smoke", Budget(budget), folder, folder)
 
 
+def test_whole_captions_are_learned_however_short_the_search(tmp_path):
+    """A caption that is cut off never shows where it ends."""
+    task, method = replace(setting(), longest=2), plain.CaptionTransformerMethod(**SMALL, batch=8)
+    torch.manual_seed(0)
+    made, seen = method.network(task, features()), []
+    logits = made.logits
+    made.logits = lambda words, memory: (seen.append(words), logits(words, memory))[1]
+    shared.by_words(made, task, run(tmp_path, 8), method, 8)
+    assert seen[0].shape == (8, 4) and (seen[0] >= networks.SPECIAL).sum(1).max() == 3  # the start, and all of "a red cat"
+
+
 def test_it_learns_words_and_then_the_reward(tmp_path):
     method = plain.CaptionTransformerMethod(**SMALL, rate=0.01, batch=8, critical=0.1, critical_batch=8, critical_rate=1e-4,
                                             dropout=0.0)
@@ -141,9 +153,9 @@ def test_it_learns_words_and_then_the_reward(tmp_path):
 
 def test_the_reward_is_what_it_learns_from(tmp_path):
     """From a network that has learned few words, more of the reward after self-critical training, which sees no captions."""
-    task, fitting, made = setting(), run(tmp_path, 240 + 24 * 60), network(seed=5, dropout=0.0)
+    task, fitting, made = setting(), run(tmp_path, 48 + 24 * 60), network(seed=5, dropout=0.0)
     method = plain.CaptionTransformerMethod(**SMALL, batch=8, rate=0.01, critical_batch=8, critical_rate=2e-3)
-    shared.by_words(made, task, fitting, method, 240)
+    shared.by_words(made, task, fitting, method, 48)
     shared.by_reward(made, task, fitting, method, 24 * 60)
     rewards = [value for _, value in fitting.curves["reward_reward"]]
     assert 0 < sum(rewards[:5]) / 5 < 0.7 * sum(rewards[-5:]) / 5

@@ -38,7 +38,20 @@ def test_the_global_token_is_one_more_key_and_never_padding(kinds, tokens):
     assert not found.positions[:, 0].any()
 
 
-@pytest.mark.parametrize("options", [{}, {"controller": "gate"}, {"kinds": "both"}, {"fused": False}])
+def test_without_the_token_all_else_stays():
+    made, batch = network(token=False), features((3, 1))
+    found = made.encoder(batch)
+    inputs = made.encoder.inputs(batch)
+    assert found.tokens.shape == (2, 3, 16) and torch.equal(found.present, inputs.present) and found.whole is None
+    tokens = inputs.tokens
+    for layer in made.encoder.layers:
+        assert layer.attention.gated
+        tokens = layer(tokens, inputs.positions, inputs.present[:, None, None])
+    assert torch.equal(found.tokens, tokens) and not any("fuse" in name for name, _ in made.named_parameters())
+    assert network(token=False, controller="gate").layers[0].gate is None
+
+
+@pytest.mark.parametrize("options", [{}, {"controller": "gate"}, {"kinds": "both"}, {"fused": False}, {"token": False}])
 def test_padding_changes_nothing(options):
     made, batch = network(**options), features((3, 1))
     alone = FeatureBatch(batch.regions[1:, :1], batch.boxes[1:, :1], batch.present[1:, :1], batch.grid[1:])

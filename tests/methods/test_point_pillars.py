@@ -302,18 +302,21 @@ def test_pasted_objects_bring_their_points_and_stand_free(suite_home) -> None:
     store = CLOUDS.cuttings(data)
     assert all(len(items) > 3 and min(len(item.points) for item in items) >= 5 for items in store.values())
     generator = torch.Generator().manual_seed(0)
-    added = 0
+    added = others = 0
     for row in range(6):
         points, target = data.points(row), data.target(row)
         more, changed = CLOUDS.pasted(points, target, store, 4, generator)
         old = len(target["labels"])
         added += len(changed["labels"]) - old
-        polygons = [Polygon(ground) for ground in corners(changed["boxes"].double().numpy())]
-        assert all(polygons[new].intersection(polygons[other]).area < 1e-6 for new in range(old, len(polygons)) for other in range(new))
+        everything = torch.cat([target["others"], changed["boxes"]])  # what is not looked for stands too
+        polygons = [Polygon(ground) for ground in corners(everything.double().numpy())]
+        assert all(polygons[new].intersection(polygons[other]).area < 1e-6
+                   for new in range(len(target["others"]) + old, len(polygons)) for other in range(new))
+        others += len(target["others"])
         within = CLOUDS.inside(more, changed["boxes"])
         assert (within.sum(0)[old:] >= 5).all()
         assert within[: len(points) - (~CLOUDS.inside(points, changed["boxes"][old:]).any(1)).logical_not().sum(), old:].sum() == 0
-    assert added > 10
+    assert added > 10 and others > 0
 
 
 def test_frames_of_one_kind(suite_home) -> None:

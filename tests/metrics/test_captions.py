@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from suite.metrics import captions
-from suite.metrics.captions import CiderD, bleu, caption_scores, meteor, rouge_l
+from suite.metrics.captions import CiderD, bleu, caption_scores, meteor, rouge_l, spice
 from suite.metrics.tokens import tokens
 
 RECORDED = json.loads(Path(__file__).with_name("reference_captions.json").read_text(encoding="utf-8"))
@@ -97,6 +101,25 @@ def test_a_reward_counts_frequencies_where_it_was_made():
 def test_meteor_is_missing_without_java(monkeypatch):
     monkeypatch.setattr(captions.shutil, "which", lambda program: None)
     assert math.isnan(meteor(["a cat"], [["a cat"]]))
+
+
+def test_spice_is_missing_without_the_users_corenlp_or_where_java_fails(monkeypatch, tmp_path):
+    class Program:
+        def compute_score(self, references, candidates):
+            if candidates == {0: ["a dog"]}:
+                raise subprocess.CalledProcessError(1, "java")
+            return np.float64(0.5), [{}] * len(references)
+
+    package = types.ModuleType("pycocoevalcap.spice")
+    package.spice = types.SimpleNamespace(Spice=Program, __file__=str(tmp_path / "spice.py"))
+    monkeypatch.setitem(sys.modules, "pycocoevalcap", types.ModuleType("pycocoevalcap"))
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.spice", package)
+    monkeypatch.setattr(captions.shutil, "which", lambda program: "/usr/bin/java")
+    assert math.isnan(spice(["a cat"], [["a cat"]]))  # nothing is downloaded
+    (tmp_path / "lib").mkdir()
+    for end in ("", "-models"):
+        (tmp_path / f"lib/stanford-corenlp-3.6.0{end}.jar").touch()
+    assert spice(["a cat"], [["a cat"]]) == 50.0 and math.isnan(spice(["a dog"], [["a cat"]]))
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="METEOR is a Java program")

@@ -31,7 +31,7 @@ def ground(item: dict) -> Polygon:
 
 
 def overlap(view: str, det: dict, gt: dict, over_det: bool = False) -> float:
-    if view == "2d":
+    if view in ("2d", "aos"):
         wide = min(det["right"], gt["right"]) - max(det["left"], gt["left"])
         high = min(det["bottom"], gt["bottom"]) - max(det["top"], gt["top"])
         if wide <= 0 or high <= 0:
@@ -76,7 +76,8 @@ def clean(gts: list[dict], dets: list[dict], kind: str, level: int) -> tuple[lis
 def statistics(gts, dets, ignored_gt, ignored_det, kind, view, compute_fp, threshold=0.0):
     assigned = [False] * len(dets)
     below = [compute_fp and det["score"] < threshold for det in dets]
-    tp = fp = fn = 0
+    tp = fp = 0
+    similarity = 0.0
     scores = []
     for i, gt in enumerate(gts):
         if ignored_gt[i] == -1:
@@ -96,25 +97,26 @@ def statistics(gts, dets, ignored_gt, ignored_det, kind, view, compute_fp, thres
             elif valid == NO_DETECTION and ignored_det[j] == 1:
                 chosen, valid, assigned_ignored = j, 1, True
         if valid == NO_DETECTION:
-            fn += ignored_gt[i] == 0
-        elif ignored_gt[i] == 1 or ignored_det[chosen] == 1:
+            continue
+        if ignored_gt[i] == 1 or ignored_det[chosen] == 1:
             assigned[chosen] = True
         else:
             tp += 1
+            similarity += (1 + np.cos(gt["alpha"] - dets[chosen]["alpha"])) / 2
             scores.append(dets[chosen]["score"])
             assigned[chosen] = True
     if compute_fp:
         for j in range(len(dets)):
             if not (assigned[j] or ignored_det[j] != 0 or below[j]):
                 fp += 1
-        if view == "2d":
+        if view in ("2d", "aos"):
             for gt in gts:
                 if gt["type"] == "DontCare":
                     for j, det in enumerate(dets):
                         if not (assigned[j] or ignored_det[j] != 0 or below[j]) and overlap(view, det, gt, True) > MIN_OVERLAP[kind]:
                             assigned[j] = True
                             fp -= 1
-    return tp, fp, fn, scores
+    return tp, fp, similarity, scores
 
 
 def literal(frames: list[Frame], kind: str, view: str, level: int) -> tuple[float, float] | None:
@@ -138,9 +140,9 @@ def literal(frames: list[Frame], kind: str, view: str, level: int) -> tuple[floa
         recall += 1 / 40
     precision = [0.0] * 41
     for place, threshold in enumerate(chosen):
-        sums = [statistics(*item, kind, view, True, threshold)[:2] for item in cleaned]
-        tp, fp = sum(item[0] for item in sums), sum(item[1] for item in sums)
-        precision[place] = tp / (tp + fp) if tp + fp else 0.0
+        sums = [statistics(*item, kind, view, True, threshold)[:3] for item in cleaned]
+        tp, fp, similarity = (sum(item[place] for item in sums) for place in range(3))
+        precision[place] = (similarity if view == "aos" else tp) / (tp + fp) if tp + fp else 0.0
     raised = [max(precision[place:]) for place in range(41)]
     return 100 * sum(raised[0:41:4]) / 11, 100 * sum(raised[1:]) / 40
 
@@ -164,14 +166,14 @@ def scene(seed: int) -> list[Frame]:
             if kind == "DontCare":
                 truth.append([-1, -1, -10, *image, -1, -1, -1, -1000, -1000, -1000, -10])
             else:
-                truth.append([draw.choice([0, 0.15, 0.2, 0.3, 0.5, 0.6]), draw.integers(0, 4), 0, *image, *SIZES[kind],
+                truth.append([draw.choice([0, 0.15, 0.2, 0.3, 0.5, 0.6]), draw.integers(0, 4), draw.uniform(-3, 3), *image, *SIZES[kind],
                               draw.uniform(-4, 4), draw.uniform(1, 2), draw.uniform(5, 12), draw.uniform(-3, 3)])
             kinds.append(kind)
         found_kinds, found = [], []
         for kind, row in zip(kinds, truth, strict=True):
             for _ in range(draw.integers(0, 4)):
                 spread = draw.choice([0.01, 0.1, 0.3])
-                copied = np.array(row) + np.concatenate([np.zeros(3), draw.normal(0, 60 * spread, 4), np.zeros(3), draw.normal(0, spread, 4)])
+                copied = np.array(row) + np.concatenate([np.zeros(2), draw.normal(0, 1, 1), draw.normal(0, 60 * spread, 4), np.zeros(3), draw.normal(0, spread, 4)])
                 if kind == "DontCare":
                     copied[7:14] = [*SIZES["Car"], draw.uniform(-4, 4), 1.5, draw.uniform(5, 12), 0]
                 found.append([*copied, draw.choice([0.3, 0.5, draw.uniform(0, 1)])])
@@ -189,7 +191,7 @@ def test_random_scenes_score_as_the_rules_say(first: int) -> None:
     for seed in range(first, first + 20):
         frames = scene(seed)
         for kind in MIN_OVERLAP:
-            for view in ("2d", "bev", "3d"):
+            for view in ("2d", "bev", "3d", "aos"):
                 for number, level in enumerate(LEVELS):
                     found, wanted = average_precision(frames, kind, view, level), literal(frames, kind, view, number)
                     assert found == (None if wanted is None else pytest.approx(wanted, abs=1e-9)), (seed, kind, view, level)
@@ -219,6 +221,17 @@ def test_a_perfect_and_an_empty_answer() -> None:
     assert average_precision(many, "Car", "3d", "easy") == pytest.approx((100, 100))
     assert average_precision([frame(truth, [])], "Car", "3d", "easy") == Precision(0, 0)
     assert average_precision([frame([], [car(0, 0.9)])], "Car", "3d", "easy") is None
+
+
+def test_a_car_seen_from_behind_and_said_to_come_is_worth_nothing() -> None:
+    def judged(turn: float) -> Precision | None:
+        kind, row = car(0, 0.5)
+        row[2] += turn
+        return average_precision([frame([car()], [(kind, row)]) for _ in range(80)], "Car", "aos", "easy")
+
+    assert judged(0) == pytest.approx((100, 100)) and judged(np.pi) == pytest.approx((0, 0))
+    assert judged(2 * np.pi - np.pi / 2) == pytest.approx((50, 50))
+    assert judged(-10) is None  # KITTI's "not known"
 
 
 def test_half_of_what_is_found_is_wrong() -> None:
