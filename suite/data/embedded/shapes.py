@@ -1,9 +1,9 @@
 """The embedded data of few-shot segmentation: pictures with objects of 20 classes, and a class number for every pixel.
 
-A class is a silhouette with a texture. Each silhouette belongs to two classes and so does each texture, never both: neither
-tells a class alone, and what the classes of a fold of five are made of is seen in classes of other folds. All else is drawn
-without regard to the class: colours, place, size, rotation, stretching, the background and its texture, smaller unnamed objects,
-light and noise.
+A class is a silhouette with a texture in two colours, which vary a little. Each silhouette belongs to two classes, each texture to
+two and each pair of colours to four, and two classes share one of the three at most: none tells a class alone, and what the classes
+of a fold of five are made of is seen in classes of other folds. All else is drawn without regard to the class: place, size,
+rotation, stretching, the background with its colours and texture, smaller unnamed objects, light and noise.
 As in PASCAL VOC the pixels along an outline are not counted (255).
 
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`.
@@ -25,7 +25,16 @@ COUNTS = {"train": 1000, "test": 300}
 SIZES = ((96, 96), (80, 96), (96, 80), (88, 96))  # height and width in pixels
 APART = (3, 7)  # a texture's place behind its silhouette's; 0 are the classes of the embedded photographs, for pre-training
 PARTS = tuple((shape, tuple(TEXTURES)[(number + apart) % len(TEXTURES)]) for apart in APART for number, shape in enumerate(SHAPES))
-CLASSES = tuple(f"{texture} {shape}" for shape, texture in PARTS)
+COLOURS = {
+    "red": ((0.85, 0.25, 0.2), (0.95, 0.75, 0.6)),
+    "blue": ((0.15, 0.35, 0.8), (0.6, 0.8, 0.95)),
+    "green": ((0.2, 0.6, 0.25), (0.75, 0.9, 0.45)),
+    "brown": ((0.9, 0.75, 0.15), (0.45, 0.3, 0.1)),
+    "violet": ((0.55, 0.2, 0.6), (0.9, 0.7, 0.85)),
+}
+VARIED = 0.08  # a colour's greatest change in each channel
+COLOURED = tuple(tuple(COLOURS)[(2 * number + number // len(SHAPES)) % len(COLOURS)] for number in range(len(PARTS)))
+CLASSES = tuple(f"{colour} {texture} {shape}" for colour, (shape, texture) in zip(COLOURED, PARTS, strict=True))
 UNNAMED = tuple((shape, tuple(TEXTURES)[(number + 5) % len(TEXTURES)]) for number, shape in enumerate(SHAPES))
 MOST = 3  # objects in a picture
 OUTLINE = 255
@@ -55,7 +64,8 @@ def _picture(number: int, draw: Draw) -> Drawn:
     wanted = 2 + int(draw.integers(MOST - 1, 1)[0])
     for _ in range(wanted):
         label = int(draw.integers(len(PARTS), 1)[0])
-        classes[canvas.place(PARTS[label], _anywhere(canvas), _radius(canvas, 0.18, 0.36), (0.35, 0.8))] = label + 1
+        colours = np.array(COLOURS[COLOURED[label]], np.float32) + draw.uniform(-VARIED, VARIED, 2, 3)
+        classes[canvas.place(PARTS[label], _anywhere(canvas), _radius(canvas, 0.18, 0.36), colours=colours)] = label + 1
     classes[0] = 0  # what found no room
     mask = np.zeros((high, wide), np.uint8)
     for owner, label in classes.items():
