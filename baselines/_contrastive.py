@@ -123,8 +123,8 @@ class Contrast(nn.Module):
 def patch_pairs(first: Tensor, second: Tensor, patches: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors (P, D) of the patches that both views show, in both: means of `first` and `second` (B, D, h, w) over them.
 
-    `patches`, `others` (B, H, W) are numbers below 255 or 255; a map's place belongs to the patch of the pixel nearest to its
-    middle, so that a patch which covers the middle of no place is not seen.
+    `patches`, `others` (B, H, W) are numbers below 255 or 255. A map's place belongs to the patch of the pixel that it looks
+    around, those in the corners to the corners' patches; a patch of fewer pixels than a place stands for is not seen.
     """
     (vectors, seen), (keys, also) = (_patch_means(*item) for item in ((first, patches), (second, others)))
     both = seen & also
@@ -132,18 +132,23 @@ def patch_pairs(first: Tensor, second: Tensor, patches: Tensor, others: Tensor) 
 
 
 def _patch_means(maps: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (B, 255, D) of `maps` over each patch, and whether there is any place of it, bool (B, 255)."""
-    small = functional.interpolate(patches[:, None].float(), maps.shape[2:], mode="nearest-exact").flatten(1).long()
-    inside = functional.one_hot(small, 256)[..., :255].to(maps.dtype)  # (B, hw, 255)
+    """The mean (B, 255, D) of `maps` over each patch, and whether it is seen, bool (B, 255)."""
+    rows, columns = (torch.linspace(0, side - 1, places, device=maps.device).round().long()
+                     for side, places in zip(patches.shape[1:], maps.shape[2:], strict=True))
+    numbers = patches.long()
+    inside = functional.one_hot(numbers[:, rows][:, :, columns].flatten(1), 256)[..., :255].to(maps.dtype)  # (B, hw, 255)
     count = inside.sum(1)
-    return inside.transpose(1, 2) @ maps.flatten(2).transpose(1, 2) / count.clamp_min(1)[..., None], count > 0
+    pixels = numbers.new_zeros(len(numbers), 256).scatter_add_(1, numbers.flatten(1), torch.ones_like(numbers.flatten(1)))[:, :255]
+    large = pixels * inside.shape[1] >= numbers[0].numel()  # than a place
+    return inside.transpose(1, 2) @ maps.flatten(2).transpose(1, 2) / count.clamp_min(1)[..., None], (count > 0) & large
 
 
 def seen_once(images: Tensor, patches: Tensor, generator: Generator, area: tuple[float, float] = (0.2, 1.0)) -> View:
     """A random crop of each image (a share `area` of it) at the image's own size, mirrored or not, with the very same warp of its
     patches by the nearest pixel; then MoCo's changes of colour."""
     high, wide = images.shape[2:]
-    heights, widths = (side.clamp(min=1) for side in rectangles(images, area, (3 / 4, 4 / 3), generator))
+    drawn = rectangles(images, area, (3 / 4, 4 / 3), generator)
+    heights, widths = (torch.where(side > 0, side, whole) for side, whole in zip(drawn, (high, wide), strict=True))
     shares = torch.stack([widths / wide, heights / high], 1).float()
     middle = (torch.rand((len(images), 2), generator=generator) * 2 - 1) * (1 - shares)
     signs = torch.where(torch.rand(len(images), generator=generator) < 0.5, -1.0, 1.0)

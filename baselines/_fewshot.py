@@ -184,8 +184,9 @@ def spread(maps: Tensor) -> Tensor:
 
 
 def resized(maps: Tensor, side: int) -> Tensor:
-    """`maps` (N, C, h, w) as squares of `side`."""
-    return functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+    """`maps` (N, C, h, w) as squares of `side`, corner on corner: a place of a strided convolution's maps is at the pixel that it
+    looks around, which are the first and the last one of an image whose side is a multiple of the stride and 1 more."""
+    return functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=True)
 
 
 def train_episodes(network: EpisodeNetwork, setting: FewShotSegmentation, run: Run, recipe: Recipe, samples: int) -> None:

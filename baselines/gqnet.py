@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from suite.artifacts import EpisodeSegmenter
 from suite.contract import Claim, Method, Needed, Paper, Side, option
+from suite.errors import UserError
 from suite.nn import build
 from suite.nn.weights import load_weights, read_weights
 from suite.run import Run
@@ -51,9 +52,11 @@ class GqnetMethod(Method):
     standins = (
         "GQNet-style: neither the paper's code nor its tables were to be had. The contrast is MoCo v2's, the priors are centres of "
         "spherical k-means, and the interaction weighs each region by the cosine of its mean with the support's prototype.",
+        "A place's vector is the extractor's before projection, less the mean of all places.",
         "Backbone and extractor begin from the suite's embedded photographs, not from ImageNet, unless weights=FILE gives such.",
         "The backbone's normalisation stays in evaluation mode; PFENet's code lets its statistics drift.",
-        "Training pictures vary in size by a tenth and are mirrored; neither rotation nor blur. An ordinary stem, not a deep one.",
+        "Training pictures vary in size by a tenth and are mirrored; neither rotation nor blur. An ordinary stem, not a deep one. "
+        "SGD has Nesterov's momentum.",
         "Pictures for the prior are those of the training episodes; objects of tested classes are in them as background.",
         "Below full Adam at one rate with warm-up, narrower networks, less dropout, shorter queues, and pixels of the class "
         "count three times in the loss.",
@@ -75,7 +78,7 @@ class GqnetMethod(Method):
     arch: str = option("resnet50", "backbone and prior extractor",
                        choices=("resnet50", "resnet101", "resnet18", "narrow_resnet10", "slim_resnet10"))
     weights: str = option("", "a state-dict of the backbone as a classifier, instead of the recorded one")
-    stride: int = option(8, "reduction of the maps", choices=(4, 8, 16, 32))
+    stride: int = option(8, "reduction of the maps", choices=(4, 8))
     width: int = option(256, "channels of the reduced maps", bounds=(1, 4096))
     dropout: float = option(0.5, "share of the reduced maps' channels left out in training", bounds=(0, 0.95))
     foreground: float = option(1.0, "how often a pixel of the class counts in the loss", bounds=(0.01, 100))
@@ -95,6 +98,8 @@ class GqnetMethod(Method):
         return {} if self.weights else {"backbone": Needed("imagenet", "plain", {"arch": self.arch})}
 
     def fit(self, setting: FewShotSegmentation, run: Run) -> EpisodeSegmenter:
+        if PARTS[self.prior] and not self.share:
+            raise UserError(f"share=0 leaves nothing of the budget to learn prior={self.prior} with; type prior=none, or a larger share.")
         torch.manual_seed(run.seed("weights", self.arch))
         samples = int(self.share * run.budget.allowed)
         guide = self.regions(setting, run, samples) if PARTS[self.prior] else None
@@ -173,6 +178,9 @@ def clusters(extractor: nn.Module, setting: FewShotSegmentation, run: Run, count
         maps = extractor(setting.normalise(pictures.batch(rows, False, generator)).to(run.device)).float().cpu().flatten(2)
         found += [item[:, torch.randperm(item.shape[1], generator=generator)[:each]].T for item in maps]
     places = torch.cat(found)
+    if len(places) < count:
+        raise UserError(f"{len(pictures)} unlabelled pictures have {len(places)} places for {count} centres; type a number of centres "
+                        "up to that.")
     mean = places.mean(0)
     return mean.clone(), spherical(functional.normalize(places - mean, dim=1), count, generator).clone()
 

@@ -46,9 +46,9 @@ class FewShotSegmentationTask(Task):
     accepts = ("EpisodeSegmenter",)
     reference = "gqnet"
     scales: ClassVar[Mapping[str, Scale]] = {
-        "smoke": Scale(scratch=48, extra=24, options={"size": 48, "least": 40, "episodes": 6}),
-        "short": Scale(scratch=30_000, extra=10_000, options={"size": 96, "least": 80, "episodes": 200}),
-        "long": Scale(scratch=200_000, extra=70_000, options={"size": 96, "least": 80}),
+        "smoke": Scale(scratch=48, extra=24, options={"size": 45, "least": 40, "episodes": 6}),
+        "short": Scale(scratch=30_000, extra=10_000, options={"size": 89, "least": 80, "episodes": 200}),
+        "long": Scale(scratch=200_000, extra=70_000, options={"size": 89, "least": 80}),
         "full": Scale(scratch=3_600_000, extra=1_200_000),  # 200 epochs of 6,000 episodes of two pictures, and 200 for a prior
     }
 
@@ -63,7 +63,8 @@ class FewShotSegmentationTask(Task):
                         choices=("background", "exclude"))
     least: int = option(2048, "pixels of a class that make a picture serve for it", bounds=(1, 10**6))
     leave_out: bool = option(False, "go on without classes that have too few pictures for an episode")
-    size: int = option(473, "side in pixels of the square that a picture is fitted into", bounds=(32, 2048))
+    size: int = option(473, "side in pixels of the square that a picture is fitted into, best 1 more than a multiple of "
+                       "the stride (PFENet: 473, on COCO 641; HSNet: 400)", bounds=(32, 2048))
 
     def dataset(self) -> Voc | CocoMasks:
         return Voc() if self.layout == "voc" else CocoMasks()

@@ -168,7 +168,8 @@ class EpisodePool:
 
 @dataclass
 class Unlabelled:
-    """Pictures of a pool, fitted, without their masks (:class:`suite.settings.Images`); all labels are -1."""
+    """Pictures of a pool without their masks (:class:`suite.settings.Images`), stretched to fill the square: what lies beside a
+    picture would be alike in all of them. All labels are -1."""
 
     pool: EpisodePool
     rows: Sequence[int]
@@ -181,7 +182,8 @@ class Unlabelled:
         return len(self.rows)
 
     def batch(self, index: Tensor, train: bool, generator: Generator) -> Tensor:
-        return torch.stack([self.pool.fitted(self.rows[row]).pixels for row in index.tolist()])
+        pool = replace(self.pool, stretched=True)
+        return torch.stack([pool.fitted(self.rows[row]).pixels for row in index.tolist()])
 
     def subset(self, index: Tensor) -> Unlabelled:
         return replace(self, rows=[self.rows[row] for row in index.tolist()])

@@ -15,6 +15,7 @@ from pathlib import Path
 from suite.data.dataset import MARK, Dataset, near
 from suite.data.embedded import shapes
 from suite.data.embedded.writing import png
+from suite.data.episodes import FOLDS
 from suite.data.files import below, lines_of, shown
 from suite.data.segmented import SegmentedFile, SegmentedPictures, mask_in_file, segmented_pictures
 from suite.errors import UserError
@@ -104,22 +105,31 @@ class Voc(Dataset):
         return SegmentedFile(image.stem, image, mask)
 
     def pairs(self, folder: Path, split: str, fold: int) -> list[tuple[str, int]] | None:
-        """HSNet's list of a fold, if it lies near the data (``splits/pascal/{trn,val}/fold<i>.txt``): (picture, class) of each
-        line ``<picture>__<class>``. UserError for any other line."""
-        path = near(folder, f"splits/pascal/{PAIRS[split]}/fold{fold}.txt")
-        if path is None:
-            return None
-        found = []
-        for line in lines_of(path):
-            name, _, number = line.rpartition("__")
-            if not name or not number.isdecimal() or not 0 < int(number) <= len(CLASSES):
-                raise UserError(f"'{shown(path)}' has the line '{line}', expected <picture>__<class of 1 to {len(CLASSES)}>; copy "
-                                "the list from the repository juhongm999/hsnet again.")
-            found.append((name, int(number)))
-        return found
+        """HSNet's (picture, class), if its lists lie near the data (``splits/pascal/{trn,val}/fold<i>.txt``, each of the fold's own
+        classes): for the test those of `fold`, for training those of all other folds.
+
+        UserError where only some of these lists are there, and for a line that is not ``<picture>__<class>``.
+        """
+        wanted = [fold] if split == "test" else [other for other in range(FOLDS) if other != fold]
+        paths = [self._pair_list(folder, split, other) for other in wanted]
+        lacking = [other for other, path in zip(wanted, paths, strict=True) if path is None]
+        if lacking and len(lacking) < len(wanted):
+            raise UserError(f"The list 'splits/pascal/{PAIRS[split]}/fold{lacking[0]}.txt' is missing near '{shown(folder)}', and "
+                            f"others of its kind are there; copy all {FOLDS} from the repository juhongm999/hsnet.")
+        return None if lacking else [pair for path in paths if path for pair in _pairs_in(path)]
+
+    def _pair_list(self, folder: Path, split: str, fold: int) -> Path | None:
+        return near(folder, f"splits/pascal/{PAIRS[split]}/fold{fold}.txt")
 
     def _pair_lists(self, folder: Path) -> Iterable[Path]:
-        for split in PAIRS.values():
-            for fold in range(4):
-                if path := near(folder, f"splits/pascal/{split}/fold{fold}.txt"):
-                    yield path
+        found = (self._pair_list(folder, split, fold) for split in PAIRS for fold in range(FOLDS))
+        return (path for path in found if path)
+
+
+def _pairs_in(path: Path) -> Iterable[tuple[str, int]]:
+    for line in lines_of(path):
+        name, _, number = line.rpartition("__")
+        if not name or not number.isdecimal() or not 0 < int(number) <= len(CLASSES):
+            raise UserError(f"'{shown(path)}' has the line '{line}', expected <picture>__<class of 1 to {len(CLASSES)}>; copy the "
+                            "list from the repository juhongm999/hsnet again.")
+        yield name, int(number)

@@ -123,5 +123,6 @@ def test_predictions_are_judged_at_the_size_of_the_mask(size, shape):
 def test_unlabelled_pictures_have_no_masks():
     made = pool()
     found = Unlabelled(made, made.queries)
+    assert (found.batch(torch.tensor([7]), False, torch.Generator()) == 7).all()  # nothing but the picture
     assert found.labels.tolist() == [-1] * 24 and len(found.subset(torch.tensor([5, 3]))) == 2
     assert found.subset(torch.tensor([5, 3])).batch(torch.tensor([1]), True, torch.Generator())[0, 0, 0, 0] == 3

@@ -41,7 +41,7 @@ def halves(label: int, size: tuple[int, int] = (8, 12)) -> np.ndarray:
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """A VOC folder: of each class two pictures to train on and two to test on."""
-    folder = tmp_path / "VOC2012"
+    folder = tmp_path / "kept" / "VOC2012"  # lists are looked for two folders above
     for split, name in (("train", "train"), ("test", "val")):
         names = [f"{split}_{label:02d}_{number}" for label in range(1, 21) for number in range(2)]
         for row, item in enumerate(names):
@@ -98,15 +98,18 @@ def test_what_is_wrong_is_said_in_one_sentence(voc, break_it, sentence):
 
 
 def test_hsnets_lists_are_read_and_compared_with_the_fold(voc):
-    for split, content in (("trn", "train_06_0__06\ntrain_06_1__06\n"), ("val", "test_01_0__01\n")):
-        path = voc.parent / "splits" / "pascal" / split / "fold0.txt"
-        path.parent.mkdir(parents=True)
-        path.write_text(content)
     reader = Voc()
-    assert reader.pairs(voc, "train", 0) == [("train_06_0", 6), ("train_06_1", 6)] and reader.pairs(voc, "train", 1) is None
+    assert reader.pairs(voc, "train", 0) is None is reader.pairs(voc, "test", 0)
+    for split, fold, content in (("trn", 0, "train_01_0__01\n"), ("trn", 1, "train_06_0__06\ntrain_06_1__06\n"), ("trn", 2, "train_11_0__11\n"),
+                                 ("trn", 3, "train_16_0__16\n"), ("val", 0, "test_01_0__01\n")):
+        path = voc.parent / "splits" / "pascal" / split / f"fold{fold}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert reader.pairs(voc, "train", 0) == [("train_06_0", 6), ("train_06_1", 6), ("train_11_0", 11), ("train_16_0", 16)]
+    assert reader.pairs(voc, "test", 0) == [("test_01_0", 1)] and reader.pairs(voc, "test", 1) is None
     assert any(name.endswith("fold0.txt") for name in reader.files(voc))
     pictures = reader.read(voc, "train")
-    assert listed_rows(pictures, [6, 7], reader.pairs(voc, "train", 0), [], "'train'") == {6: [10, 11], 7: []}
+    assert listed_rows(pictures, [6, 7, 11, 16], reader.pairs(voc, "train", 0), [], "'train'") == {6: [10, 11], 7: [], 11: [20], 16: [30]}
     for pair, sentence in ((("train_01_0", 1), "'aeroplane' belongs to the other part of the fold: what is tested is never trained on"),
                            (("nobody", 6), "'nobody__06', but there is no such picture"),
                            (("train_07_0", 6), "no pixel of 'bus'")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from suite import plan, plugins
 from suite.data.episodes import fold_classes
+from suite.errors import UserError
 from suite.nn import build
 from suite.run import Budget, Run
 from suite.testing.contract import fit_once
@@ -87,9 +89,37 @@ def test_patch_vectors_are_means_over_places_that_both_views_show():
     assert torch.allclose(queries, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))  # patches 5 (mean of 1 and 3) and 7; 9 is in one view
     assert torch.allclose(keys, functional.normalize(torch.tensor([[5.0, 0.5], [1.0, 0.0]]), dim=1))
     large = first.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    large[:, 0, 0] = 30  # covers no place's middle
+    large[:, 5, 5] = 30  # no place looks around it
     assert len(contrast.patch_pairs(maps, maps, large, large)[0]) == 2
+    large[:, :7, :7] = 30  # a place does, but it is smaller than what a place stands for
+    assert torch.allclose(contrast.patch_pairs(maps, maps, large, large)[0], functional.normalize(torch.tensor([[3.0, 0.0], [1.0, 0.0]]), dim=1))
+    large[:, :8, :8] = 30
+    assert len(contrast.patch_pairs(maps, maps, large, large)[0]) == 3
     assert len(contrast.patch_pairs(maps, maps, first * 0 + 1, first * 0 + 2)[0]) == 0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_place_belongs_to_the_patch_that_a_strided_convolution_looks_around(mirrored):
+    patches = torch.full((1, 33, 33), 255, dtype=torch.uint8)
+    patches[..., 13:20, 21:28] = 5  # around the pixel (16, 24)
+    patches = patches.flip(2) if mirrored else patches
+    conv = nn.Conv2d(1, 1, 3, 8, 1, bias=False)
+    conv.weight.data.fill_(1)
+    with torch.no_grad():
+        seen = conv((patches == 5)[:, None].float())
+    vectors, counted = contrast._patch_means(torch.eye(25).view(1, 25, 5, 5), patches)
+    assert counted[0].nonzero().tolist() == [[5]]
+    assert vectors[0, 5].nonzero().tolist() == seen.flatten().nonzero().tolist() == [[2 * 5 + (1 if mirrored else 3)]]
+    masks = shared.resized((patches == 5)[:, None].float(), 5)
+    assert torch.equal(masks > 0, seen > 0)
+
+
+def test_a_crop_that_fits_nowhere_is_the_whole_picture(monkeypatch):
+    monkeypatch.setattr(contrast, "COLOURS", lambda images, generator: images)
+    monkeypatch.setattr(contrast, "rectangles", lambda images, *_: (torch.zeros(len(images), dtype=torch.long),) * 2)
+    numbers = torch.arange(64, dtype=torch.uint8).view(1, 8, 8).repeat(8, 1, 1)
+    found = contrast.seen_once(numbers[:, None].repeat(1, 3, 1, 1), numbers, torch.Generator().manual_seed(0))
+    assert all(torch.equal(item, numbers[0]) or torch.equal(item, numbers[0].flip(1)) for item in found.patches)
 
 
 def test_superpixels_follow_edges():
@@ -114,6 +144,17 @@ def test_spherical_clusters_find_directions_whatever_the_lengths():
     for row in range(4):  # each the direction of the sum of those nearest to it
         own = places[(places @ centres.T).argmax(1) == row]
         assert torch.allclose(functional.normalize(own.sum(0), dim=0), centres[row], atol=1e-4)
+
+
+def test_more_centres_than_places_and_a_prior_without_a_share_are_refused(tmp_path):
+    run = Run(0, "smoke", Budget(1000), tmp_path, tmp_path)
+    setting = SimpleNamespace(unlabelled=Coloured(), normalise=lambda item: item.float())
+    encoder = nn.Conv2d(3, 4, 16, 16)  # 4 places in each of 8 pictures
+    assert module.clusters(encoder, setting, run, 32)[1].shape == (32, 4)
+    with pytest.raises(UserError, match="8 unlabelled pictures have 32 places for 33 centres; type a number of centres up to that"):
+        module.clusters(encoder, setting, run, 33)
+    with pytest.raises(UserError, match="share=0 leaves nothing of the budget to learn prior=global with; type prior=none, or a larger share"):
+        METHOD(prior="global", share=0.0).fit(setting, run)
 
 
 def test_regions_and_their_interaction_by_hand():
@@ -199,22 +240,28 @@ def test_every_scale_is_judged_and_255_is_not_counted():
     assert network(*parts).shape == (1, 2, 32, 32)
 
 
-def test_it_learns_two_episodes_by_heart():
+def test_a_trained_network_finds_what_the_support_shows():
+    """Two queries show both classes each; which of them is to be found, the support alone tells."""
     torch.manual_seed(0)
-    network = shared.EpisodeNetwork(shared.Frozen(build("slim_resnet10", 10, 32), 4), 16, 1, 32, 4, None, dropout=0.0, foreground=2.0)
-    query, masks, target = torch.randn(2, 3, 32, 32) * 0.1, torch.zeros(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
-    target[0, 4:20, 4:20], target[1, 12:28, 8:28] = 1, 1
-    query += target[:, None] * torch.tensor([2.0, -2.0]).view(2, 1, 1, 1)
-    masks[:, 0] = target.flip(2)
+    network = shared.EpisodeNetwork(shared.Frozen(build("slim_resnet10", 10, 32), 4), 16, 1, 33, 4, None, dropout=0.0, foreground=2.0)
+    places = torch.zeros(2, 2, 33, 33, dtype=torch.long)  # of each class in each picture
+    places[0, 0, 2:14, 4:16], places[0, 1, 18:30, 12:28] = 1, 1
+    places[1, 0, 16:30, 16:30], places[1, 1, 3:15, 2:16] = 1, 1
+    pictures = torch.randn(2, 3, 33, 33) * 0.1 + 2 * (places[:, :1] - places[:, 1:]) * torch.tensor([1.0, 0.2, -1.0]).view(1, 3, 1, 1)
+    query, target = pictures.repeat_interleave(2, 0), places.flatten(0, 1)
+    support, masks = pictures.flip(0).repeat_interleave(2, 0)[:, None], places.flip(0).flatten(0, 1)[:, None].float()
     optimizer = torch.optim.Adam([item for item in network.parameters() if item.requires_grad], 3e-3)
     network.train()
     for _ in range(100):
-        loss = network.loss(query, query.flip(3)[:, None], masks, target)
+        loss = network.loss(query, support, masks, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = network.eval()(query, query.flip(3)[:, None], masks).argmax(1)
-    assert float(((found & target).sum((1, 2)) / (found | target).sum((1, 2))).min()) > 0.85 and float(loss.detach()) < 0.55
+    network.eval()
+    other = torch.tensor([1, 0, 3, 2])  # episodes of the same query and the other class
+    for rows in (torch.arange(4), other):
+        found = network(query, support[rows], masks[rows]).argmax(1)
+        assert float(((found & target[rows]).sum((1, 2)) / (found | target[rows]).sum((1, 2))).min()) > 0.7
 
 
 def test_a_pixel_of_the_class_counts_as_often_as_is_said():

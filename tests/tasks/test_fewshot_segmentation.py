@@ -26,7 +26,7 @@ module = importlib.import_module("suite.tasks.fewshot_segmentation")
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """A VOC folder whose masks have class k on the left and class k + 5 (or k - 15) on the right; four pictures of each k and split."""
-    folder = tmp_path / "VOC2012"
+    folder = tmp_path / "kept" / "VOC2012"  # lists are looked for two folders above
     lists = folder / "ImageSets" / "Segmentation"
     for path in (lists, folder / "JPEGImages", folder / "SegmentationClass"):
         path.mkdir(parents=True)
@@ -127,19 +127,25 @@ def test_a_class_with_too_few_pictures_is_left_out_only_if_wanted(voc, tmp_path)
 
 
 def test_hsnets_lists_decide_under_its_protocol(voc, tmp_path):
-    for split, names in (("trn", ["train_06_0__06", "train_06_1__06", "train_07_0__07", "train_07_1__07"]),
-                         ("val", [f"test_{label:02d}_{number}__{label:02d}" for label in range(1, 6) for number in (1, 3)])):
-        path = voc.parent / "splits" / "pascal" / split / "fold0.txt"
-        path.parent.mkdir(parents=True)
-        path.write_text("\n".join(names))
+    lists = voc.parent / "splits" / "pascal"
+    for split, part in (("trn", "train"), ("val", "test")):
+        (lists / split).mkdir(parents=True)
+        for fold in range(4):  # each of its own classes, as the authors' are
+            names = [f"{part}_{label:02d}_{number}__{label:02d}" for label in range(5 * fold + 1, 5 * fold + 6) for number in (1, 3)]
+            (lists / split / f"fold{fold}.txt").write_text("\n".join(names))
     run = run_on(voc, tmp_path)
     pool = small(protocol="hsnet").pool(run, "test")
     assert pool.rows[2] == [5, 7] and pool.stretched and run.notes["test_pictures_by"] == "HSNet's list"
     assert {4, 5, 6, 7} < set(small().pool(run, "test").rows[2]) and run.notes["test_pictures_by"] == "pixels"
-    assert set(small(protocol="hsnet", leave_out=True).pool(run, "train").rows) == {6, 7}
-    with (voc.parent / "splits" / "pascal" / "trn" / "fold0.txt").open("a") as file:
+    train = small(protocol="hsnet").pool(run, "train").rows
+    assert set(train) == {*range(6, 21)} and train[6] == [21, 23]
+    with (lists / "trn" / "fold2.txt").open("a") as file:
         file.write("\ntrain_01_0__01")
     with pytest.raises(UserError, match="'train_01_0__01', but 'aeroplane' belongs to the other part of the fold: what is tested is never"):
+        small(protocol="hsnet").pool(run, "train")
+    assert set(small(protocol="hsnet", fold=2).pool(run, "train").rows) == {*range(1, 11), *range(16, 21)}
+    (lists / "trn" / "fold3.txt").unlink()
+    with pytest.raises(UserError, match="The list 'splits/pascal/trn/fold3.txt' is missing near '.*VOC2012', and others of its kind are there"):
         small(protocol="hsnet").pool(run, "train")
 
 
@@ -151,7 +157,7 @@ def test_orders_of_folds():
 def test_pictures_of_episodes(suite_home):
     _, record = fit_once("fewshot_segmentation", "gqnet")
     assert Image.open(run_folder(record["id"]) / "figures" / "episodes.png").size[0] > 500
-    assert record["profile"]["input"] == [[3, 48, 48], [1, 3, 48, 48], [1, 48, 48]]
+    assert record["profile"]["input"] == [[3, 45, 45], [1, 3, 45, 45], [1, 45, 45]]
     picture = torch.full((3, 1, 2), 100, dtype=torch.uint8)
     picture[0] = 130
     assert module.tinted(picture, {module.RIGHT: torch.tensor([[True, False]])})[0].tolist() == [[44, 164, 44], [110, 110, 110]]
