@@ -99,7 +99,8 @@ class GqnetMethod(Method):
 
     def fit(self, setting: FewShotSegmentation, run: Run) -> EpisodeSegmenter:
         if PARTS[self.prior] and not self.share:
-            raise UserError(f"share=0 leaves nothing of the budget to learn prior={self.prior} with; type prior=none, or a larger share.")
+            raise UserError(f"share=0 leaves nothing of the budget to learn prior={self.prior} with; type prior=none, or a larger "
+                            "share.")
         torch.manual_seed(run.seed("weights", self.arch))
         samples = int(self.share * run.budget.allowed)
         guide = self.regions(setting, run, samples) if PARTS[self.prior] else None
@@ -179,8 +180,8 @@ def clusters(extractor: nn.Module, setting: FewShotSegmentation, run: Run, count
         found += [item[:, torch.randperm(item.shape[1], generator=generator)[:each]].T for item in maps]
     places = torch.cat(found)
     if len(places) < count:
-        raise UserError(f"{len(pictures)} unlabelled pictures have {len(places)} places for {count} centres; type a number of centres "
-                        "up to that.")
+        raise UserError(f"{len(pictures)} unlabelled pictures have {len(places)} places for {count} centres; type a number of "
+                        "centres up to that.")
     mean = places.mean(0)
     return mean.clone(), spherical(functional.normalize(places - mean, dim=1), count, generator).clone()
 
