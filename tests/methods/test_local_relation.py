@@ -174,6 +174,9 @@ def test_the_decoder_is_not_deployed(suite_home):
     names = [name for name, _ in artifact.module.named_modules()]
     assert not any("decoder" in name for name in names) and any("attention" in name for name in names)
     assert record["profile"]["macs"] == count(artifact.module, (torch.rand(1, 3, 32, 32),)).macs
+    kernel, products = record["profile"]["kernel"], 4 * 32**3 + 16 * 16 * 112 * 4  # two cosine transforms, the similarity
+    assert len(kernel["outside"]) == 5 and all("matmul" in name for name in kernel["outside"])
+    assert (1 - kernel["macs_share"]) * record["profile"]["macs"] == pytest.approx(products)
     faces = torch.rand(2, 3, 32, 32) * 2 - 1
     found = artifact.spare["local_map"].eval()(faces)
     assert found.shape == (2, 32, 32) and 0 <= found.min() <= found.max() <= 1
