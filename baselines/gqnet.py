@@ -94,13 +94,15 @@ class GqnetMethod(Method):
     segments: int = option(36, "superpixels in a picture, about", bounds=(2, 254))
     centres: int = option(50, "priors, centres of clusters", bounds=(2, 4096))
 
+    def __post_init__(self) -> None:
+        if PARTS[self.prior] and not self.share:
+            raise UserError(f"share=0 leaves nothing of the budget to learn prior={self.prior} with; type prior=none, or a larger "
+                            "share.")
+
     def needs(self) -> Mapping[str, Needed]:
         return {} if self.weights else {"backbone": Needed("imagenet", "plain", {"arch": self.arch})}
 
     def fit(self, setting: FewShotSegmentation, run: Run) -> EpisodeSegmenter:
-        if PARTS[self.prior] and not self.share:
-            raise UserError(f"share=0 leaves nothing of the budget to learn prior={self.prior} with; type prior=none, or a larger "
-                            "share.")
         torch.manual_seed(run.seed("weights", self.arch))
         samples = int(self.share * run.budget.allowed)
         guide = self.regions(setting, run, samples) if PARTS[self.prior] else None

@@ -154,7 +154,7 @@ def test_more_centres_than_places_and_a_prior_without_a_share_are_refused(tmp_pa
     with pytest.raises(UserError, match="8 unlabelled pictures have 32 places for 33 centres; type a number of centres up to that"):
         module.clusters(encoder, setting, run, 33)
     with pytest.raises(UserError, match="share=0 leaves nothing of the budget to learn prior=global with; type prior=none, or a larger share"):
-        METHOD(prior="global", share=0.0).fit(setting, run)
+        METHOD(prior="global", share=0.0)
 
 
 def test_regions_and_their_interaction_by_hand():
