@@ -178,5 +178,5 @@ def test_real_subsets_are_complete_and_judged_whole(real_data, layout, name, tmp
 
 def test_damaged_copies_are_refused(voc, tmp_path):
     shutil.rmtree(voc / "SegmentationClass")
-    with pytest.raises(UserError, match="'voc' was looked for"):
+    with pytest.raises(UserError, match="'voc' was looked for.*COCO is read with task.layout=coco"):
         source.found_in(TASK().dataset(), voc)
