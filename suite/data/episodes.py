@@ -55,8 +55,9 @@ class Protocol(NamedTuple):
     """How test episodes are drawn: so many for each of `seeds`.
 
     `draws` are ``query`` (a picture, then one of its classes), ``class`` (a class, then a picture with it) or ``pair`` (picture and
-    class, cycled in the order of the list). `stretched`: pictures are squares of the network's size, and so are the masks
-    judged; else they keep their proportions, and predictions are judged at the size of the masks on disk.
+    class, cycled in the order of the list; fewer episodes than pairs take evenly spaced ones). `stretched`: pictures are squares of
+    the network's size, and so are the masks judged; else they keep their proportions, and predictions are judged at the size of the
+    masks on disk.
     """
 
     episodes: int
@@ -110,7 +111,7 @@ class EpisodePool:
         order = torch.randperm(len(self.queries), generator=generator).tolist()
         for number in range(count):
             if draws == "pair":
-                query, label = pairs[number % len(pairs)]
+                query, label = pairs[number % len(pairs) if count >= len(pairs) else number * len(pairs) // count]
             elif draws == "class":
                 label = _one_of(sorted(self.rows), generator)
                 query = _one_of(self.rows[label], generator)

@@ -65,8 +65,8 @@ class Voc(Dataset):
         return (folder / MARK).is_file()
 
     def summary(self, found: SegmentedPictures, names: Sequence[str]) -> str:
-        present = [len(areas) for areas in found.areas()]
-        return f"{len(found)} images, {len(set().union(*found.areas()))} classes, up to {max(present)} in an image"
+        present = [item.areas.keys() for item in found.counted()]
+        return f"{len(found)} images, {len(set().union(*present))} classes, up to {max(map(len, present))} in an image"
 
     def files(self, folder: Path) -> dict[str, Path]:
         files = [file for split in LISTS for file in self.read(folder, split).files]

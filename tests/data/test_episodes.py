@@ -67,6 +67,14 @@ def test_an_episode_is_of_one_class_and_of_different_pictures(shots, train):
     assert (made.target == 1).flatten(1).any(1).all() and (made.masks == 1).flatten(2).any(2).all()
 
 
+def test_few_episodes_by_pairs_are_of_all_classes_and_many_go_round():
+    made = pool()
+    few = list(made.test_episodes(6, "pair", torch.Generator()))
+    assert [item.label for item in few] == [1, 1, 2, 2, 3, 3] and len({item.query for item in few}) == 6
+    many = list(made.test_episodes(30, "pair", torch.Generator()))
+    assert [item.query for item in many[:3]] == [0, 3, 6] and [item.query for item in many[24:]] == [item.query for item in many[:6]]
+
+
 def test_other_classes_are_background():
     assert binary(torch.tensor([0, 1, 4, 255], dtype=torch.uint8), 4).tolist() == [0, 0, 1, 255]
     target = pool().batch(torch.tensor([0]), False, torch.Generator()).target[0]
