@@ -1,0 +1,49 @@
+"""Channel pruning by an importance that is measured on data or learned: what is important is apart from what is cut.
+
+How channels leave a network, in all layers that write or read them, is in `suite.nn.cut`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from suite.baselines._pruning import FineTunedMethod, recalibrate
+from torch import Tensor, nn
+
+from suite.artifacts import Network
+from suite.contract import option
+from suite.metrics import accuracy
+from suite.nn.cut import Cut, choose_cut
+from suite.run import Run
+from suite.settings import Classification
+from suite.train import predict
+
+
+@dataclass
+class ChannelPruningMethod(FineTunedMethod):
+    """A method supplies `importance`; `chosen` may cut by it otherwise than to equal rates."""
+
+    macs: float = option(0.5, "share of the dense MACs to cut to", bounds=(0.001, 1))
+
+    def importance(self, network: nn.Module, setting: Classification, run: Run) -> Mapping[str, Tensor]:
+        """Scores (Co,) of the output channels of each layer that may lose some, the lowest go first. `network` is a copy; what is
+        trained for them is charged to the run's budget."""
+        raise NotImplementedError
+
+    def chosen(self, network: nn.Module, scores: Mapping[str, Tensor], example: Tensor) -> Cut:
+        """One rate for every stream, such that the MACs are met; `network` stays as it is."""
+        return choose_cut(network, scores, example, macs=self.macs, rates=1.0)
+
+    def fit(self, setting: Classification, run: Run) -> Network:
+        network = run.reference(self.arch).module
+        scores = run.once("importance", lambda: dict(self.importance(copy.deepcopy(network), setting, run)))
+        decision = self.chosen(network, scores, torch.zeros(1, *setting.shape))
+        decision.apply(network)
+        again = copy.deepcopy(network)
+        recalibrate(again, setting, run, self.batch)
+        settled = accuracy(predict(again, setting.val, setting.normalise, run), setting.val.labels)
+        run.note(macs_kept=decision.macs / decision.macs_before, top1_recalibrated=settled)
+        return self.finetune(network, setting, run)
