@@ -33,17 +33,21 @@ class ChannelPruningMethod(FineTunedMethod):
         trained for them is charged to the run's budget."""
         raise NotImplementedError
 
+    def scored(self, setting: Classification, run: Run) -> tuple[nn.Module, Mapping[str, Tensor]]:
+        """The network to cut, and its scores; a method whose search changes the network overrides this."""
+        network = run.reference(self.arch).module
+        return network, run.once("importance", lambda: dict(self.importance(copy.deepcopy(network), setting, run)))
+
     def chosen(self, network: nn.Module, scores: Mapping[str, Tensor], example: Tensor) -> Cut:
         """One rate for every stream, such that the MACs are met; `network` stays as it is."""
         return choose_cut(network, scores, example, macs=self.macs, rates=1.0)
 
     def fit(self, setting: Classification, run: Run) -> Network:
-        network = run.reference(self.arch).module
-        scores = run.once("importance", lambda: dict(self.importance(copy.deepcopy(network), setting, run)))
+        network, scores = self.scored(setting, run)
         decision = self.chosen(network, scores, torch.zeros(1, *setting.shape))
         decision.apply(network)
-        again = copy.deepcopy(network)
-        recalibrate(again, setting, run, self.batch)
-        settled = accuracy(predict(again, setting.val, setting.normalise, run), setting.val.labels)
-        run.note(macs_kept=decision.macs / decision.macs_before, top1_recalibrated=settled)
+        settled = copy.deepcopy(network)
+        recalibrate(settled, setting, run, self.batch)
+        run.note(macs_kept=decision.macs / decision.macs_before,
+                 top1_recalibrated=accuracy(predict(settled, setting.val, setting.normalise, run), setting.val.labels))
         return self.finetune(network, setting, run)
