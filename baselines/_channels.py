@@ -17,6 +17,7 @@ from suite.artifacts import Network
 from suite.contract import option
 from suite.metrics import accuracy
 from suite.nn.cut import Cut, choose_cut
+from suite.nn.trace import Tracer
 from suite.run import Run
 from suite.settings import Classification
 from suite.train import predict
@@ -51,3 +52,13 @@ class ChannelPruningMethod(FineTunedMethod):
         run.note(macs_kept=decision.macs / decision.macs_before,
                  top1_recalibrated=accuracy(predict(settled, setting.val, setting.normalise, run), setting.val.labels))
         return self.finetune(network, setting, run)
+
+
+def norms_behind(network: nn.Module) -> dict[str, str]:
+    """The normalisation that each layer feeds, by their names."""
+    found = {}
+    for node in Tracer().trace(network).nodes:
+        for user in node.users if node.op == "call_module" else ():
+            if user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), nn.BatchNorm2d):
+                found[str(node.target)] = str(user.target)
+    return found

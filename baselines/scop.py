@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from suite.baselines._channels import ChannelPruningMethod
+from suite.baselines._channels import ChannelPruningMethod, norms_behind
 from suite.baselines._dcgan import Generator, train_generator
 from suite.baselines._pruning import FineTunedMethod
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.nn import prunable
-from suite.nn.trace import Tracer
 from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Clock, Recipe, autocast, batches, steps
@@ -181,13 +180,3 @@ def _mixed(gate: Tensor, doubled: bool, layer: nn.Module, inputs: Any, output: T
         return gate * output
     real, knockoff = output.chunk(2)
     return torch.cat([gate * real + (1 - gate) * knockoff, knockoff])
-
-
-def norms_behind(network: nn.Module) -> dict[str, str]:
-    """The normalisation that each layer feeds, by their names."""
-    found = {}
-    for node in Tracer().trace(network).nodes:
-        for user in node.users if node.op == "call_module" else ():
-            if user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), nn.BatchNorm2d):
-                found[str(node.target)] = str(user.target)
-    return found

@@ -27,6 +27,8 @@ def masked(arch: str, before: bool, side: int = 32, classes: int = 3) -> nn.Modu
         if isinstance(item, nn.BatchNorm2d):
             item.running_mean.normal_(0, 0.1)
             item.running_var.uniform_(0.5, 1.5)
+        if isinstance(item, nn.Conv2d) and item.bias is not None:
+            item.bias.data.normal_()
     found = module.ClassMasks(network, module.inner(network, torch.zeros(1, 3, side, side)), classes, before)
     for mask in found.masks:
         mask.data.normal_(0.5, 0.3)
