@@ -26,7 +26,7 @@ Decision = Mapping[str, Reduced]  # by name of the layer
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of weight (rows, inputs, *taps) with `positions` outputs a row; `alone`: the streams that no other layer reads."""
+    """A convolution of weight (rows, inputs, *taps) with `positions` outputs a row; `alone`: the streams that only it reads."""
 
     name: str
     rows: int
@@ -74,7 +74,8 @@ class Reducible:
                 positions = self.costs[item.name] // module.weight.numel()
                 self.layers[item.name] = Layer(item.name, module.out_channels, module.in_channels, taps, positions, alone)
         if not self.layers:
-            raise UserError(f"'{type(network).__name__}' has no convolution behind its first that could be reduced; take another arch.")
+            raise UserError(f"'{type(network).__name__}' has no convolution behind its first that could be reduced; choose another "
+                            "network with arch=")
 
     def macs(self, decision: Decision) -> int:
         """What the network costs for one image once it is built."""
@@ -101,8 +102,8 @@ class Reducible:
         wanted = int(macs * self.total)
         large, small = decide(first), decide(last)
         if (least := self.macs(small)) > wanted:
-            raise UserError(f"{wanted:,} multiply-accumulates are wanted and {least:,} of {self.total:,} remain of what is left when "
-                            "all is reduced as far as it may be; ask for more with macs=")
+            raise UserError(f"{wanted:,} multiply-accumulates are wanted and {least:,} of {self.total:,} remain when all layers "
+                            f"are reduced as far as may be; ask for a larger share with macs=, {least / self.total:.4f} or more.")
         if self.macs(large) <= wanted:
             return large
         for _ in range(40):

@@ -76,7 +76,7 @@ class Units:
         alone = [(float(error), 0, unit) for unit, error in enumerate(self._by_channel(self.weight.square()))] * self.channels
         alone += [(float(error), 1, unit) for unit, error in enumerate(self._by_rank(self.weight, {})[1])] * self.ranks
         alone.sort()
-        size = max(1, len(alone) // ROUNDS)  # beyond a hundred units one in a hundred at a time
+        size = max(1, len(alone) // ROUNDS)  # beyond two hundred units a hundredth at a time
         weight, inputs, gone, points = self.weight, self.inputs, list[int](), list[tuple[float, float]]()
         for start in range(0, len(alone), size):
             chunk = alone[start : start + size]
@@ -134,8 +134,8 @@ class Units:
         """backward(u) and forward(u) of all units that are left: channels, then rank units.
 
         With D = W_u - W, backward is sum G D^2; forward, the mean over what may go next, is by the sums of their pieces
-        backward - 2 k/m sum G D W_u + 1/m sum G (W_u^2 + Q_u) for k kinds of units of which m are left; without channels there is no
-        W_u^2, without ranks no Q_u.
+        backward - 2 k/m sum G D W_u + 1/m sum G (W_u^2 + Q_u) for k kinds of units of which m are left; without channels there is
+        no W_u^2, without ranks no Q_u.
         """
         change, current = self.current - self.weight, self.current
         parts = {"back": change.square(), "cross": change * current, "square": current.square()}
@@ -212,7 +212,7 @@ class Units:
 
 
 def fitted(points: Sequence[tuple[float, float]]) -> Fit:
-    """2.5 d and e: of (rate, error) with a rate above zero, weighted least squares of ln(e / max + 1e-10), weights the roots of e."""
+    """2.5 d, e: of (rate, error) with a rate above zero, weighted least squares of ln(e / max + 1e-10), weights the roots of e."""
     rates, errors = torch.tensor([point for point in points if point[0] > 0], dtype=torch.float64).view(-1, 2).unbind(1)
     largest = float(errors.max()) if len(errors) else 0.0
     if largest > 0:

@@ -52,7 +52,7 @@ def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool 
     the same shapes, all else equal. It puts out what the network does, be it a tensor, a dictionary or a tuple.
 
     N is found per layer from the zeros of its weights, as which the channels that a `suite.nn.Gather` leaves out count; `dense`
-    stores all zeros too. What torch.fx cannot trace, or back-propagates (`gradients`), runs in torch as a whole: see `Plan.outside`.
+    stores all zeros too. What torch.fx cannot trace, or back-propagates (`gradients`), runs in torch as a whole: `Plan.outside`.
     """
     network, inputs, made, doing = widened(plain(network)), arguments(example), engine(threads), "traced"
     try:

@@ -1,8 +1,8 @@
 """Networks, what they are made of, and surgery on them.
 
 `build` makes a randomly initialised network by name. `stages`, `blocks` and `streams` say what a network is made of;
-`permute`, `keep`, `fold`, `factorise`, `gather` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch, and
-`cut` removes channels until the network costs what is wanted.
+`permute`, `keep`, `fold`, `factorise`, `gather` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch,
+and `cut` removes channels until the network costs what is wanted.
 """
 
 from __future__ import annotations

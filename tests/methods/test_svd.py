@@ -61,7 +61,7 @@ def test_every_layer_is_its_weight_of_largest_singular_values_at_one_rate(monkey
 
 
 def test_what_rank_one_cannot_reach_is_said(monkeypatch):
-    with pytest.raises(UserError, match="are wanted and .* remain of what is left when all is reduced"):
+    with pytest.raises(UserError, match="are wanted and .* remain when all layers are reduced"):
         fitted("resnet8", monkeypatch, macs=0.01)
     with pytest.raises(UserError, match="'VisionTransformer' has no convolution behind its first"):
         fitted("vit_ti_16", monkeypatch)
