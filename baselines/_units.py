@@ -142,7 +142,7 @@ class Units:
         total = {name: (self.squares * part).sum() for name, part in parts.items()}
         by_rank, piece = self._by_rank(current, {"change": change, "current": current})
         left = len(self.kept) * self.channels + self.rank * self.ranks - 1
-        found = []
+        found = list[tuple[Tensor, ...]]()
         if self.channels:
             column = {name: self._by_channel(part)[self.kept] for name, part in parts.items()}
             spectral = self._spectral() if self.ranks and self.inputs <= self.exact else piece.sum().expand(len(self.kept))
@@ -159,7 +159,7 @@ class Units:
 
     def _by_channel(self, values: Tensor) -> Tensor:
         """Sums of G * `values` (Co, Ci * taps) over each channel, (Ci,)."""
-        return (self.squares * values).view(self.rows, self.inputs, self.taps).sum((0, 2))
+        return (self.squares * values).reshape(self.rows, self.inputs, self.taps).sum((0, 2))
 
     def _by_rank(self, weight: Tensor, factors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """For every piece P of rank one of `weight`: sum G * factor * P of each factor, and sum G * P^2."""
@@ -174,7 +174,7 @@ class Units:
         """sum G * Q_u for every channel that is left: Q_u are the squared pieces of the current weight without it."""
         found = []
         for chunk in torch.tensor(self.kept).split(CHUNK):
-            without = self.current.view(self.rows, self.inputs, self.taps).expand(len(chunk), -1, -1, -1).clone()
+            without = self.current.reshape(self.rows, self.inputs, self.taps).expand(len(chunk), -1, -1, -1).clone()
             without[torch.arange(len(chunk)), :, chunk] = 0
             weight, squares = without.flatten(2), self.squares
             if self.rows > self.inputs * self.taps:
@@ -187,7 +187,7 @@ class Units:
         return torch.cat(found)
 
     def _without_channels(self, weight: Tensor, channels: Sequence[int]) -> Tensor:
-        weight = weight.clone()
+        weight = weight.clone(memory_format=torch.contiguous_format)
         weight.view(self.rows, self.inputs, self.taps)[:, channels] = 0
         return weight
 
