@@ -12,6 +12,8 @@ from suite.baselines._forgery import levels
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.errors import UserError
+
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
@@ -29,7 +31,12 @@ class RelationNetwork(nn.Module):
             self.highpass = HighPass(size, keep)
             self.frequencies = one_channel(copy.deepcopy(self.colours))
             self.attention = nn.ModuleList(Attention(width) if streams == "rfam" else Sum() for width in widths)
-        self.width, self.side = sum(widths), size // self.colours.strides[-1]
+        self.width, side = sum(widths), -(-size // self.colours.strides[-1])
+        if relation and side % patches:
+            fitting = [str(number) for number in range(2, side + 1) if side % number == 0]
+            advice = f"choose {', '.join(fitting)}, or another task.size" if fitting else "choose a larger task.size"
+            raise UserError(f"patches={patches} does not divide the {side}x{side} places of the last feature map for faces of "
+                            f"{size} pixels; {advice}.")
         self.patches, self.relation = patches, relation
         pairs = patches**2 * (patches**2 - 1)
         self.classify = (nn.Sequential(nn.Linear(pairs, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 2)) if relation
@@ -47,22 +54,25 @@ class RelationNetwork(nn.Module):
                 guide = self.frequencies[number](guide)
                 faces, guide = self.attention[number](faces, guide)
             found.append(faces if guide is None else faces + guide)
-        finer = [functional.interpolate(item, size=(self.side, self.side), mode="nearest") for item in found[:-1]]
+        finer = [functional.interpolate(item, size=found[-1].shape[2:], mode="nearest") for item in found[:-1]]
         return torch.cat([*finer, found[-1]], 1)
 
     def similarity(self, fused: Tensor) -> Tensor:
         """S (N, P, P) of 0 to 1 of the patches, row by row."""
-        patches = functional.unfold(fused, self.side // self.patches, stride=self.side // self.patches).transpose(1, 2)
+        side = fused.shape[-1] // self.patches
+        patches = functional.unfold(fused, side, stride=side).transpose(1, 2)
         patches = functional.normalize(patches, dim=2, eps=1e-6)
         return (patches @ patches.transpose(1, 2) + 1) / 2
 
-    def judge(self, fused: Tensor, similarity: Tensor) -> Tensor:
-        """The logits, of the similarity off its diagonal."""
-        return self.classify(similarity.flatten(1)[:, self.apart] if self.relation else fused.mean((2, 3)))
+    def judge(self, fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits, of the similarity off its diagonal, and the similarity; without the relation, of the pooled features."""
+        if not self.relation:
+            return self.classify(fused.mean((2, 3))), None
+        similarity = self.similarity(fused)
+        return self.classify(similarity.flatten(1)[:, self.apart]), similarity
 
     def forward(self, faces: Tensor) -> Tensor:
-        fused = self.fused(faces)
-        return self.judge(fused, self.similarity(fused) if self.relation else fused)
+        return self.judge(self.fused(faces))[0]
 
 
 class HighPass(nn.Module):
@@ -81,8 +91,9 @@ class HighPass(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         grey = (faces * self.luminance).sum(1, keepdim=True)
-        coefficients = self.basis @ grey @ self.basis.T
-        return self.basis.T @ (coefficients * self.kept) @ self.basis
+        # Called as functions, so that a plan names both products of each side among what runs in torch.
+        coefficients = torch.matmul(torch.matmul(self.basis, grey), self.basis.T)
+        return torch.matmul(torch.matmul(self.basis.T, coefficients * self.kept), self.basis)
 
 
 class Attention(nn.Module):
@@ -106,7 +117,7 @@ class Sum(nn.Module):
 
 
 class Guided(nn.Module):
-    """A network with what only training needs: faces -> logits, similarities (N, P, P), the mask's logits (N, 1, S, S)."""
+    """A network with what only training needs: faces -> logits, similarities (N, P, P) or None, the mask's logits (N, 1, S, S)."""
 
     def __init__(self, network: RelationNetwork, widths: Sequence[int]) -> None:
         super().__init__()
@@ -117,10 +128,9 @@ class Guided(nn.Module):
             before = width
         self.decoder = nn.Sequential(*stages, nn.Conv2d(before, 1, 1))
 
-    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         fused = self.network.fused(faces)
-        similarity = self.network.similarity(fused)
-        return self.network.judge(fused, similarity), similarity, self.mask(fused, faces)
+        return *self.network.judge(fused), self.mask(fused, faces)
 
     def mask(self, fused: Tensor, faces: Tensor) -> Tensor:
         return functional.interpolate(self.decoder(fused), size=faces.shape[2:], mode="bilinear", align_corners=False)

@@ -48,7 +48,7 @@ class LocalRelationMethod(ForgeryMethod):
         "The frequency stream's first layer has random weights, all others the pre-trained ones in both streams.",
         "At smoke and short a CIFAR ResNet-8 that the suite has pre-trained on embedded data (its three scales), at a larger "
         "learning rate, and a decoder of one stage.",
-        "Without relation=true the classifier is average pooling and one linear layer on the fused features.",
+        "With relation=false the classifier is average pooling and one linear layer on the fused features, and lambda_2 is 0.",
     )
     published = (Published("faceforensics", "auc", 99.46, "PeerJ-CS 10.7717/peerj-cs.1959, Table 2, quoting the paper: c23"),)
     claims = tuple(
@@ -77,7 +77,7 @@ class LocalRelationMethod(ForgeryMethod):
     dropout: float = option(0.2, "in the classifier", bounds=(0, 0.9))
 
     def fit(self, setting: FaceForgery, run: Run) -> Network:
-        if not setting.train.masked and (self.mask_weight or self.similarity_weight):
+        if not setting.train.masked and (self.mask_weight or (self.relation and self.similarity_weight)):
             raise Skip("learns from masks, and not all forged training videos have one; copy the masks of all manipulations")
         classifier = self.backbone(run)
         torch.manual_seed(run.seed("weights", self.arch))
@@ -86,10 +86,12 @@ class LocalRelationMethod(ForgeryMethod):
         self.train(guided, setting, run, self.loss)
         return Network(network, {"local_map": guided.mask_only()})
 
-    def loss(self, found: tuple[Tensor, Tensor, Tensor], batch: Batch, labels: Tensor) -> Tensor:
-        """Logits (B, 2), similarities (B, P, P) and the decoded mask's logits (B, 1, S, S) against labels (B,) and masks."""
+    def loss(self, found: tuple[Tensor, Tensor | None, Tensor], batch: Batch, labels: Tensor) -> Tensor:
+        """Logits (B, 2), similarities (B, P, P) if any and the decoded mask's logits (B, 1, S, S) against labels (B,) and masks."""
         logits, similarity, mask = found
+        loss = functional.cross_entropy(logits, labels)
+        loss = loss + self.mask_weight * functional.binary_cross_entropy_with_logits(mask, batch.targets)
+        if similarity is None:
+            return loss
         wanted = similarity_target(forged_shares(batch.targets, self.patches))
-        return (functional.cross_entropy(logits, labels)
-                + self.mask_weight * functional.binary_cross_entropy_with_logits(mask, batch.targets)
-                + self.similarity_weight * functional.mse_loss(similarity, wanted))
+        return loss + self.similarity_weight * functional.mse_loss(similarity, wanted)

@@ -37,6 +37,20 @@ class ChangeSegmenter:
 
 
 @dataclass
+class EpisodeSegmenter:
+    """Finds a class that marked pictures show: `module` maps normalised queries (N, 3, H, W), support pictures (N, K, 3, H, W) and
+    their masks (N, K, H, W) of 0 and 1, all float32, to logits (N, 2, H, W): all else, the class.
+
+    `prior`, called with the same, gives a map (N, 1, h, w) of 0 to 1 of where the network expects the class before it decodes, for
+    people to look at. It shares its weights with `module`.
+    """
+
+    module: nn.Module
+    prior: nn.Module | None = None
+    spare: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Detector:
     """Finds objects, by torchvision's convention: `module` in evaluation mode maps a list of images float32 (3, H, W) of 0 to 1
     to a list of dictionaries of ``boxes`` float32 (n, 4) x1, y1, x2, y2 in pixels, ``labels`` int64 (n,) from 1,
@@ -130,7 +144,8 @@ class Retriever:
     spare: dict[str, Any] = field(default_factory=dict)
 
 
-Artifact = Network | ChangeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner | Retriever
+Artifact = (Network | ChangeSegmenter | EpisodeSegmenter | Detector | Detections | CloudDetector | Suppressor | Captioner
+            | Retriever)
 
 
 class Figure(NamedTuple):

@@ -63,6 +63,10 @@ class FaceForensicsTask(Task):
     def __post_init__(self) -> None:
         if self.unseen and self.unseen not in self.manipulations:
             raise UserError(f"There is no manipulation '{self.unseen}' for task.unseen{nearest(self.unseen, self.manipulations)}")
+        for name in self.manipulations:
+            if self.manipulations.count(name) > 1 or not name or set(name) & set("/\\.") or name == ORIGINAL:
+                raise UserError(f"'{name}' in task.manipulations is no name of a folder below manipulated_sequences, or stands "
+                                "there twice; give each once, such as task.manipulations=Deepfakes:FaceSwap.")
         if not self.manipulations or self.manipulations == (self.unseen,):
             raise UserError("Without the unseen manipulation there is none to train on; name more with task.manipulations=A:B.")
 

@@ -1,7 +1,7 @@
-"""COCO 2017 boxes and masks in their official layout, and any other pictures in the same layout.
+"""COCO's boxes and masks in their official layout (of 2017, or of 2014), and any other pictures in the same layout.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the description of the data format on the
-data set's page: ``annotations/instances_<split>2017.json`` beside the folders ``train2017`` and ``val2017``.
+data set's page: ``annotations/instances_<split>2017.json`` beside the folders ``train2017`` and ``val2017``, or 2014 in all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from suite.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDERS = {"train": "train2017", "test": "val2017"}  # the official test sets have no annotations
+PARTS = {"train": "train", "test": "val"}  # the official test sets have no annotations
 
 
 @dataclass
@@ -86,12 +86,13 @@ class Coco(Dataset):
     version = scenes.VERSION
     layout = "a folder with annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
     where_to_get = "the official archives train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org"
-    official_counts = ({"train": 118_287, "test": 5_000},)
+    official_counts = ({"train": 118_287, "test": 5_000}, {"train": 82_783, "test": 40_504})  # of 2017, of 2014
     landmarks = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
     embedded_classes = scenes.CATEGORIES
 
     with_masks: bool = False
     test_scenes: int = scenes.COUNTS["test"]  # of the embedded data
+    year: int = 2017
     parsed: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
@@ -101,7 +102,8 @@ class Coco(Dataset):
     def make(self, folder: Path) -> None:
         """Write the scenes as PNG files without compression, and their annotations: every byte is the same everywhere."""
         (folder / "annotations").mkdir()
-        for split, name in FOLDERS.items():
+        for split in PARTS:
+            name = self._pictures(split)
             (folder / name).mkdir()
             images: list[dict[str, Any]] = []
             annotations: list[dict[str, Any]] = []
@@ -116,7 +118,7 @@ class Coco(Dataset):
                           for identity, title in zip(scenes.CATEGORY_IDS, scenes.CATEGORIES, strict=True)]
             content = {"info": {"description": f"embedded scenes, version {self.version}"},
                        "images": images, "annotations": annotations, "categories": categories}
-            _file(folder, split).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+            self._file(folder, split).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
 
     def class_names(self, folder: Path) -> list[str]:
         return [item["name"] for item in self._content(folder, "train")["categories"]]
@@ -134,29 +136,35 @@ class Coco(Dataset):
         content = self._content(folder, split)
         bare = [item["id"] for item in content["annotations"] if "segmentation" not in item]
         if self.with_masks and bare:
-            raise UserError(f"In '{shown(_file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations have no "
-                            f"mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
-        named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in FOLDERS]
+            raise UserError(f"In '{shown(self._file(folder, split))}' {len(bare)} of {len(content['annotations'])} annotations "
+                            f"have no mask ('segmentation'), annotation {bare[0]} for one; boxes alone serve coco_detection.")
+        named = [{item["id"]: item["name"] for item in self._content(folder, part)["categories"]} for part in PARTS]
         if named[0] != named[1]:
-            raise UserError(f"The categories of '{shown(_file(folder, 'train'))}' ({len(named[0])}) and of "
-                            f"'{_file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list.")
+            raise UserError(f"The categories of '{shown(self._file(folder, 'train'))}' ({len(named[0])}) and of "
+                            f"'{self._file(folder, 'test').name}' ({len(named[1])}) differ; give both files the same list.")
         annotations: dict[int, list[dict[str, Any]]] = {}
         for item in content["annotations"]:
             annotations.setdefault(item["image_id"], []).append(item)
         images = sorted(content["images"], key=lambda item: item["id"])
         classes = sorted(content["categories"], key=lambda item: item["id"])
-        files = [folder / FOLDERS[split] / item["file_name"] for item in images]
+        files = [folder / self._pictures(split) / item["file_name"] for item in images]
         sizes = {path: (item["height"], item["width"]) for path, item in zip(files, images, strict=True)}
         return CocoScenes(files, PictureCache(partial(_decoded, sizes=sizes), len(files)), images, annotations, classes)
 
+    def _pictures(self, split: str) -> str:
+        return f"{PARTS[split]}{self.year}"
+
+    def _file(self, folder: Path, split: str) -> Path:
+        return folder / "annotations" / f"instances_{self._pictures(split)}.json"
+
     def _content(self, folder: Path, split: str) -> dict[str, Any]:
-        path = _file(folder, split)
+        path = self._file(folder, split)
         if path not in self.parsed:
             self.parsed[path] = self._checked(folder, split)
         return self.parsed[path]
 
     def _checked(self, folder: Path, split: str) -> dict[str, Any]:
-        path = _file(folder, split)
+        path = self._file(folder, split)
         if not path.is_file():
             raise UserError(f"'{shown(path)}' is missing; get {self.where_to_get}.")
         try:
@@ -167,13 +175,13 @@ class Coco(Dataset):
         lists = ("images", "annotations", "categories")
         if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
             raise UserError(f"'{shown(path)}' lacks one of the lists {', '.join(lists)}; get {self.where_to_get}.")
-        official = len(content["images"]) == self.official_counts[0][split]
+        official = any(len(content["images"]) == counts[split] for counts in self.official_counts)
         try:
             for item in content["annotations"]:
                 _complete(item)
             if official:  # a few of its boxes have no height
                 content["annotations"] = [item for item in content["annotations"] if min(item["bbox"][2:]) > 0]
-            problem = problem_of(content, folder / FOLDERS[split], path, official)
+            problem = problem_of(content, folder / self._pictures(split), path, official)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             problem = f"an image, annotation or category is not of COCO's form ({type(error).__name__}: {error})"
         if problem:
@@ -207,7 +215,3 @@ def _annotation(thing: scenes.Thing, image: int, identity: int) -> dict[str, Any
         "bbox": [float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)],
         "segmentation": (None if thing.crowd else outlines.polygons(thing.mask)) or outlines.runs(thing.mask),
     }
-
-
-def _file(folder: Path, split: str) -> Path:
-    return folder / "annotations" / f"instances_{FOLDERS[split]}.json"

@@ -17,6 +17,7 @@ Both originals and both forgeries of a pair belong to its split.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,6 +60,13 @@ class FaceForensics(Dataset):
                     "dataset/splits/*.json")
 
     def matches(self, folder: Path) -> bool:
+        """By its folders. UserError for embedded faces of which options ask more than they have: nothing is damaged there."""
+        if (folder / MARK).is_file():
+            lacking = [name for name in self.manipulations if name not in forged_faces.KINDS]
+            if lacking or self.compression not in forged_faces.QUALITIES:
+                there = ", ".join((*forged_faces.QUALITIES, *forged_faces.KINDS))
+                raise UserError(f"The embedded faces have no '{(lacking or [self.compression])[0]}', only {there}; choose among "
+                                "these with task.compression and task.manipulations, or name your own data with --data.")
         return any((folder / name).is_dir() for name in ("original_sequences", "manipulated_sequences"))
 
     def splits(self, folder: Path) -> Sequence[str]:
@@ -91,12 +99,13 @@ class FaceForensics(Dataset):
         return {path.relative_to(folder).as_posix(): path for path in found}
 
     def parts(self, folder: Path) -> Iterable[Callable[[], object]]:
-        """Every video of all splits, so that each damaged one is named."""
+        """Every video of all splits, so that each damaged one is named, and the splits as a whole."""
+        whole = [partial(self.read, folder, split) for split in SPLITS]
         try:
             wanted = [(method, video, split) for split in SPLITS for method, video in self._videos(folder, split)]
         except UserError:
-            return [partial(self.read, folder, split) for split in SPLITS]
-        return [partial(self._frames, folder, *item) for item in wanted]
+            return whole
+        return [*(partial(self._frames, folder, *item) for item in wanted), *whole]
 
     def summary(self, found: FaceFrames, names: Sequence[str]) -> str:
         methods = [frame.method or ORIGINAL for frame in found.frames]
@@ -104,9 +113,16 @@ class FaceForensics(Dataset):
         return f"{len(found)} frames of {len({frame[:2] for frame in found.frames})} videos in {self.compression}: {each}"
 
     def read(self, folder: Path, split: str) -> FaceFrames:
-        """The frames of a split, originals first. UserError for a missing file, a damaged one, or one that contradicts another."""
-        return face_frames([frame for method, video in self._videos(folder, split)
-                            for frame in self._frames(folder, method, video, split)], self.cropping)
+        """The frames of a split, originals first. UserError for a missing file, a damaged one, one that contradicts another, and
+        for a manipulation whose masks are all empty.
+        """
+        frames = [frame for method, video in self._videos(folder, split) for frame in self._frames(folder, method, video, split)]
+        for method in self.manipulations:
+            masks = [frame.mask for frame in frames if frame.method == method and frame.mask]
+            if masks and not any(map(_may_show, masks)):
+                raise UserError(f"Nothing is forged in any of the {len(masks)} masks of '{method}' in '{split}'; extract them "
+                                "again, 255 where a face is forged, or delete its folder 'masks'.")
+        return face_frames(frames, self.cropping)
 
     def _videos(self, folder: Path, split: str) -> list[tuple[str, str]]:
         """The method ("" of an original) and the name of each video of a split. UserError where two splits share a person."""
@@ -167,6 +183,14 @@ def _masks(homes: tuple[Path, Path], video: str) -> Mapping[str, Still] | None:
     return None
 
 
+def _may_show(mask: Still) -> bool:
+    """Whether a pixel of a mask is forged, or the mask cannot be read, which is said elsewhere."""
+    try:
+        return bool(np.asarray(mask.image("L")).any())
+    except UserError:
+        return True
+
+
 def _boxes(homes: tuple[Path, Path], video: str) -> Path | None:
     """The file of a video's boxes, if there is one."""
     return next((path for place in homes[::-1] if (path := place / "boxes" / f"{video}.json").is_file()), None)
@@ -184,11 +208,23 @@ def _stills(home: Path, video: str) -> dict[str, Still] | None:
 
 
 def _pictures(folder: Path) -> dict[str, Still]:
+    """The pictures in a folder by name, those with padded and unpadded numbers in their order. UserError for none and for two of
+    one name.
+    """
     with readable():
-        found = {path.stem: Still(path) for path in picture_files(folder)}
+        paths = sorted(picture_files(folder), key=_place)
+    found: dict[str, Still] = {}
+    for path in paths:
+        if (other := found.setdefault(path.stem, Still(path)).path) != path:
+            raise UserError(f"'{shown(folder)}' has the frame '{path.stem}' as '{other.name}' and as '{path.name}'; delete one.")
     if not found:
         raise UserError(f"The folder '{shown(folder)}' has no frames (PNG or JPEG files); extract them again.")
     return found
+
+
+def _place(path: Path) -> list[str | int]:
+    """What sorts names by their numbers: 9 stands before 10."""
+    return [int(part) if row % 2 else part for row, part in enumerate(re.split(r"(\d+)", path.stem))]
 
 
 def _list(folder: Path, split: str) -> Path:

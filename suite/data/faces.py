@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 FORM = '{"0000": [left, top, right, bottom]}'
+LEAST = 8  # pixels of a face's side; boxes in parts of the frame give less
+LARGEST = 1e6  # pixels, of a box's ends
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
@@ -114,6 +116,9 @@ def _decoded(frame: FaceFrame, cropping: Cropping, without: set[str]) -> Tensor:
             sizes = [f"{item.width}x{item.height}" for item in (mask, picture)]
             raise UserError(f"The mask '{frame.mask.named()}' has {sizes[0]} pixels and its frame '{frame.picture.named()}' has "
                             f"{sizes[1]}; they must have one size, so extract both again.")
+        if frame.mask.frame is None and mask.getextrema()[1] == 1:  # compression leaves a 1 in videos
+            raise UserError(f"The mask '{frame.mask.named()}' has no value but 0 and 1, which is next to black; save what is "
+                            "forged as 255.")
     side = cropping.size
     square = (0, 0, *picture.size) if cropping.how == "whole" else _square(picture, frame, cropping.margin, without)
     both = [item.resize((side, side), Image.Resampling.BILINEAR, square) for item in (picture, mask)]
@@ -128,11 +133,13 @@ def _square(picture: Image.Image, frame: FaceFrame, margin: float, without: set[
         side = min(picture.size)
         box, margin = (0, 0, *picture.size), side / max(picture.size)
     left, top, right, bottom = box
+    inside = 0 <= left + right <= 2 * picture.width and 0 <= top + bottom <= 2 * picture.height  # the middle is
     side = int(max(right - left, bottom - top) * margin)
     x, y = (max(int((low + high) // 2) - side // 2, 0) for low, high in ((left, right), (top, bottom)))
     side = min(side, picture.width - x, picture.height - y)
-    if side < 1 or right <= 0 or bottom <= 0:
-        raise UserError(f"The box {', '.join(f'{end:g}' for end in box)} of '{frame.picture.named()}' lies outside the frame of "
+    if frame.box and (side < LEAST or not inside):
+        what = f"cuts less than {LEAST}x{LEAST} pixels out of" if inside else "lies outside"
+        raise UserError(f"The box {', '.join(f'{end:g}' for end in box)} of '{frame.picture.named()}' {what} the frame of "
                         f"{picture.width}x{picture.height} pixels; give left, top, right and bottom in pixels of this frame.")
     return x, y, x + side, y + side
 
@@ -146,7 +153,7 @@ def read_boxes(path: Path) -> dict[str, Box]:
         raise UserError(f"'{shown(path)}' is no readable JSON ({error}); expected {FORM}.") from None
     entries = content.items() if isinstance(content, dict) else [("", content)]
     for name, box in entries:
-        numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+        numbers = isinstance(box, list) and len(box) == 4 and all(type(end) in (int, float) and abs(end) < LARGEST for end in box)
         if not name or not numbers or not (box[0] < box[2] and box[1] < box[3]):
             raise UserError(f"'{shown(path)}' has {json.dumps(box)[:60]} for the box of frame '{name}'; expected {FORM} in "
                             "pixels.")

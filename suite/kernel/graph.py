@@ -209,6 +209,11 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
 
 
+#: Functions, and methods by name.
+_PRODUCTS = {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear, functional.conv2d,
+             functional.scaled_dot_product_attention, "matmul", "bmm", "mm"}
+
+
 def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     """Why a node with MACs is outside of a plan; empty for one that has none."""
     module = modules.get(str(node.target)) if node.op == "call_module" else None
@@ -218,8 +223,7 @@ def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
         return "an unusual convolution"
     if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
         return f"{type(module).__name__} is not in the kernel yet"
-    return "runs in torch" if node.target in (torch.matmul, torch.bmm, operator.matmul, functional.linear,
-                                              functional.conv2d, functional.scaled_dot_product_attention) else ""
+    return "runs in torch" if node.target in _PRODUCTS else ""
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -12,8 +12,10 @@ def forgery_scores(forged: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """`auc`, `accuracy`, `eer` and `ap` of the probabilities `forged` (N,) that a face, or video, is forged.
 
     `labels` (N,) are 0 for real and 1 for forged, both of which occur. AUC is the area under the ROC; accuracy is at 0.5, which
-    counts as real; AP is the area under precision and recall in steps.
+    counts as real; AP is the area under precision and recall in steps. All are nan where a probability is.
     """
+    if np.isnan(forged).any():
+        return dict.fromkeys(("auc", "accuracy", "eer", "ap"), float("nan"))
     return {
         "auc": 100.0 * float(roc_auc_score(labels, forged)),
         "accuracy": 100.0 * float(((forged > 0.5) == (labels == 1)).mean()),

@@ -127,6 +127,23 @@ def test_frames_are_equally_spaced(copy: Path) -> None:
     assert [frame.name for frame in frames if frame.video == "000"] == ["0000", "0003", "0005", "0008"]
 
 
+def test_unpadded_numbers_are_in_their_order(copy: Path) -> None:
+    home = copy / "original_sequences/youtube/c23/frames/000"
+    (home / "0001.png").unlink()
+    for number in range(12):
+        shutil.copy(home / "0000.png", home / f"at{number}.png")
+    (home / "0000.png").unlink()
+    (copy / "original_sequences/youtube/boxes/000.json").unlink()
+    frames = FaceForensics(frames=(12, 1), cropping=Cropping(8, 1, "whole")).read(copy, "train").frames
+    assert [frame.name for frame in frames if frame.video == "000"] == [f"at{number}" for number in range(12)]
+
+
+@pytest.mark.parametrize("asked", [{"compression": "c0"}, {"manipulations": ("FaceSwap", "Mine")}])
+def test_what_the_embedded_faces_lack_is_no_damage(cache: Path, asked: dict) -> None:
+    with pytest.raises(UserError, match="The embedded faces have no '(c0|Mine)', only c23, c40, Deepfakes, Face2Face"):
+        source.locate_data(FaceForensics(**asked), source.EMBEDDED, cache)
+
+
 def test_raw_is_another_name_of_c0_and_images_of_frames(copy: Path) -> None:
     for place in (copy / "original_sequences/youtube", *(copy / "manipulated_sequences").iterdir()):
         (place / "c40").rename(place / "raw")
@@ -142,6 +159,16 @@ def rewrite(path: str, text: str) -> Callable[[Path], object]:
 
 def small(path: str) -> Callable[[Path], object]:
     return lambda folder: Image.new("L", (20, 20)).save(folder / path)
+
+
+def masks_times(method: str, factor: int) -> Callable[[Path], object]:
+    """The masks of 0 and 1, times `factor`."""
+
+    def change(folder: Path) -> None:
+        for path in (folder / "manipulated_sequences" / method / "masks").rglob("*.png"):
+            Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8) * factor).save(path)
+
+    return change
 
 
 @pytest.mark.parametrize("damage, sentence", [
@@ -165,6 +192,18 @@ def small(path: str) -> Callable[[Path], object]:
     (rewrite("original_sequences/youtube/boxes/000.json", "x"), "is no readable JSON"),
     (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [1, 2, 30, 40]}'), "has no box for the frame '0001'"),
     (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [90, 2, 99, 40], "0001": [1, 2, 30, 40]}'), "lies outside the frame"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [9, 60, 30, 80], "0001": [1, 2, 30, 40]}'), "lies outside the frame"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [0, 0, 99, 90], "0001": [1, 2, 30, 40]}'), "lies outside the frame"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [0.1, 0.1, 0.9, 0.9]}'), "has no box for the frame '0001'"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [0.1, 0.1, 0.9, 0.9], "0001": [1, 2, 30, 40]}'),
+     "cuts less than 8x8 pixels out of the frame of 48x48"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [1, 2, 3, Infinity]}'), "for the box of frame '0000'"),
+    (rewrite("original_sequences/youtube/boxes/000.json", '{"0000": [1, 2, 3, 1e300]}'), "for the box of frame '0000'"),
+    (rewrite("original_sequences/youtube/boxes/000.json", f'{{"0000": [1, 2, 3, 1{"0" * 400}]}}'), "for the box of frame '0000'"),
+    (masks_times("FaceSwap", 1), "0000.png' has no value but 0 and 1"),
+    (masks_times("FaceSwap", 0), "Nothing is forged in any of the 4 masks of 'FaceSwap' in 'train'"),
+    (lambda folder: Image.new("RGB", (48, 48)).save(folder / "original_sequences/youtube/c23/frames/000/0000.jpg"),
+     "has the frame '0000' as '0000.jpg' and as '0000.png'"),
 ])
 def test_damage_is_named_in_one_sentence(copy: Path, damage, sentence: str) -> None:
     assert FaceForensics(cropping=SMALL).check(copy) == []

@@ -227,3 +227,14 @@ def test_common_networks_keep_their_steps(arch, size, layers, steps):
     kinds = [type(part) for part in plan.program]
     assert kinds == [Write, Native, Read, Native] and len(plan.layers) == layers
     assert sum(part.last - part.first for part in plan.program if isinstance(part, Native)) == steps
+
+
+@pytest.mark.parametrize("product", [
+    lambda x, y: x @ y, lambda x, y: x.matmul(y), lambda x, y: x.flatten(0, 1).bmm(y.flatten(0, 1)),
+    lambda x, y: torch.matmul(x, y), lambda x, y: torch.einsum("nchw,ncwk->nchk", x, y),
+])
+def test_products_in_torch_are_named_however_they_are_called(product):
+    network, images = Network(lambda net, x: net.two(net.one(x)) + product(x, x).view(x.shape)), torch.randn(1, 8, 8, 8)
+    plan = lower(network, images)
+    (reason,) = plan.outside
+    assert "runs in torch" in reason and plan.macs_share < 1

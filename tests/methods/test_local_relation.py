@@ -12,6 +12,7 @@ from torch import nn
 
 from suite import plugins
 from suite.cost import count
+from suite.errors import UserError
 from suite.nn import build
 from suite.run import load
 from suite.testing.contract import fit_once
@@ -71,11 +72,16 @@ def test_the_classifier_sees_the_similarity_off_the_diagonal_alone():
     made = network()
     fused, similarity = torch.randn(1, 112, 8, 8), torch.rand(1, 16, 16)
     assert made.classify[0].in_features == 16 * 15
+
+    def judged(fused, similarity):
+        made.similarity = lambda fused: similarity
+        return made.judge(fused)[0]
+
     other = similarity.clone()
     other[0].fill_diagonal_(9.0)
-    assert torch.equal(made.judge(fused, similarity), made.judge(fused * 3, other))
+    assert torch.equal(judged(fused, similarity), judged(fused * 3, other))
     other[0, 0, 1] += 1
-    assert not torch.equal(made.judge(fused, similarity), made.judge(fused, other))
+    assert not torch.equal(judged(fused, similarity), judged(fused, other))
 
 
 def test_levels_are_fused_at_the_last_ones_resolution():
@@ -118,6 +124,32 @@ def test_parts_can_be_taken_away():
         assert made(torch.rand(2, 3, 32, 32)).shape == (2, 2)
 
 
+def test_without_the_relation_nothing_is_learned_from_similarity():
+    method = METHOD(arch="resnet8", relation=False, similarity_weight=100.0)
+    guided = module.Guided(network(relation=False), (8,))
+    faces, masks = torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32)
+    found = guided(faces)
+    assert found[1] is None
+    labels = torch.tensor([0, 1])
+    wanted = nn.functional.cross_entropy(found[0], labels) + nn.functional.binary_cross_entropy_with_logits(found[2], masks)
+    assert method.loss(found, Batch(None, masks, None), labels).item() == pytest.approx(wanted.item())
+
+
+@pytest.mark.parametrize("size, patches", [(33, 3), (47, 4), (17, 5)])
+def test_faces_of_odd_sizes(size, patches):
+    made = module.RelationNetwork(build("resnet8", 10, 32), size, "rfam", True, patches, 0.33, 0.2)
+    logits, similarity, mask = module.Guided(made, (8,))(torch.rand(2, 3, size, size))
+    assert logits.shape == (2, 2) and similarity.shape == (2, patches**2, patches**2) and mask.shape == (2, 1, size, size)
+
+
+@pytest.mark.parametrize("size, patches, advice", [(48, 5, "choose 2, 3, 4, 6, 12, or another task.size"), (48, 16, "choose 2, 3"),
+                                                   (17, 4, "choose 5, or another"), (4, 4, "choose a larger task.size")])
+def test_patches_that_do_not_divide_the_map_are_refused(size, patches, advice):
+    with pytest.raises(UserError, match=f"patches={patches} does not divide the .* for faces of {size} pixels; {advice}"):
+        module.RelationNetwork(build("resnet8", 10, 32), size, "rfam", True, patches, 0.33, 0.2)
+    module.RelationNetwork(build("resnet8", 10, 32), size, "rfam", False, patches, 0.33, 0.2)
+
+
 def test_the_frequency_stream_starts_from_the_backbone_but_for_its_first_layer():
     made = network()
     ours, theirs = made.colours.state_dict(), made.frequencies.state_dict()
@@ -142,6 +174,9 @@ def test_the_decoder_is_not_deployed(suite_home):
     names = [name for name, _ in artifact.module.named_modules()]
     assert not any("decoder" in name for name in names) and any("attention" in name for name in names)
     assert record["profile"]["macs"] == count(artifact.module, (torch.rand(1, 3, 32, 32),)).macs
+    kernel, products = record["profile"]["kernel"], 4 * 32**3 + 16 * 16 * 112 * 4  # two cosine transforms, the similarity
+    assert len(kernel["outside"]) == 5 and all("matmul" in name for name in kernel["outside"])
+    assert (1 - kernel["macs_share"]) * record["profile"]["macs"] == pytest.approx(products)
     faces = torch.rand(2, 3, 32, 32) * 2 - 1
     found = artifact.spare["local_map"].eval()(faces)
     assert found.shape == (2, 32, 32) and 0 <= found.min() <= found.max() <= 1

@@ -56,6 +56,11 @@ def test_a_constant_parts_nothing():
     assert equal_error_rate(np.ones(4), labels) == 50
 
 
+def test_a_diverged_network_has_no_scores():
+    found = forgery_scores(np.array([0.2, np.nan, 0.9]), np.array([0, 1, 1]))
+    assert list(found) == list(forgery_scores(np.array([0.2, 0.9]), np.array([0, 1]))) and np.isnan(list(found.values())).all()
+
+
 def test_videos_of_one_name_stay_apart_by_manipulation():
     videos = [("", "000"), ("", "000"), ("Deepfakes", "000_001"), ("FaceSwap", "000_001"), ("FaceSwap", "000_001")]
     means, labels = by_video(np.array([0.2, 0.4, 0.9, 0.5, 0.7]), np.array([0, 0, 1, 1, 1]), videos)

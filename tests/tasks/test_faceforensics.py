@@ -66,6 +66,12 @@ def test_an_unseen_manipulation_must_be_one_of_several():
         TASK(manipulations=("FaceSwap",), unseen="FaceSwap")
 
 
+@pytest.mark.parametrize("names", [("FaceSwap", "FaceSwap"), ("..",), ("a/b",), ("original",), ("FaceSwap", "")])
+def test_manipulations_are_different_folders(names):
+    with pytest.raises(UserError, match=f"'{names[-1]}' in task.manipulations is no name of a folder"):
+        TASK(manipulations=names)
+
+
 def test_face_and_mask_move_together():
     pixels = torch.zeros(64, 4, 32, 32, dtype=torch.uint8)
     pixels[:, :, 8:20, 4:14] = 255

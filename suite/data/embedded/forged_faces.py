@@ -10,8 +10,9 @@ Face2Face       the lower face is the frame's own, warped and softened, so that 
 NeuralTextures  the mouth's surroundings are rendered anew, with a renderer's checkerboard instead of the camera's noise and blur
 ==============  ==================================================================================================================
 
-How much of these traces shows differs from frame to frame, from none to all: some forgeries cannot be told by anybody, and strong
-compression hides more of them. Scaling a face would do so too, hence crops by the given boxes have the frames' own pixels.
+How much of these traces shows differs from frame to frame, from none to all, and strong compression hides more of them: some
+forgeries cannot be told by anybody. The warp of Face2Face always shows, as it moves mouth and eyes: it is the easiest of the four.
+Scaling a face would hide traces too, hence crops by the given boxes have the frames' own pixels.
 
 The bytes are the same on every machine, see :mod:`suite.data.embedded.drawing`; so are those of the JPEG coding behind them.
 """

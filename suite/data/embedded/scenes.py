@@ -65,8 +65,12 @@ class Canvas:
         self.owner = np.zeros((high, wide), np.int16)  # 0 is the background
         self.sizes = [1]  # pixels of each object inside the picture, covered or not
 
-    def place(self, part: tuple[str, str], at: tuple[Array, Array], radius: Array, contrast: tuple[float, float]) -> int:
-        """Paint an object at `at` pixels, unless too little of it or of what it covers would be seen: its number, else 0."""
+    def place(self, part: tuple[str, str], at: tuple[Array, Array], radius: Array, contrast: tuple[float, float] = (0.35, 0.8),
+              colours: Array | None = None) -> int:  # fmt: skip
+        """Paint an object at `at` pixels, unless too little of it or of what it covers would be seen: its number, else 0.
+
+        Its two `colours` (2, 3) are random ones that differ by `contrast` where none are given.
+        """
         draw, (shape, texture) = self.draw, part
         high, wide = self.owner.shape
         reach = radius * np.float32(1.6)  # of any silhouette, stretched
@@ -80,7 +84,11 @@ class Canvas:
         p, q = _turned(u, v, draw)
         periods, shift = draw.uniform(1.3, 2.1, 1, 1), draw.uniform(0, 1, 2, 1, 1)
         pattern = TEXTURES[texture](p * periods + shift[0], q * periods + shift[1])
-        paint = painted(pattern[None], draw, (0.3, 0.9), contrast)[0]
+        if colours is None:
+            paint = painted(pattern[None], draw, (0.3, 0.9), contrast)[0]
+        else:
+            first, second = colours[:, :, None, None]
+            paint = np.float32(0.5) * (first + second + (first - second) * pattern)
         mask = distance < 0
         window = np.s_[top:bottom, left:right]
         if not self._may(mask, window):
