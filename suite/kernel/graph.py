@@ -209,9 +209,9 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
 
 
-#: Functions, and methods by name.
-_PRODUCTS = {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear, functional.conv2d,
-             functional.scaled_dot_product_attention, "matmul", "bmm", "mm"}
+_PRODUCTS = {"call_function": {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear,
+                               functional.conv2d, functional.scaled_dot_product_attention},
+             "call_method": {"matmul", "bmm", "mm"}}
 
 
 def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
@@ -223,7 +223,7 @@ def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
         return "an unusual convolution"
     if module is not None and any(parameter.dim() > 1 for parameter in module.parameters()):
         return f"{type(module).__name__} is not in the kernel yet"
-    return "runs in torch" if node.target in _PRODUCTS else ""
+    return "runs in torch" if node.target in _PRODUCTS.get(node.op, ()) else ""
 
 
 def pair(value: Any) -> tuple[int, int]:

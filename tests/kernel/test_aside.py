@@ -238,3 +238,11 @@ def test_products_in_torch_are_named_however_they_are_called(product):
     plan = lower(network, images)
     (reason,) = plan.outside
     assert "runs in torch" in reason and plan.macs_share < 1
+
+
+def test_a_module_that_is_called_like_a_product_is_none():
+    network = nn.Sequential()
+    network.add_module("one", nn.Conv2d(8, 8, 1))
+    network.add_module("mm", nn.Softsign())  # not in the kernel, and without MACs
+    plan = lower(network, torch.randn(1, 8, 8, 8))
+    assert plan.outside == [] and "mm" in calls(plan)
