@@ -17,6 +17,7 @@ from suite.artifacts import Network
 from suite.contract import option
 from suite.metrics import accuracy
 from suite.nn.cut import Cut, choose_cut
+from suite.nn.streams import Stream, streams
 from suite.nn.trace import Tracer
 from suite.run import Run
 from suite.settings import Classification
@@ -62,3 +63,9 @@ def norms_behind(network: nn.Module) -> dict[str, str]:
             if user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), nn.BatchNorm2d):
                 found[str(node.target)] = str(user.target)
     return found
+
+
+def hidden(network: nn.Module, example: Tensor) -> list[Stream]:
+    """The streams from one layer through an activation to one other: inside blocks, and all of a plain network's."""
+    return [item for item in streams(network, example)
+            if not (item.fixed or item.residual or item.gates or item.linear) and len(item.writers) == len(item.readers) == 1]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from suite.baselines._channels import ChannelPruningMethod, norms_behind
+from suite.baselines._channels import ChannelPruningMethod, hidden, norms_behind
 from suite.baselines._pruning import FineTunedMethod
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +24,7 @@ from suite.metrics import accuracy
 from suite.nn import build
 from suite.nn.cifar import ResNet
 from suite.nn.cut import Cut, choose_cut
-from suite.nn.streams import Stream, streams
+from suite.nn.streams import Stream
 from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Recipe, autocast, batches, optimise, predict
@@ -200,9 +200,7 @@ def unscale(norm: nn.Module, factor: Tensor) -> None:
 
 def inner(network: nn.Module, example: Tensor) -> list[Stream]:
     """The streams from one convolution through an activation to one other: inside blocks, and all but a plain network's last."""
-    return [item for item in streams(network, example)
-            if not (item.fixed or item.residual or item.gates or item.linear) and len(item.writers) == len(item.readers) == 1
-            and isinstance(network.get_submodule(item.readers[0].name), nn.Conv2d)]
+    return [item for item in hidden(network, example) if isinstance(network.get_submodule(item.readers[0].name), nn.Conv2d)]
 
 
 def class_drop(masked: ClassMasks, setting: Classification, run: Run) -> float:

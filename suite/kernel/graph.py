@@ -209,9 +209,11 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
     return how if how == "bilinear" or (how == "nearest" and factors <= {1, 2, 4, 8, 16}) else ""
 
 
-_PRODUCTS = {"call_function": {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear,
-                               functional.conv2d, functional.scaled_dot_product_attention},
-             "call_method": {"matmul", "bmm", "mm"}}
+_PRODUCTS: dict[str, set[Any]] = {
+    "call_function": {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear, functional.conv2d,
+                      functional.scaled_dot_product_attention},
+    "call_method": {"matmul", "bmm", "mm"},
+}
 
 
 def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:
