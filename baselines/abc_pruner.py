@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, ClassVar, Literal
 
 import torch
+from suite.baselines._channels import ChannelPruningMethod
 from suite.baselines._colony import Code, Colony, Space
 from suite.baselines._pruning import FineTunedMethod
 from suite.baselines._structures import TENTHS, Structures
@@ -44,7 +45,7 @@ class AbcPrunerMethod(FineTunedMethod):
     tags = ("cnn/pruning-channel", "cnn/search")
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         scale: {**values, **search}
-        for (scale, values), search in zip(FineTunedMethod.scales.items(), (
+        for (scale, values), search in zip(ChannelPruningMethod.scales.items(), (
             {"size": 2, "cycles": 1, "search_share": 0.875}, {"size": 5, "cycles": 2}, {}), strict=True)
     }
     standins = (

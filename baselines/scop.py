@@ -38,8 +38,8 @@ class ScopMethod(ChannelPruningMethod):
                   "NeurIPS", 2020, "https://arxiv.org/abs/2010.10732")
     tags = ("cnn/pruning-channel",)
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        scale: {**values, "knockoff": "permuted", "gate_batch": 8 if scale == "smoke" else 64}
-        for scale, values in FineTunedMethod.scales.items()
+        scale: {**values, "knockoff": "permuted", "gate_batch": 2 if scale == "smoke" else 64}
+        for scale, values in ChannelPruningMethod.scales.items()
     }
     standins = (
         *FineTunedMethod.standins,

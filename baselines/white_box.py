@@ -42,7 +42,7 @@ class WhiteBoxMethod(ChannelPruningMethod):
     tags = ("cnn/pruning-channel",)
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         scale: {**values, "starts": "reference", "mask_share": 0.3, "mask_rate": 0.01}
-        for scale, values in FineTunedMethod.scales.items()
+        for scale, values in ChannelPruningMethod.scales.items()
     }
     standins = (
         *FineTunedMethod.standins,

@@ -162,7 +162,7 @@ def test_codes_are_mended_to_the_macs_or_as_near_as_tenths_come(seed, length, ta
         assert abs(sum(code) / 10 / length - target) <= max(0.01, 0.05 / length) + 1e-9
 
 
-def test_every_candidate_is_charged_and_the_search_is_counted():
+def test_every_candidate_is_charged_and_the_search_is_counted(suite_home):
     """At smoke: candidates, their samples, the MACs of what is delivered."""
     record = fit_once("cifar10", "abc_pruner")[1]
     notes, budget = record["notes"], record["budget"]
@@ -173,7 +173,7 @@ def test_every_candidate_is_charged_and_the_search_is_counted():
     assert record["profile"]["macs"] == pytest.approx(notes["macs_kept"] * 40_551_040)
 
 
-def test_threads_share_the_work_and_change_nothing(monkeypatch, tmp_path):
+def test_threads_share_the_work_and_change_nothing(suite_home, monkeypatch, tmp_path):
     spec = specs("cifar10", [("plain", {"arch": "resnet8"})], [0], "smoke").wanted[0]
     run = replace(context(spec, 256), folder=tmp_path)
     setting = spec.task.setting(run)
