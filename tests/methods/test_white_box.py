@@ -14,9 +14,10 @@ from suite.cost import count
 from suite.nn import build
 from suite.nn.streams import streams
 from suite.testing.contract import fit_once
+from suite.train import Batch
 
 METHOD = plugins.load("baselines", "white_box")
-module = importlib.import_module("suite.baselines.white_box")
+module = importlib.import_module("suite.baselines._class_masks")
 
 
 def masked(arch: str, before: bool, side: int = 32, classes: int = 3) -> nn.Module:
@@ -102,7 +103,7 @@ def test_the_sums_are_penalised_by_their_length_and_labels_reach_the_masks(monke
     losses = {}
     def optimise(network, epoch_of, loss, run, **rest):
         torch.manual_seed(3)
-        losses[penalty] = loss(module.Batch(images, labels, torch.arange(6)))
+        losses[penalty] = loss(Batch(images, labels, torch.arange(6)))
 
     monkeypatch.setattr(module, "optimise", optimise)
     class Run:
