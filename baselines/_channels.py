@@ -31,7 +31,7 @@ class ChannelPruningMethod(FineTunedMethod):
 
     # What comes before fine-tuning leaves less than a batch of 32 of the 32 samples that imagenet has at smoke.
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        scale: {**values, "batch": 4} if scale == "smoke" else values for scale, values in FineTunedMethod.scales.items()
+        scale: {**values, "batch": 8} if scale == "smoke" else values for scale, values in FineTunedMethod.scales.items()
     }
 
     macs: float = option(0.5, "share of the dense MACs to cut to", bounds=(0.001, 1))

@@ -46,7 +46,7 @@ class AbcPrunerMethod(FineTunedMethod):
     scales: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         scale: {**values, **search}
         for (scale, values), search in zip(ChannelPruningMethod.scales.items(), (
-            {"size": 2, "cycles": 1, "search_share": 0.875}, {"size": 5, "cycles": 2}, {}), strict=True)
+            {"size": 2, "cycles": 1, "search_share": 0.75}, {"size": 5, "cycles": 2}, {}), strict=True)
     }
     standins = (
         *FineTunedMethod.standins,
@@ -113,8 +113,9 @@ class AbcPrunerMethod(FineTunedMethod):
         return self.finetune(network, setting, run)
 
     def samples(self, run: Run) -> int:
-        """That a candidate is trained on."""
-        return int(self.search_share * run.budget.allowed) // self.candidates
+        """That a candidate is trained on: whole batches, or less than one."""
+        samples = int(self.search_share * run.budget.allowed) // self.candidates
+        return samples - samples % self.batch if samples > self.batch else samples
 
     def searched(self, found: Structures, setting: Classification, run: Run) -> Colony:
         """5.3, a phase at a time: what a kill interrupts is at most one cycle."""
@@ -157,7 +158,7 @@ class AbcPrunerMethod(FineTunedMethod):
     def tried(self, network: nn.Module, setting: Classification, run: Run) -> tuple[float, nn.Module]:
         """5.2: trained for a moment, on the same images in the same order as all others."""
         samples, recipe, quiet = self.samples(run), self.recipe(), replace(run, report=None)
-        size = min(self.batch, len(setting.train), samples)
+        size = min(self.batch, samples)
         steps = samples // size
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]

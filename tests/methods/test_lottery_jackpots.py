@@ -102,11 +102,11 @@ def test_weights_are_frozen_and_zeros_deployed(suite_home):
 
 
 def test_a_tuned_one_keeps_its_mask_and_one_without_search_costs_nothing(suite_home):
-    spec, record = fit_once("cifar10", "lottery_jackpots", options={"tuned": 0.5})
+    spec, record = fit_once("cifar10", "lottery_jackpots", options={"arch": "resnet8", "tuned": 0.5})
     assert record["budget"]["total"] == 256 and {"search_loss", "train_loss"} <= set(record["curves"])
     weights = load(spec.artifact).module.layer2[0].conv1.weight
     assert 0 < float((weights == 0).float().mean()) < 1
-    assert fit_once("cifar10", "lottery_jackpots", options={"search": False})[1]["budget"]["total"] == 0
+    assert fit_once("cifar10", "lottery_jackpots", options={"arch": "resnet8", "search": False})[1]["budget"]["total"] == 0
 
 
 def test_the_search_finds_a_mask_for_what_the_weights_can_do(tmp_path):

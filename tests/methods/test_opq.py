@@ -115,7 +115,7 @@ def test_stored_bits_by_hand():
 
 
 def test_masks_and_steps_are_frozen_before_training(suite_home):
-    spec, record = fit_once("cifar10", "opq", options={"sparsity": 0.8, "bits": 4.0})
+    spec, record = fit_once("cifar10", "opq", options={"arch": "resnet8", "sparsity": 0.8, "bits": 4.0})
     network = load(spec.artifact).module
     (parent,) = spec.references.values()
     trained = {name: item.weight.detach() for name, item in load(parent.artifact).module.named_modules()

@@ -162,8 +162,8 @@ def test_the_generator_learns_the_greys_and_is_charged(tmp_path):
 
 
 def test_rows_of_one_cost_and_one_budget(suite_home):
-    found = [fit_once("cifar10", "scop", options={"macs": 0.5, **more})[1] for more in ({}, {"score": "gamma"}, {"knockoff": "generator"})]
+    found = [fit_once("cifar10", "scop", options={"arch": "resnet8", **more})[1] for more in ({}, {"score": "gamma"}, {"knockoff": "generator"})]
     totals = [item["budget"]["total"] for item in found]
     assert max(totals) - min(totals) < 32  # less than a step
-    assert all(0.49 < item["notes"]["macs_kept"] <= 0.5 and item["profile"]["kernel"]["outside"] == [] for item in found)
+    assert all(0.45 < item["notes"]["macs_kept"] <= 0.5 and item["profile"]["kernel"]["outside"] == [] for item in found)
     assert "gates_loss" in found[0]["curves"] and "gates_loss" not in found[1]["curves"] and "generator_loss" in found[2]["curves"]
