@@ -50,7 +50,7 @@ class WhiteBoxMethod(ChannelPruningMethod):
     published = tuple(
         Published(task, "top1", top1, "README", {"arch": arch, "macs": macs})
         for task, arch, macs, top1 in (
-            ("cifar10", "vgg16", 0.236, 93.47), ("cifar10", "resnet56", 0.444, 93.54), ("cifar10", "resnet110", 0.34, 94.12),
+            ("cifar10", "cifar_vgg16", 0.236, 93.47), ("cifar10", "resnet56", 0.444, 93.54), ("cifar10", "resnet110", 0.34, 94.12),
             ("imagenet", "resnet50", 0.544, 75.32), ("imagenet", "resnet50", 0.365, 74.21))
     )
     claims = (
