@@ -14,6 +14,7 @@ import torch
 from suite.baselines._channels import hidden, norms_behind
 from torch import Tensor, nn
 
+from suite.nn.cut import Cut
 from suite.nn.streams import Stream
 from suite.run import Run
 from suite.settings import Classification
@@ -44,7 +45,6 @@ class ClassMasks(nn.Module):
         self.places = [Place(item, item.writers[0] if before else item.readers[0].name, before) for item in streams]
         self.masks = nn.ParameterList(torch.ones(classes, item.channels) for item in streams)
         self.labels: Tensor | None = None
-        self.silenced: Tensor | None = None  # channels of the last masked layer that are zero
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         self.labels = labels
@@ -59,8 +59,7 @@ class ClassMasks(nn.Module):
         if self.labels is not None:
             weights = torch.rand(len(self.labels), self.classes, device=mask.device)
             return weights.scatter(1, self.labels[:, None], 1.0) @ mask
-        found = mask.sum(0, keepdim=True) / 2
-        return found if self.silenced is None or number + 1 < len(self.masks) else found.index_fill(1, self.silenced, 0)
+        return mask.sum(0, keepdim=True) / 2
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -126,8 +125,8 @@ def class_drop(masked: ClassMasks, setting: Classification, run: Run) -> float:
     present = sorted(set(labels.tolist()))
     before, drops = recalls(), []
     for place, item in enumerate(present[:CLASSES]):
-        masked.silenced = mask[item].topk(count).indices
-        lost = before - recalls()
+        rest = sorted(mask[item].argsort(stable=True)[:-count].tolist())
+        with Cut({masked.places[-1].stream: tuple(rest)}, 0, 0).masked(masked.network):  # no reader sees the others
+            lost = before - recalls()
         drops.append(float(lost[place] - (lost.sum() - lost[place]) / max(1, len(lost) - 1)))
-    masked.silenced = None
     return 100 * sum(drops) / len(drops)

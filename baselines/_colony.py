@@ -14,6 +14,7 @@ from typing import Any
 Code = tuple[int, ...]
 Judge = Callable[[Sequence[Code]], Sequence[tuple[float, Any]]]
 MOVED = 2  # coordinates of a code that a bee moves
+TRIES = 20  # moves of a bee until it finds a code that nobody knows
 
 
 @dataclass
@@ -89,7 +90,13 @@ class Colony:
     def fly(self, bees: Sequence[int], space: Space, judge: Judge) -> None:
         """One bee from each of the sources `bees`."""
         others = [self.random.choice([item for item in range(len(self.sources)) if item != bee]) for bee in bees]
-        codes = [space.move(self.sources[bee], self.sources[other], self.random) for bee, other in zip(bees, others, strict=True)]
+        codes: list[Code] = []
+        for bee, other in zip(bees, others, strict=True):
+            for _ in range(TRIES):
+                code = space.move(self.sources[bee], self.sources[other], self.random)
+                if code not in self.fitness and code not in codes:
+                    break
+            codes.append(code)
         self.look(codes, judge)
         for bee, code in zip(bees, codes, strict=True):
             if self.fitness[code] > self.fitness[self.sources[bee]]:

@@ -61,18 +61,19 @@ class CollaborativeCompressionMethod(FineTunedMethod):
               ("accuracy", "are at least as accurate, within half a point of noise, as", "top1", (BOTH, rival), -0.5),
               ("error", "change the loss less before fine-tuning, by the sum of the layers' errors, than", "note.error",
                (rival, BOTH), 0.0))),
-        Claim("2 error", "Rates of equal slope leave a smaller sum of the layers' errors, each relative to its largest, than a "
-              "uniform one.", "cifar10", "note.relative_error", "above", (UNIFORM, BOTH), held_equal=EQUAL),
+        *(Claim(f"2 {what}", f"Rates of equal slope leave a smaller sum of the layers' errors{how} than a uniform one.", "cifar10",
+                f"note.{value}", "above", (UNIFORM, BOTH), held_equal=EQUAL)
+          for what, how, value in (("error", "", "error"),
+                                     ("relative error", ", each relative to its largest,", "relative_error"))),
         Claim("2 accuracy", "Rates of equal slope are more accurate before fine-tuning than a uniform one.", "cifar10",
               "note.top1_before_finetuning", "above", (BOTH, UNIFORM), held_equal=EQUAL),
     )
 
     macs: float = option(0.5, "share of the dense MACs to cut to", bounds=(0.001, 1))
-    units: Literal["both", "channels", "ranks"] = option("both", "what may go", choices=("both", "channels", "ranks"))
+    units: Literal["both", "channels", "ranks"] = option("both", "what may go")
     gamma: float = option(0.9, "weight of what the next removal will cost", bounds=(0, 10))
     split: Literal["global", "global_per_mac", "uniform"] = option(
-        "global", "rates of the layers: of equal slopes of their errors, of equal slopes per MAC, or all equal",
-        choices=("global", "global_per_mac", "uniform"))
+        "global", "rates of the layers: of equal slopes of their errors, of equal slopes per MAC, or all equal")
     exact: int = option(64, "input channels up to which a layer's forward term is exact", bounds=(0, 4096))
     gradient_share: float = option(0.2, "largest share of the budget that goes into the gradients", bounds=(0.001, 0.9))
 

@@ -32,6 +32,8 @@ class SvdMethod(FineTunedMethod):
         found = Reducible(network, example)
 
         def at(rate: float) -> Decision:
+            if not rate:
+                return {name: Reduced(tuple(range(layer.inputs))) for name, layer in found.layers.items()}
             return {name: Reduced(tuple(range(layer.inputs)), _rank(layer, rate)) for name, layer in found.layers.items()}
 
         decision = found.reach(self.macs, at, 0.0, 1.0)

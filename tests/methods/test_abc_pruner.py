@@ -108,17 +108,25 @@ def test_onlookers_come_the_likelier_the_better_a_source_is():
     assert colony.watched() == [1, 0]  # 0.56 is not below 0.55; 0.1; 0.05
 
 
-def test_a_source_is_left_for_a_better_code_and_given_up_after_the_limit():
-    colony = colonies.Colony(Dice(0.0, 1.0), [(2, 2, 2), (5, 2, 2)], [4, 4], {(2, 2, 2): 6.0, (5, 2, 2): 9.0})
-    colony.fly([1], space(), valued)  # 5 + 0 * 3, 2 + 1 * 0: the same code, in vain
-    assert colony.stale == [4, 5] and colony.sources[1] == (5, 2, 2)
+def test_a_source_is_left_for_a_better_code_alone():
+    colony = colonies.Colony(Dice(-0.4, 0.0), [(2, 2, 2), (5, 2, 4)], [4, 4], {(2, 2, 2): 6.0, (5, 2, 4): 11.0})
+    colony.fly([1], space(), valued)  # int(5 - 0.4 * 3)
+    assert colony.fitness[3, 2, 4] == 9.0 and colony.sources[1] == (5, 2, 4) and colony.stale == [4, 5]
     colony.random = Dice(-1.0, 0.0)
     colony.fly([0], space(), valued)  # 2 - (2 - 5)
-    assert colony.stale == [0, 5] and colony.sources[0] == (5, 2, 2)
-    colony.random = Dice(*[0.0] * 4, *[0.0] * 2, *[0.0] * 4, 6, 7, 7)
-    colony.cycle(space(), 5, valued)
-    assert (colony.sources[1] == (5, 2, 2) and colony.sources[0] == (6, 7, 7)) or colony.sources[1] == (6, 7, 7)
-    assert colony.best == ((6, 7, 7), (6, 7, 7)) and colony.fitness[6, 7, 7] == 20.0
+    assert colony.sources[0] == (5, 2, 2) and colony.stale == [0, 5]
+
+
+def test_a_known_code_is_moved_again():
+    colony = colonies.Colony(Dice(0.0, 0.0, -0.4, 0.0), [(2, 2, 2), (5, 2, 4)], [0, 0], {(2, 2, 2): 6.0, (5, 2, 4): 11.0})
+    colony.fly([1], space(), valued)
+    assert colony.fitness[3, 2, 4] == 9.0 and len(colony.fitness) == 3
+
+
+def test_a_source_that_never_gets_better_is_given_up():
+    colony = colonies.Colony(Random(0), [(2, 2, 2), (5, 2, 4)], [3, 0], {(2, 2, 2): 6.0, (5, 2, 4): 11.0})
+    colony.cycle(space(), 4, lambda codes: [(0.0, None) for _ in codes])
+    assert colony.sources[0] != (2, 2, 2) and colony.stale[0] == 0 and colony.sources[1] == (5, 2, 4) and colony.stale[1] > 0
 
 
 def test_a_code_is_judged_once():
@@ -168,7 +176,7 @@ def test_every_candidate_is_charged_and_the_search_is_counted(suite_home):
     notes, budget = record["notes"], record["budget"]
     samples = 24  # three batches of 8 in 0.75 * 256 / 7
     assert budget["final"] + (notes["candidates"] - 1) * samples == budget["total"]
-    assert 2 <= notes["candidates"] <= 7 and abs(notes["macs_kept"] - 0.5) <= 0.01
+    assert 2 <= notes["candidates"] <= 7 and 0.49 <= notes["macs_kept"] <= 0.5
     assert notes["search_flops"] == 2 * notes["search_macs"] > 0
     assert record["profile"]["macs"] == pytest.approx(notes["macs_kept"] * 40_551_040)
 
@@ -178,6 +186,7 @@ def test_threads_share_the_work_and_change_nothing(suite_home, monkeypatch, tmp_
     run = replace(context(spec, 256), folder=tmp_path)
     setting = spec.task.setting(run)
     method, made = METHOD(batch=16, search_share=0.1), found("resnet8")
+    made.network.fc = nn.Sequential(nn.Dropout(0.5), made.network.fc)  # its random numbers are those of all threads
     monkeypatch.setattr(METHOD, "samples", lambda self, run: 48)
     codes, judged, before = [(7, 1, 4), (3, 4, 7), (1, 1, 1)], [], torch.get_num_threads()
     try:
@@ -191,18 +200,10 @@ def test_threads_share_the_work_and_change_nothing(suite_home, monkeypatch, tmp_
         assert value == again
         for name, values in one.state_dict().items():
             assert torch.equal(values, two.state_dict()[name]), name
-    norm = judged[0][0][1].bn1
-    assert norm.momentum == 0.1 and norm.num_batches_tracked == 3
-
-
-def test_statistics_forget_where_they_began():
-    values = torch.zeros(4, 1, 2, 2) + torch.tensor([2.0, 4.0]).repeat(2).view(4, 1, 1, 1)
-    norm = nn.BatchNorm2d(1, momentum=1 - 0.01 ** (1 / 3))
-    for _ in range(3):
-        norm(values)
-    assert float(norm.running_mean) == pytest.approx(3.0 * 0.99)
+    norm, drop = judged[0][0][1].bn1, judged[0][0][1].fc[0]
+    assert norm.momentum == 0.1 and norm.num_batches_tracked == 3 and drop.p == 0.5
 
 
 def test_more_macs_than_alpha_allows_is_said():
-    with pytest.raises(UserError, match=r"alpha=4 the largest structure has 0\.4\d+ of the MACs, and macs=0.7 is wanted"):
+    with pytest.raises(UserError, match=r"alpha=4 structures have 0\.\d+ to 0\.4\d+ of the MACs, and macs=0.7 is wanted"):
         METHOD(alpha=4, macs=0.7).searched(found("resnet8"), None, None)

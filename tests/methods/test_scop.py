@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.errors import UserError
 from suite.nn import build, prunable
 from suite.run import Budget, Run
 from suite.testing.contract import fit_once
@@ -159,6 +160,16 @@ def test_the_generator_learns_the_greys_and_is_charged(tmp_path):
     assert books.budget.total == 2400 and set(books.curves) == {"generator_loss", "generator_discriminator"}
     images = stand_in(8, torch.Generator().manual_seed(0))
     assert images.shape == (8, 3, 8, 8) and float(images.mean()) > 0.7  # 230 / 255 is 0.9; untrained about 0.5
+
+
+def test_what_it_cannot_do_is_said_before_anything_is_trained():
+    setting = type("Setting", (), {"shape": (3, 32, 32)})
+    with pytest.raises(UserError, match="are wanted and .* remain"):
+        METHOD(arch="resnet8", macs=0.001).importance(build("resnet8", 10, 32), setting, None)
+    with pytest.raises(UserError, match="'vit_ti_16' has no convolution with a batch normalisation behind it"):
+        METHOD(arch="vit_ti_16").importance(build("vit_ti_16", 10, 32), setting, None)
+    with pytest.raises(UserError, match="gate_share=0.5 and generator_share=0.6 leave nothing to fine-tune with"):
+        METHOD(knockoff="generator", gate_share=0.5, generator_share=0.6)
 
 
 def test_rows_of_one_cost_and_one_budget(suite_home):

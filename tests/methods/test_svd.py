@@ -60,6 +60,11 @@ def test_every_layer_is_its_weight_of_largest_singular_values_at_one_rate(monkey
     assert max(rate for rate, _ in rates) - min(rate for rate, _ in rates) < 2 * max(step for _, step in rates)
 
 
+def test_all_of_the_macs_leave_the_network_as_it_is(monkeypatch):
+    run, after = fitted("resnet8", monkeypatch, macs=1.0)
+    assert run.notes == {"macs_kept": 1.0} and [type(item) for item in after.modules()] == [type(item) for item in run.network.modules()]
+
+
 def test_what_rank_one_cannot_reach_is_said(monkeypatch):
     with pytest.raises(UserError, match="are wanted and .* remain when all layers are reduced"):
         fitted("resnet8", monkeypatch, macs=0.01)

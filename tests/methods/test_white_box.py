@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from suite import plugins
 from suite.cost import count
+from suite.errors import UserError
 from suite.nn import build
 from suite.nn.streams import streams
 from suite.testing.contract import fit_once
@@ -136,26 +138,51 @@ def test_one_vote_with_a_floor():
     assert found.macs <= 0.58 * count(network, torch.zeros(1, 3, 32, 32)).macs
 
 
-def test_silencing_what_a_class_wants_is_felt_by_that_class(monkeypatch):
-    found = masked("resnet8", True, classes=2)
+@pytest.mark.parametrize("before", [True, False])
+def test_silencing_what_a_class_wants_is_felt_by_that_class(before, monkeypatch):
+    found = masked("resnet8", before, classes=2)
     found.masks[-1].data = torch.zeros(2, 64)
     found.masks[-1].data[0, :6] = found.masks[-1].data[1, 6:12] = 1.0
-    class Setting:
-        val = type("Images", (), {"labels": torch.tensor([0, 0, 1, 1])})
-        normalise = None
+    found.network.layer3[0].bn1.bias.data.fill_(3.0)  # a shift behind a mask that stands before it
+    labels, images = torch.tensor([0, 0, 1, 1]), torch.randn(4, 3, 32, 32)
+    setting = type("Setting", (), {"val": type("Images", (), {"labels": labels}), "normalise": None})
 
     def predict(network, data, normalise, run):
-        silent = found.silenced
-        right = torch.eye(2)[Setting.val.labels]
-        if silent is not None:
-            row = 0 if set(silent.tolist()) == set(range(6)) else 1
-            right[[0, 2, 3] if row == 0 else [2]] = right[[0, 2, 3] if row == 0 else [2]].flip(1)
+        seen = []
+        handle = network.layer3[0].conv2.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+        network(images)
+        handle.remove()
+        silent = set((seen[0][:, :12] == 0).all(3).all(2).all(0).nonzero().flatten().tolist())
+        right = torch.eye(2)[labels]
+        wrong = {(): [], tuple(range(6)): [0, 1, 2], tuple(range(6, 12)): [2]}[tuple(sorted(silent))]
+        right[wrong] = right[wrong].flip(1)
         return right
 
     monkeypatch.setattr(module, "predict", predict)
-    # Class 0 loses half and the other all; class 1 loses half and the other nothing.
-    assert module.class_drop(found, Setting(), None) == pytest.approx(100 * ((0.5 - 1.0) + (0.5 - 0.0)) / 2)
-    assert found.silenced is None
+    with found.attached() if not before else nullcontext():
+        # Without its channels class 0 loses all and the other half, class 1 loses half and the other nothing.
+        assert module.class_drop(found, setting, None) == pytest.approx(100 * ((1.0 - 0.5) + (0.5 - 0.0)) / 2)
+
+
+def test_l1_norms_rank_the_same_layers_relative_to_each(monkeypatch):
+    network = build("resnet8", 10, 32)
+    run = type("Run", (), {"reference": lambda self, arch: type("Artifact", (), {"module": network})})()
+    setting = type("Setting", (), {"shape": (3, 32, 32)})
+    scores = METHOD(arch="resnet8", score="l1", starts="reference").scored(setting, run)[1]
+    assert list(scores) == [item.writers[0] for item in module.inner(network, torch.zeros(1, 3, 32, 32))]
+    norms = network.layer2[0].conv1.weight.abs().sum((1, 2, 3))
+    assert torch.allclose(scores["layer2.0.conv1"], norms / norms.square().mean().sqrt())
+    with pytest.raises(UserError, match="add starts=reference"):
+        METHOD(score="l1")
+
+
+def test_what_it_cannot_do_is_said_before_anything_is_trained():
+    run = type("Run", (), {"reference": lambda self, arch: type("Artifact", (), {"module": build(arch, 10, 32)})})()
+    setting = type("Setting", (), {"shape": (3, 32, 32)})
+    with pytest.raises(UserError, match="are wanted and .* remain"):
+        METHOD(arch="resnet8", starts="reference", macs=0.2).scored(setting, run)
+    with pytest.raises(UserError, match="'vit_ti_16' has no convolution between two others"):
+        METHOD(arch="vit_ti_16", starts="reference").scored(setting, run)
 
 
 def test_what_is_deployed_is_cut_to_the_macs_and_charged_as_its_rivals(suite_home):
