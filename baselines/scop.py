@@ -93,8 +93,8 @@ class ScopMethod(ChannelPruningMethod):
         example = torch.zeros(1, *setting.shape)
         layers = [item.name for item in prunable(network, example) if item.stream and item.name in norms]
         if not layers:
-            raise UserError(f"'{self.arch}' has no convolution with a batch normalisation behind it, where gates go; choose another "
-                            "arch.")
+            raise UserError(f"'{self.arch}' has no convolution with a batch normalisation behind it, where gates go; choose "
+                            "another arch.")
         equal = {name: torch.ones(network.get_submodule(name).weight.shape[0]) for name in layers}
         self.chosen(network, equal, example)  # says before gates are trained if the MACs cannot be reached
         if self.score == "l1":
