@@ -58,6 +58,8 @@ class GqnetMethod(Method):
         "Training pictures vary in size by a tenth and are mirrored; neither rotation nor blur. An ordinary stem, not a deep one. "
         "SGD has Nesterov's momentum.",
         "Pictures for the prior are those of the training episodes; objects of tested classes are in them as background.",
+        "A picture for the prior is charged as one sample, though two views of it go through two encoders, and those of an episode "
+        "through a frozen backbone: equal budgets are equal samples, not equal work.",
         "Below full Adam at one rate with warm-up, narrower networks, less dropout, shorter queues, and pixels of the class "
         "count three times in the loss.",
     )

@@ -56,7 +56,7 @@ class LayerwiseBackpropMethod(RetrievalMethod):
         "The paper's classifier is torchvision's ResNet-50 trained on ImageNet: give it with weights=FILE. Without it, and below "
         "scale full, a recorded classifier of the suite's embedded photographs takes its place, at 384 pixels.",
         "A picture without a peak has one region, all of it.",
-        "Boxes are not rounded to whole pixels.",
+        "Boxes are not rounded to whole pixels; the least is half a pixel.",
         "Plain gradients (rule=gradient) are absolute values, the largest of the three channels.",
     )
 

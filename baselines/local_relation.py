@@ -44,7 +44,8 @@ class LocalRelationMethod(ForgeryMethod):
     tags = ("face-forgery",)
     standins = (
         "The paper's weights of the losses could not be read; 1 and 1 are DeepfakeBench's.",
-        "The frequency image lacks the constant -1 of DeepfakeBench's normalisation, which batch normalisation takes away again.",
+        "The frequency image lacks the constant -1 of DeepfakeBench's normalisation, which batch normalisation takes away but "
+        "at the padded border.",
         "The frequency stream's first layer has random weights, all others the pre-trained ones in both streams.",
         "At smoke and short a CIFAR ResNet-8 that the suite has pre-trained on embedded data (its three scales), at a larger "
         "learning rate, and a decoder of one stage.",

@@ -88,7 +88,7 @@ class FewShotSegmentationTask(Task):
         without = tested if split == "train" and self.novel == "exclude" else []
         pairs = dataset.pairs(folder, split, self.fold) if self.protocol == "hsnet" and isinstance(dataset, Voc) else None
         where = f"'{split}' of '{folder.name}'"
-        rows = (rows_by_class(pictures, labels, self.least, without) if pairs is None
+        rows = (rows_by_class(pictures, labels, self.least, self.size, without) if pairs is None
                 else listed_rows(pictures, labels, pairs, without, where))
         rows, left = self._enough(rows, pictures.classes, where)
         run.note(**{f"{split}_pictures_by": "pixels" if pairs is None else "HSNet's list", f"{split}_left_out": ", ".join(left)})
@@ -113,7 +113,8 @@ class FewShotSegmentationTask(Task):
         held = {whole.queries[row] for row in order[: len(order) // 10].tolist()}
         parts = [{label: [row for row in found if (row in held) == part] for label, found in whole.rows.items()}
                  for part in (False, True)]
-        rows, _ = self._enough(parts[0], whole.pictures.classes, "'train' without the tenth kept for selection")
+        rows, left = self._enough(parts[0], whole.pictures.classes, "'train' without the tenth kept for selection")
+        run.note(train_left_out=", ".join(filter(None, [str(run.notes["train_left_out"]), *left])))
         train = replace(whole, rows=rows)
         val = replace(whole, rows={label: found for label, found in parts[1].items() if len(found) > self.shots})
         return FewShotSegmentation(train, val, Unlabelled(train, train.queries), self.shots, self.size, NORMALISE)

@@ -50,7 +50,7 @@ class CocoMasks(Dataset):
         return self.reader(folder).class_names(folder)
 
     def summary(self, found: SegmentedPictures, names: Sequence[str]) -> str:
-        return f"{len(found)} images, {len(set().union(*found.areas()))} classes"
+        return f"{len(found)} images, {len(set().union(*(item.areas for item in found.counted())))} classes"
 
     def files(self, folder: Path) -> dict[str, Path]:
         year = self.reader(folder).year

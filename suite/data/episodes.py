@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from suite.data.segmented import NOT_COUNTED, SegmentedPictures
+from suite.errors import UserError
 from suite.settings import EpisodeBatch
 
 FOLDS = 4
@@ -25,10 +26,14 @@ JITTER = (0.9, 1.1)  # of a training picture's size, as PFENet's on PASCAL
 
 def fold_classes(classes: int, fold: int, order: str) -> list[int]:
     """The numbers, from 1, of the classes that a fold tests: the fold's quarter of them in ``blocks`` (PASCAL-5i, PANet's
-    COCO-20i), or each fourth, ``interleaved`` (COCO-20i of FWB, PFENet and HSNet)."""
-    if order == "interleaved":
-        return list(range(fold + 1, classes + 1, FOLDS))
-    return list(range(fold * classes // FOLDS + 1, (fold + 1) * classes // FOLDS + 1))
+    COCO-20i), or each fourth, ``interleaved`` (COCO-20i of FWB, PFENet and HSNet). UserError where that is none, or all of them.
+    """
+    first, last = fold * classes // FOLDS + 1, (fold + 1) * classes // FOLDS
+    found = list(range(fold + 1, classes + 1, FOLDS) if order == "interleaved" else range(first, last + 1))
+    if len(found) in (0, classes):
+        raise UserError(f"Of the data's {classes} classes fold {fold} tests {len(found)}, and there must be some on both sides; "
+                        f"choose another task.fold, or data with {FOLDS} classes or more.")
+    return found
 
 
 class Episode(NamedTuple):
@@ -50,8 +55,9 @@ class Protocol(NamedTuple):
     """How test episodes are drawn: so many for each of `seeds`.
 
     `draws` are ``query`` (a picture, then one of its classes), ``class`` (a class, then a picture with it) or ``pair`` (picture and
-    class, cycled in the order of the list). `stretched`: pictures are squares of the network's size, and so are the masks
-    judged; else they keep their proportions, and predictions are judged at the size of the masks on disk.
+    class, cycled in the order of the list; fewer episodes than pairs take evenly spaced ones). `stretched`: pictures are squares of
+    the network's size, and so are the masks judged; else they keep their proportions, and predictions are judged at the size of the
+    masks on disk.
     """
 
     episodes: int
@@ -105,7 +111,7 @@ class EpisodePool:
         order = torch.randperm(len(self.queries), generator=generator).tolist()
         for number in range(count):
             if draws == "pair":
-                query, label = pairs[number % len(pairs)]
+                query, label = pairs[number % len(pairs) if count >= len(pairs) else number * len(pairs) // count]
             elif draws == "class":
                 label = _one_of(sorted(self.rows), generator)
                 query = _one_of(self.rows[label], generator)

@@ -14,7 +14,6 @@ picture of the gallery has a line for each object in it; one without any has one
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from collections import Counter
@@ -181,7 +180,12 @@ def _rows(folder: Path, name: str) -> Iterator[Sighting]:
     lines = lines_of(path)
     if not lines or tuple(cell.strip() for cell in lines[0].split(",")) != COLUMNS:
         raise UserError(f"'{shown(path)}' begins with '{lines[0] if lines else ''}'; expected the line {','.join(COLUMNS)}.")
-    for cells in csv.reader(io.StringIO("\n".join(lines[1:]))):
+    for line in lines[1:]:  # each for itself: a quotation mark left open would take in all that follow
+        try:
+            cells = next(csv.reader([line], strict=True))
+        except csv.Error as error:
+            raise UserError(f"'{shown(path)}' has the line '{line[:80]}', whose cells cannot be told apart ({error}); write names "
+                            "with quotation marks as \"5\"\" nail\".") from None
         if len(cells) != len(COLUMNS):
             raise UserError(f"'{shown(path)}' has a line of {len(cells)} cells, '{','.join(cells)[:80]}'; expected "
                             f"{','.join(COLUMNS)}.")

@@ -30,6 +30,13 @@ class SegmentedFile(NamedTuple):
     mask: Path | int
 
 
+class Counted(NamedTuple):
+    """The pixels of each class in a mask, by number from 1, and the mask's longer side."""
+
+    areas: dict[int, int]
+    longest: int
+
+
 @dataclass
 class SegmentedPictures(Pictures):
     """Pictures with masks; `files` are of type `SegmentedFile`.
@@ -39,7 +46,7 @@ class SegmentedPictures(Pictures):
 
     classes: Sequence[str]
     read_mask: Callable[[SegmentedFile], np.ndarray]
-    _areas: list[dict[int, int]] = field(default_factory=list, repr=False)
+    _counted: list[Counted] = field(default_factory=list, repr=False)
 
     def image(self, row: int) -> Tensor:
         return super().image(row)[:3]
@@ -54,14 +61,15 @@ class SegmentedPictures(Pictures):
     def subset(self, index: Tensor) -> SegmentedPictures:
         """The pictures at `index`, in that order."""
         rows = index.tolist()
-        return replace(self, files=[self.files[row] for row in rows], _areas=[self._areas[row] for row in rows if self._areas])
+        known = [self._counted[row] for row in rows if self._counted]
+        return replace(self, files=[self.files[row] for row in rows], _counted=known)
 
-    def areas(self) -> list[dict[int, int]]:
-        """The pixels of each class in each picture, by number from 1. The first call reads all masks."""
-        if not self._areas:
+    def counted(self) -> list[Counted]:
+        """Of each picture. The first call reads all masks."""
+        if not self._counted:
             with ThreadPoolExecutor(os.cpu_count()) as threads:
-                self._areas.extend(threads.map(lambda file: _counted(self.read_mask(file)), self.files))
-        return self._areas
+                self._counted.extend(threads.map(lambda file: counted(self.read_mask(file)), self.files))
+        return self._counted
 
 
 def segmented_pictures(
@@ -71,9 +79,11 @@ def segmented_pictures(
     return SegmentedPictures(files, PictureCache(partial(_decoded, read_mask=read_mask), len(files)), classes, read_mask)
 
 
-def _counted(mask: np.ndarray) -> dict[int, int]:
+def counted(mask: np.ndarray) -> Counted:
+    """Of a mask (H, W)."""
     values, pixels = np.unique(mask, return_counts=True)
-    return {value: count for value, count in zip(values.tolist(), pixels.tolist(), strict=True) if value % NOT_COUNTED}
+    areas = {value: count for value, count in zip(values.tolist(), pixels.tolist(), strict=True) if value % NOT_COUNTED}
+    return Counted(areas, max(mask.shape))
 
 
 def _decoded(file: SegmentedFile, read_mask: Callable[[SegmentedFile], np.ndarray]) -> Tensor:

@@ -36,7 +36,8 @@ class Voc(Dataset):
     name = "voc"
     title = "PASCAL VOC 2012 segmentation"
     version = shapes.VERSION
-    layout = "a folder with JPEGImages, SegmentationClass (or SegmentationClassAug) and ImageSets/Segmentation"
+    layout = ("a folder with JPEGImages, masks in SegmentationClass or SegmentationClassAug, and ImageSets/Segmentation; COCO is "
+              "read with task.layout=coco")
     where_to_get = "VOCtrainval_11-May-2012.tar from the PASCAL VOC page (host.robots.ox.ac.uk), for SBD with SegmentationClassAug"
     official_counts: Sequence[Mapping[str, int]] = tuple({"train": count, "test": 1449} for count in (5953, 1464, 10582))
 
@@ -64,8 +65,8 @@ class Voc(Dataset):
         return (folder / MARK).is_file()
 
     def summary(self, found: SegmentedPictures, names: Sequence[str]) -> str:
-        present = [len(areas) for areas in found.areas()]
-        return f"{len(found)} images, {len(set().union(*found.areas()))} classes, up to {max(present)} in an image"
+        present = [item.areas.keys() for item in found.counted()]
+        return f"{len(found)} images, {len(set().union(*present))} classes, up to {max(map(len, present))} in an image"
 
     def files(self, folder: Path) -> dict[str, Path]:
         files = [file for split in LISTS for file in self.read(folder, split).files]

@@ -212,8 +212,7 @@ def resizing(node: fx.Node, kind: Any, module: Any) -> str:
 _PRODUCTS: dict[str, set[Any]] = {
     "call_function": {torch.matmul, torch.bmm, torch.mm, torch.einsum, operator.matmul, functional.linear, functional.conv2d,
                       functional.scaled_dot_product_attention},
-    "call_method": {"matmul", "bmm", "mm"},
-}
+    "call_method": {"matmul", "bmm", "mm"}}
 
 
 def has_macs(node: fx.Node, modules: dict[str, nn.Module]) -> str:

@@ -11,6 +11,7 @@ from suite.data.episodes import PADDING, PROTOCOLS, Episode, EpisodePool, Unlabe
 from suite.data.pictures import PictureCache
 from suite.data.segmented import SegmentedPictures
 from suite.data.voc import CLASSES
+from suite.errors import UserError
 
 COCO = ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic_light", "fire_hydrant", "stop_sign", "parking_meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports_ball", "kite", "baseball_bat", "baseball_glove", "skateboard", "surfboard", "tennis_racket", "bottle", "wine_glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot_dog", "pizza", "donut", "cake", "chair", "couch", "potted_plant", "bed", "dining_table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell_phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy_bear", "hair_drier", "toothbrush"]
 # PFENet's and HSNet's split 0 and 3 of COCO-20i.
@@ -30,6 +31,13 @@ def test_folds_are_the_published_ones():
     assert fold_classes(80, 2, "blocks") == [*range(41, 61)]  # PANet's
     for order in ("blocks", "interleaved"):
         assert sorted(label for fold in range(4) for label in fold_classes(80, fold, order)) == [*range(1, 81)]
+
+
+@pytest.mark.parametrize(("classes", "fold", "order"), [(3, 3, "interleaved"), (3, 0, "blocks"), (1, 0, "interleaved")])
+def test_a_fold_without_a_class_on_either_side_is_refused(classes, fold, order):
+    with pytest.raises(UserError, match=f"Of the data's {classes} classes fold {fold} tests [01], .* choose another task.fold"):
+        fold_classes(classes, fold, order)
+    assert fold_classes(3, 1, order) == [2 if order == "interleaved" else 1]
 
 
 def pool(shots: int = 1, *, size: int = 16, stretched: bool = False, count: int = 24, shape: tuple[int, int] = (12, 16)) -> EpisodePool:
@@ -57,6 +65,14 @@ def test_an_episode_is_of_one_class_and_of_different_pictures(shots, train):
         assert all(grey % 3 == row % 3 == made.labels[row] - 1 for grey in greys)
     assert set(made.target.unique().tolist()) == set(made.masks.unique().tolist()) == {0, 1, 255}
     assert (made.target == 1).flatten(1).any(1).all() and (made.masks == 1).flatten(2).any(2).all()
+
+
+def test_few_episodes_by_pairs_are_of_all_classes_and_many_go_round():
+    made = pool()
+    few = list(made.test_episodes(6, "pair", torch.Generator()))
+    assert [item.label for item in few] == [1, 1, 2, 2, 3, 3] and len({item.query for item in few}) == 6
+    many = list(made.test_episodes(30, "pair", torch.Generator()))
+    assert [item.query for item in many[:3]] == [0, 3, 6] and [item.query for item in many[24:]] == [item.query for item in many[:6]]
 
 
 def test_other_classes_are_background():

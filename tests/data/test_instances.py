@@ -121,6 +121,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a box of no numbers": (lambda home: write(home, "queries", [("images/3.png", "nan", 1, 5, 5, "cup")]), "outside of it"),
     "a box without end": (lambda home: write(home, "queries", [("images/3.png", 1, 1, "inf", 5, "cup")]), "outside of it"),
     "a table in UTF-16": (lambda home: (home / "queries.csv").write_text((home / "queries.csv").read_text(), encoding="utf-16"), "is not UTF-8"),
+    "a quotation mark left open": (  # which would take in the second query and more
+        lambda home: (home / "queries.csv").write_text(
+            f"{','.join(COLUMNS)}\nimages/3.png,1,1,5,5,\"cup\nimages/3.png,1,1,6,6,cup\n"), "has the line 'images/3.png,1,1,5,5,.cup'"),
+    "a name without end": (lambda home: write(home, "queries", [("images/3.png", 1, 1, 5, 5, "c" * 200_000)]), "cannot be told apart"),
     "a damaged picture": (lambda home: (home / "images" / "3.png").write_bytes(b"no"), "3.png' is not a readable image"),
 }
 

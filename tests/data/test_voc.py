@@ -59,7 +59,7 @@ def test_masks_are_class_numbers_whatever_the_palette(voc):
     found = Voc().read(voc, "train")
     assert len(found) == 40 and found.classes == list(CLASSES)
     assert found.image(5).shape == (3, 8, 12) and found.mask(5).dtype == torch.uint8
-    assert found.mask(5).unique().tolist() == [0, 3, 255] and found.areas()[5] == {3: 48}
+    assert found.mask(5).unique().tolist() == [0, 3, 255] and found.counted()[5] == ({3: 48}, max(found.mask(5).shape))
     mask(voc / "SegmentationClass" / "train_03_1.png", halves(3), palette=False)
     assert torch.equal(Voc().read(voc, "train").mask(5), found.mask(5))
     assert Voc().check(voc) == [] and Voc().counts(voc) == {"train": 40, "test": 40} and Voc().classify(voc) == "subset"
@@ -124,8 +124,17 @@ def test_pictures_serve_for_a_class_by_its_pixels_and_without_others(voc):
     mask(voc / "SegmentationClass" / "train_06_1.png", np.where(np.arange(12)[None] + np.zeros((8, 1)) < 6, 6, 1))
     mask(voc / "SegmentationClass" / "train_07_0.png", np.pad(np.full((2, 2), 7), ((0, 6), (0, 10))))
     pictures = Voc().read(voc, "train")
-    assert rows_by_class(pictures, [6, 7], 1) == {6: [10, 11], 7: [12, 13]}
-    assert rows_by_class(pictures, [6, 7], 5, without=[1]) == {6: [10], 7: [13]}
+    assert rows_by_class(pictures, [6, 7], 1, 32) == {6: [10, 11], 7: [12, 13]}
+    assert rows_by_class(pictures, [6, 7], 5, 32, without=[1]) == {6: [10], 7: [13]}
+
+
+def test_pictures_do_not_serve_for_a_class_that_vanishes_at_the_networks_size(voc):
+    mask(voc / "SegmentationClass" / "train_07_0.png", np.pad(np.full((1, 1), 7), ((0, 7), (0, 11))))
+    pictures = Voc().read(voc, "train")
+    assert 12 in rows_by_class(pictures, [7], 1, 8 * 12)[7]  # one pixel of 12 across, 64 when eight times as large
+    assert 12 not in rows_by_class(pictures, [7], 1, 8 * 12 - 1)[7]
+    mask(voc / "SegmentationClass" / "train_07_0.png", np.pad(np.full((1, 2), 7), ((0, 7), (0, 10))))
+    assert 12 in rows_by_class(Voc().read(voc, "train"), [7], 1, 16)[7]  # of a small square, a 128th
 
 
 def test_embedded_shapes():
@@ -177,7 +186,7 @@ def test_cocos_objects_become_one_mask_small_ones_on_top_and_crowds_not_counted(
     found = CocoMasks().read(coco(tmp_path, 2017), "test")
     assert found.classes == ["first", "third of 2017"]
     assert found.mask(0)[0].tolist() == [2, 2, 1, 1, 1, 2, 255, 255, 255, 0, 0, 0]
-    assert found.areas()[0] == {1: 9, 2: 36 - 9}
+    assert found.counted()[0].areas == {1: 9, 2: 36 - 9}
 
 
 def test_coco_2014_goes_before_2017(tmp_path):

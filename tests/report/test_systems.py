@@ -26,7 +26,6 @@ EMPTY = {
     "tiny_set_compression": {"practise", "dc_vit"},
     "self_supervised": {"disco"}, "semi_supervised": {"r2d2"}, "model_stealing": {"black_box_dissector"},
     "blackbox_attack": {"query_prior_attack"}, "graph_distillation": {"g_crd"}, "distributed_training": {"topk_comm"},
-    "faceforensics": {"local_relation"}, "fewshot_segmentation": {"gqnet"}, "instance_search": {"layerwise_backprop"},
     "super_resolution": {"fadn", "ghost_sr"}, "image_restoration": {"ipt"}, "image_translation": {"hisd", "dmad"},
     "image_compression": {"evc"}, "encrypted_inference": {"ffconv"},
 }  # fmt: skip

@@ -81,7 +81,7 @@ def test_classes_of_the_fold_are_never_in_training_episodes(voc, tmp_path, fold,
     assert not seen & tested and len(seen) >= 10
     test = task.pool(run, "test")
     assert set(test.rows) == tested and set(test.batch(torch.arange(len(test)), False, torch.Generator()).labels.tolist()) <= tested
-    novel_pixels = [set(areas) & tested for row, areas in enumerate(setting.train.pictures.areas()) if row in setting.train.labels]
+    novel_pixels = [set(item.areas) & tested for row, item in enumerate(setting.train.pictures.counted()) if row in setting.train.labels]
     assert any(novel_pixels) == (novel == "background")
     assert not set(setting.train.queries) & set(setting.val.queries)
     assert set(setting.unlabelled.rows) == set(setting.train.queries) and (setting.unlabelled.labels == -1).all()
@@ -124,6 +124,22 @@ def test_a_class_with_too_few_pictures_is_left_out_only_if_wanted(voc, tmp_path)
                                         "to go on without this class"):
         small().pool(run, "test")
     assert set(small(leave_out=True).pool(run, "test").rows) == {1, 3, 4, 5} and run.notes["test_left_out"] == "bicycle"
+
+
+def test_classes_that_the_tenth_for_selection_leaves_too_few_of_are_named(voc, tmp_path, monkeypatch):
+    run, task = run_on(voc, tmp_path), small(leave_out=True)
+    whole = task.pool(run, "train")
+    names = {label: whole.pictures.classes[label - 1] for label in whole.rows}
+    enough = TASK._enough
+
+    def fewer(self, rows, classes, where):
+        if "without the tenth" in where:
+            rows = {**rows, min(rows): rows[min(rows)][:1]}
+        return enough(self, rows, classes, where)
+
+    monkeypatch.setattr(TASK, "_enough", fewer)
+    task.setting(run)
+    assert run.notes["train_left_out"] == names[min(names)]
 
 
 def test_hsnets_lists_decide_under_its_protocol(voc, tmp_path):
@@ -178,5 +194,5 @@ def test_real_subsets_are_complete_and_judged_whole(real_data, layout, name, tmp
 
 def test_damaged_copies_are_refused(voc, tmp_path):
     shutil.rmtree(voc / "SegmentationClass")
-    with pytest.raises(UserError, match="'voc' was looked for"):
+    with pytest.raises(UserError, match="'voc' was looked for.*COCO is read with task.layout=coco"):
         source.found_in(TASK().dataset(), voc)
