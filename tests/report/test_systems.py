@@ -43,7 +43,7 @@ def test_a_row_says_the_largest_scale_its_seeds_the_latencies_and_the_verdicts()
 
 
 def test_verdicts_are_counted_in_the_order_of_how_much_they_say(monkeypatch):
-    claims = [SimpleNamespace(method="opq", claim=SimpleNamespace(task="cifar10"), verdict=SimpleNamespace(finding=finding))
+    claims = [SimpleNamespace(method="rbnn", claim=SimpleNamespace(task="cifar10"), verdict=SimpleNamespace(finding=finding))
               for finding in ("not decided", "holds", "refuted", "holds")]
     monkeypatch.setattr(systems.verdicts, "verdicts", lambda records, methods: claims)
     assert [row[5] for row in systems.rows(LISTED, [])] == ["–", "–", "2 hold, 1 refuted, 1 not decided"]
