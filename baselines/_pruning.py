@@ -1,4 +1,7 @@
-"""What the pruners share: one rate for every layer, masks or a cut, fine-tuning of what is left, notes for the claims."""
+"""What the pruners share: one rate for every layer, masks or a cut, fine-tuning of what is left, notes for the claims.
+
+What chooses channels by more than their weights is in `_channels.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from suite.nn.cut import cut
 from suite.nn.selection import lowest
 from suite.run import Run
 from suite.settings import Classification
-from suite.train import Recipe, predict, train
+from suite.train import Recipe, batches, predict, train
 
 
 class Mask(nn.Module):
@@ -34,12 +37,28 @@ class Mask(nn.Module):
         return weight * self.mask
 
 
-@dataclass
-class PruningMethod(Method):
-    """One-shot pruning of a trained reference, the same share in every prunable layer, then fine-tuning.
+@torch.no_grad()
+def recalibrate(network: nn.Module, setting: Classification, run: Run, size: int) -> None:
+    """Set the statistics of all batch normalisations to the means over one pass of the training images, `size` at a time.
 
-    A pruner supplies `mask`; 1xN also rearranges filters in `prepare`. Layers: `suite.nn.prunable`.
+    Nothing is trained, and nothing charged: no gradient flows.
     """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    network.train().to(run.device)
+    for batch in batches(setting.train, min(size, len(setting.train)), setting.augment, run.generator("statistics")):
+        network(batch().inputs.to(run.device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+@dataclass
+class FineTunedMethod(Method):
+    """A trained reference made smaller and fine-tuned; all that do so are fine-tuned alike."""
 
     takes: ClassVar[tuple[str, ...]] = ("Classification",)
     gives: ClassVar[str] = "Network"
@@ -55,11 +74,30 @@ class PruningMethod(Method):
     }
 
     arch: str = option("resnet20", "network, see suite.nn.ARCHS")
-    sparsity: float = option(0.5, "share removed in every prunable layer", bounds=(0, 0.999))
     rate: float = option(0.01, "peak learning rate of fine-tuning", bounds=(0, 10))
     batch: int = option(256, "images per step", bounds=(1, 65536))
     weight_decay: float = option(4e-5, "L2 penalty", bounds=(0, 1))
     warmup: float = option(5 / 180, "share of the steps with a rising rate", bounds=(0, 0.9))
+
+    def recipe(self) -> Recipe:
+        return Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
+
+    def finetune(self, network: nn.Module, setting: Classification, run: Run) -> Network:
+        """`network`, trained on all that the budget has left; what it was before, on `val`, is noted."""
+        before = accuracy(predict(network, setting.val, setting.normalise, run), setting.val.labels)
+        run.note(top1_before_finetuning=before)
+        train(network, setting.train, run, augment=setting.augment, recipe=self.recipe())
+        return Network(network)
+
+
+@dataclass
+class PruningMethod(FineTunedMethod):
+    """One-shot pruning of a trained reference, the same share in every prunable layer, then fine-tuning.
+
+    A pruner supplies `mask`; 1xN also rearranges filters in `prepare`. Layers: `suite.nn.prunable`.
+    """
+
+    sparsity: float = option(0.5, "share removed in every prunable layer", bounds=(0, 0.999))
 
     def prepare(self, network: nn.Module, layers: list[Prunable]) -> None:
         """Change the trained network before its masks are made, keeping its function."""
@@ -89,11 +127,8 @@ class PruningMethod(Method):
         layers = prunable(network, example)
         self.prepare(network, layers)
         with self.pruned(network, layers, example, run) as notes:
-            before = accuracy(predict(network, setting.val, setting.normalise, run), setting.val.labels)
-            run.note(**notes, top1_before_finetuning=before)
-            recipe = Recipe(rate=self.rate, batch=self.batch, weight_decay=self.weight_decay, warmup=self.warmup)
-            train(network, setting.train, run, augment=setting.augment, recipe=recipe)
-        return Network(network)
+            run.note(**notes)
+            return self.finetune(network, setting, run)
 
 
 @dataclass

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Network:
-    """A classifier: `module` maps normalised images (N, C, H, W) float32 to logits (N, classes)."""
+    """A classifier: `module` maps normalised images (N, C, H, W) float32 to logits (N, classes).
+
+    `stored` are the bytes of its weights where they are kept as codes, with masks and codebooks; the kernel runs what they decode
+    to.
+    """
 
     module: nn.Module
     spare: dict[str, Any] = field(default_factory=dict)
+    stored: int | None = None
 
 
 @dataclass

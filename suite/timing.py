@@ -27,12 +27,13 @@ def counted(spec: Spec, artifact: Any, run: Run) -> dict[str, Any]:
     from suite.profile import Measured, costs
 
     probe = spec.task.probe(artifact, run)
-    cost = {**costs(probe), **_profiled(Measured())} if probe else None
+    cost = {**costs(probe), **_profiled(Measured(), artifact)} if probe else None
     return {"profile": cost, "untimed": record.WAITING}
 
 
-def _profiled(measured: Measured) -> dict[str, Any]:
-    return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": measured.bytes_packed}
+def _profiled(measured: Measured, artifact: Any) -> dict[str, Any]:
+    stored = getattr(artifact, "stored", None)  # as codes, which the kernel's plan does not hold
+    return {"latency": measured.latency, "kernel": measured.kernel, "bytes_packed": stored or measured.bytes_packed}
 
 
 @full_disk_named()
@@ -69,7 +70,7 @@ def _timed(spec: Spec, run: Run) -> dict[str, Any]:
         if probe := spec.task.probe(artifact, run):
             measured = timing(probe, timing_lock())
             record.write_text(run.folder / "layers.json", json.dumps(measured.layers, indent=1))
-            made["profile"] = {**cost["profile"], **_profiled(measured)}
+            made["profile"] = {**cost["profile"], **_profiled(measured, artifact)}
             made["untimed"] = measured.untimed
     except (UserError, KeyboardInterrupt):
         raise

@@ -35,7 +35,7 @@ from suite.kernel.graph import (
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, arguments, engine, signature
 from suite.modes import plain
-from suite.nn import PadShortcut
+from suite.nn import PadShortcut, widened
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
@@ -51,10 +51,10 @@ def lower(network: nn.Module, example: Tensor | tuple[Any, ...], *, dense: bool 
     """A plan of `network` in evaluation mode for inputs like `example`, (1, C, H, W) or a tuple of positional arguments: tensors of
     the same shapes, all else equal. It puts out what the network does, be it a tensor, a dictionary or a tuple.
 
-    N is found per layer from the zeros of its weights; `dense` stores all zeros too. A network that torch.fx cannot trace, or
-    that back-propagates in its forward (`gradients`), runs in torch as a whole, and `Plan.outside` says so.
+    N is found per layer from the zeros of its weights, as which the channels that a `suite.nn.Gather` leaves out count; `dense`
+    stores all zeros too. What torch.fx cannot trace, or back-propagates (`gradients`), runs in torch as a whole: `Plan.outside`.
     """
-    network, inputs, made, doing = plain(network), arguments(example), engine(threads), "traced"
+    network, inputs, made, doing = widened(plain(network)), arguments(example), engine(threads), "traced"
     try:
         if gradients:
             raise TypeError("it back-propagates")

@@ -1,8 +1,8 @@
 """Networks, what they are made of, and surgery on them.
 
 `build` makes a randomly initialised network by name. `stages`, `blocks` and `streams` say what a network is made of;
-`permute`, `keep`, `fold`, `factorise` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch, and
-`cut` removes channels until the network costs what is wanted.
+`permute`, `keep`, `fold`, `factorise`, `gather` and `drop` operate on it; `tap` listens; `prunable` lists what pruning may touch,
+and `cut` removes channels until the network costs what is wanted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from suite.errors import UserError, nearest
 from suite.nn.built import noted
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
 from suite.nn.cut import Cut, choose_cut, cut
+from suite.nn.gathering import Gather, gather, widened
 from suite.nn.mobilenet import MobileNetV1
 from suite.nn.narrow import SLIM, NarrowResNet
 from suite.nn.parts import blocks, stages
@@ -30,6 +31,7 @@ __all__ = [
     "VGG",
     "Block",
     "Cut",
+    "Gather",
     "MobileNetV1",
     "NarrowResNet",
     "PadShortcut",
@@ -44,12 +46,14 @@ __all__ = [
     "drop",
     "factorise",
     "fold",
+    "gather",
     "keep",
     "permute",
     "prunable",
     "stages",
     "streams",
     "tap",
+    "widened",
 ]
 
 _OURS: dict[str, Callable[[int], nn.Module]] = {

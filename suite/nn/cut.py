@@ -110,12 +110,13 @@ def choose_cut(
             place = float(total[channel]) if rate is None else gone / stream.channels / rate
             steps.append((place, number, stream.channels - gone))
     steps.sort(key=lambda step: step[0])  # stable and ascending in each stream: a way from large to small
-    small, inputs = _without_data(network, example)
-    model = _Macs(small, found, inputs)
-    end = _fit(steps, model, macs) if macs is not None else sum(place <= 1 + 1e-9 for place, _, _ in steps)
+    model = ChannelMacs(network, example)
+    ordered = [found[number] for _, number, _ in steps]
+    end = _fit(ordered, model, macs) if macs is not None else sum(place <= 1 + 1e-9 for place, _, _ in steps)
     staying = {number: left for _, number, left in steps[:end]}
     kept = {found[number]: tuple(sorted(orders[number][-left:])) for number, left in staying.items()}
-    decision = Cut(kept, model.after(steps[:end]), model.before)
+    decision = Cut(kept, model.after(Counter(ordered[:end])), model.before)
+    small, inputs = _without_data(network, example)
     decision.apply(small)
     if (counted := _cost(small, inputs).macs) != decision.macs:
         raise RuntimeError(f"the cut network costs {counted} multiply-accumulates and was to cost {decision.macs}")
@@ -142,12 +143,12 @@ def _total(stream: Stream, scores: Scores, normalise: bool) -> Tensor | None:
     return total if names and not stream.fixed else None
 
 
-def _fit(steps: list[_Step], model: _Macs, macs: float) -> int:
-    """The least number of steps that leads to `macs`."""
+def _fit(ordered: list[Stream], model: ChannelMacs, macs: float) -> int:
+    """The least number of channels, from streams in this order, whose removal leads to `macs`."""
     wanted = int(macs * model.before if macs <= 1 else macs)
-    end = bisect_left(range(len(steps) + 1), True, key=lambda end: model.after(steps[:end]) <= wanted)
-    if end > len(steps):
-        least = model.after(steps)
+    end = bisect_left(range(len(ordered) + 1), True, key=lambda end: model.after(Counter(ordered[:end])) <= wanted)
+    if end > len(ordered):
+        least = model.after(Counter(ordered))
         raise UserError(
             f"{wanted:,} multiply-accumulates are wanted and {least:,} of {model.before:,} remain when all channels that may go "
             f"are gone; ask for a share of at least {ceil(1e4 * least / model.before) / 1e4}"
@@ -155,26 +156,27 @@ def _fit(steps: list[_Step], model: _Macs, macs: float) -> int:
     return end
 
 
-class _Macs:
-    """The MACs of one input before and after any cut, without running the network again."""
+class ChannelMacs:
+    """The MACs of one input like `example` `before` and `after` any cut of `network`, without running it again."""
 
-    def __init__(self, network: nn.Module, found: list[Stream], inputs: Tensor) -> None:
-        cost = _cost(network, inputs)
-        self.found, self.before, self.layers = found, cost.macs, []
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        small, inputs = _without_data(network, example)
+        cost = _cost(small, inputs)
+        self.before, self.layers = cost.macs, []
         for layer in cost.layers:
-            weight = getattr(network.get_submodule(layer.name), "weight", None)
+            weight = getattr(small.get_submodule(layer.name), "weight", None)
             if layer.macs and weight is not None:
                 self.layers.append((layer.name, layer.macs, *weight.shape[:2]))
 
-    def after(self, steps: list[_Step]) -> int:
+    def after(self, gone: Mapping[Stream, int]) -> int:
+        """Without so many channels of these streams."""
         rows, columns = Counter[str](), Counter[str]()  # that are gone, by layer
-        for number, gone in Counter(number for _, number, _ in steps).items():
-            stream = self.found[number]
-            rows.update(dict.fromkeys(stream.writers, gone))
+        for stream, lost in gone.items():
+            rows.update(dict.fromkeys(stream.writers, lost))
             for port in stream.carriers:
-                rows[port.name] += gone * port.positions
+                rows[port.name] += lost * port.positions
             for port in stream.readers:
-                columns[port.name] += gone * port.positions
+                columns[port.name] += lost * port.positions
         macs = self.before
         for name, dense, height, width in self.layers:
             macs -= dense - dense * (height - rows[name]) * (width - columns[name]) // (height * width)

@@ -139,7 +139,8 @@ def caption(group: Group) -> str:
     timed = {f"{flat['timed_cpu']} ({flat['timed_cores']} cores)" for flat in flats if flat["timed_machine"]}
     machines = sorted(timed or {f"{flat['cpu']} ({flat['cores']} cores)" for flat in flats})
     numbers = cells.seeds([flat["seed"] for flat in flats])
-    return f"{data}, scale {facts['scale']}, seeds {numbers}{beside}, {' and '.join(machines)}"
+    untrained = " (weights all but random: cost and latency count, quality does not)" if facts["scale"] == "smoke" else ""
+    return f"{data}, scale {facts['scale']}{untrained}, seeds {numbers}{beside}, {' and '.join(machines)}"
 
 
 @cache

@@ -302,6 +302,8 @@ def test_a_report_selects_and_says_what_its_numbers_are(tmp_path):
     (tmp_path / "mine.toml").write_text('title = "Mine"\nmethods = ["plain", "one_by_n"]\n')
     text = texts(gather(load("mine", tmp_path), RECORDS))["table.md"]
     assert "embedded data, scale short, seeds 0-2, Test CPU 2000 (2 cores)" in text and "l1_filter" not in text
+    tried = texts(gather(load("mine", tmp_path), [{**item, "scale": "smoke"} for item in RECORDS]))["table.md"]
+    assert "scale smoke (weights all but random: cost and latency count, quality does not), seeds 0-2" in tried
     with pytest.raises(UserError, match="There is no report 'mime'.*did you mean 'mine'"):
         load("mime", tmp_path)
     (tmp_path / "mine.toml").write_text("titel = 1")

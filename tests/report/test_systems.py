@@ -15,7 +15,7 @@ from suite.report import systems
 from suite.report.declare import Report, System, load
 
 ROOT = Path(__file__).parents[2]
-LISTED = Report("x", systems=(System("one_by_n", "1xN", ("cifar10", "imagenet")), System("opq", "OPQ", ("cifar10",))))
+LISTED = Report("x", systems=(System("one_by_n", "1xN", ("cifar10", "imagenet")), System("rbnn", "RBNN", ("cifar10",))))
 #: Tasks on which a system is to run and has no record yet.
 EMPTY = {
     "imagenet": {"one_by_n", "collaborative_compression", "white_box", "lottery_jackpots", "abc_pruner", "scop", "opq", "rbnn", "fda_bnn",
@@ -35,7 +35,7 @@ def test_a_row_says_the_largest_scale_its_seeds_the_latencies_and_the_verdicts()
     found = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0})]
     made, without, absent = systems.rows(LISTED, found)
     assert made[:4] == ("1xN", "one_by_n", "cifar10", "short, 3 seeds") and made[4] == "0.650 to 0.900"  # two sparsities
-    assert without == ("1xN", "one_by_n", "imagenet", "–", "–", "–") and absent == ("OPQ", "opq", "cifar10", "–", "–", "–")
+    assert without == ("1xN", "one_by_n", "imagenet", "–", "–", "–") and absent == ("RBNN", "rbnn", "cifar10", "–", "–", "–")
     long = record("one_by_n", scale="long", options={"n": 2}, profile=profile(0.5, 1.25))
     assert systems.rows(LISTED, [*found, long])[0][3:5] == ("long, 1 seed", "1.25")
     other = record("one_by_n", seed=1, options={"n": 2}, profile=profile(0.5, 0.25))
@@ -43,7 +43,7 @@ def test_a_row_says_the_largest_scale_its_seeds_the_latencies_and_the_verdicts()
 
 
 def test_verdicts_are_counted_in_the_order_of_how_much_they_say(monkeypatch):
-    claims = [SimpleNamespace(method="opq", claim=SimpleNamespace(task="cifar10"), verdict=SimpleNamespace(finding=finding))
+    claims = [SimpleNamespace(method="rbnn", claim=SimpleNamespace(task="cifar10"), verdict=SimpleNamespace(finding=finding))
               for finding in ("not decided", "holds", "refuted", "holds")]
     monkeypatch.setattr(systems.verdicts, "verdicts", lambda records, methods: claims)
     assert [row[5] for row in systems.rows(LISTED, [])] == ["–", "–", "2 hold, 1 refuted, 1 not decided"]
