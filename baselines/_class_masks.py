@@ -22,6 +22,7 @@ from suite.train import predict
 
 SILENCED = 0.1  # share of the last masked layer that claim 2 silences for a class
 CLASSES = 20  # for which it does so, at most
+EACH = 50  # images of a class, at most, that tell what it lost
 
 
 class Place(NamedTuple):
@@ -115,11 +116,13 @@ def inner(network: nn.Module, example: Tensor) -> list[Stream]:
 
 def class_drop(masked: ClassMasks, setting: Classification, run: Run) -> float:
     """Points of recall on `val` that a class loses when the channels it wants most are silent, less what the others lose."""
-    labels, mask = setting.val.labels, masked.masks[-1].detach()
+    known = setting.val.labels
+    rows = torch.cat([(known == item).nonzero()[:EACH, 0] for item in known.unique()])
+    data, labels, mask = setting.val.subset(rows), known[rows], masked.masks[-1].detach()
     count = max(1, round(SILENCED * mask.shape[1]))
 
     def recalls() -> Tensor:
-        right = (predict(masked.network, setting.val, setting.normalise, run).argmax(1) == labels).double()
+        right = (predict(masked.network, data, setting.normalise, run).argmax(1) == labels).double()
         return torch.stack([right[labels == item].mean() for item in present])
 
     present = sorted(set(labels.tolist()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -39,7 +40,8 @@ class Mask(nn.Module):
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, setting: Classification, run: Run, size: int) -> None:
-    """Set the statistics of all batch normalisations to the means over one pass of the training images, `size` at a time.
+    """Set the statistics of all batch normalisations to the means over one pass of the training images, `size` at a time, or over
+    as many as the budget allows to train on.
 
     Nothing is trained, and nothing charged: no gradient flows.
     """
@@ -49,7 +51,9 @@ def recalibrate(network: nn.Module, setting: Classification, run: Run, size: int
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
     network.train().to(run.device)
-    for batch in batches(setting.train, min(size, len(setting.train)), setting.augment, run.generator("statistics")):
+    size = min(size, len(setting.train))
+    epoch = batches(setting.train, size, setting.augment, run.generator("statistics"))
+    for batch in islice(epoch, max(1, run.budget.allowed // size)):
         network(batch().inputs.to(run.device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

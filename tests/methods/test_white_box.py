@@ -145,7 +145,7 @@ def test_silencing_what_a_class_wants_is_felt_by_that_class(before, monkeypatch)
     found.masks[-1].data[0, :6] = found.masks[-1].data[1, 6:12] = 1.0
     found.network.layer3[0].bn1.bias.data.fill_(3.0)  # a shift behind a mask that stands before it
     labels, images = torch.tensor([0, 0, 1, 1]), torch.randn(4, 3, 32, 32)
-    setting = type("Setting", (), {"val": type("Images", (), {"labels": labels}), "normalise": None})
+    setting = type("Setting", (), {"val": type("Images", (), {"labels": labels, "subset": lambda rows: None}), "normalise": None})
 
     def predict(network, data, normalise, run):
         seen = []
