@@ -14,7 +14,7 @@ import torch
 from suite.baselines._channels import hidden, norms_behind
 from torch import Tensor, nn
 
-from suite.nn.cut import Cut
+from suite.nn.cut import silenced
 from suite.nn.streams import Stream
 from suite.run import Run
 from suite.settings import Classification
@@ -129,7 +129,7 @@ def class_drop(masked: ClassMasks, setting: Classification, run: Run) -> float:
     before, drops = recalls(), []
     for place, item in enumerate(present[:CLASSES]):
         rest = sorted(mask[item].argsort(stable=True)[:-count].tolist())
-        with Cut({masked.places[-1].stream: tuple(rest)}, 0, 0).masked(masked.network):  # no reader sees the others
+        with silenced(masked.network, {masked.places[-1].stream: rest}):  # no reader sees the others
             lost = before - recalls()
         drops.append(float(lost[place] - (lost.sum() - lost[place]) / max(1, len(lost) - 1)))
     return 100 * sum(drops) / len(drops)

@@ -33,7 +33,7 @@ from suite.train import autocast, batches, predict
 TOLERANCE = 0.01  # of the dense MACs, below what is wanted
 UNSETTLED = 0.01  # what the statistics before a candidate's training still count for after it
 OURS = Side("abc_pruner")
-EQUAL = (("total", 0.01), ("final", 0.03), ("macs", 0.02))
+EQUAL = (("total", 0.01), ("final", 0.05), ("macs", 0.02))
 
 
 @dataclass

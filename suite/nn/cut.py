@@ -45,20 +45,27 @@ class Cut:
     def masked(self, network: nn.Module) -> Iterator[nn.Module]:
         """Within the context `network`, its shapes unchanged, computes what the cut network would, and can be trained so.
 
-        Every reader of a stream sees zeros in place of the other channels, whatever normalisations, activations and additions
-        lie before it. Hooks do that; parameters and state-dicts are as without.
+        See `silenced`.
         """
-        columns: dict[str, list[Tensor]] = {}
-        for stream, kept in self.kept.items():
-            gone = torch.tensor(sorted({*range(stream.channels)} - {*kept}))
-            for port in stream.readers:
-                columns.setdefault(port.name, []).append(port.columns(gone))
-        with ExitStack() as masks:
-            for name, parts in columns.items():
-                layer = network.get_submodule(name)
-                silence = partial(_silence, torch.cat(parts), -1 if isinstance(layer, nn.Linear) else 1)
-                masks.callback(layer.register_forward_pre_hook(silence).remove)
+        with silenced(network, self.kept):
             yield network
+
+
+@contextmanager
+def silenced(network: nn.Module, kept: Mapping[Stream, Sequence[int]]) -> Iterator[None]:
+    """Within the context every reader of a stream sees zeros in place of the channels that are not `kept`, whatever normalisations,
+    activations and additions lie before it. Hooks do that; parameters and state-dicts are as without."""
+    columns: dict[str, list[Tensor]] = {}
+    for stream, channels in kept.items():
+        gone = torch.tensor(sorted({*range(stream.channels)} - {*channels}))
+        for port in stream.readers:
+            columns.setdefault(port.name, []).append(port.columns(gone))
+    with ExitStack() as masks:
+        for name, parts in columns.items():
+            layer = network.get_submodule(name)
+            silence = partial(_silence, torch.cat(parts), -1 if isinstance(layer, nn.Linear) else 1)
+            masks.callback(layer.register_forward_pre_hook(silence).remove)
+        yield
 
 
 def cut(
