@@ -15,8 +15,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from suite.artifacts import Captioner
+from suite.context import Run
 from suite.contract import Method, Skip, option
-from suite.run import Run
 from suite.settings import CaptionedFeatures, Captioning, FeatureBatch
 from suite.train import Recipe
 from suite.train.batches import Epoch

@@ -18,12 +18,12 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
 from suite.artifacts import ChangeSegmenter
+from suite.context import Run
 from suite.contract import Method, Needed, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.pyramid import Pyramid
 from suite.nn.weights import load_weights, read_weights
-from suite.run import Run
 from suite.settings import ChangePairs
 from suite.train import Batch, Recipe, train
 

@@ -15,12 +15,12 @@ from suite.baselines._pruning import FineTunedMethod, recalibrate
 from torch import Tensor, nn
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import option
 from suite.metrics import accuracy
 from suite.nn.cut import Cut, choose_cut
 from suite.nn.streams import Stream, streams
 from suite.nn.trace import Tracer
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import predict
 

@@ -14,9 +14,9 @@ import torch
 from suite.baselines._channels import hidden, norms_behind
 from torch import Tensor, nn
 
+from suite.context import Run
 from suite.nn.cut import silenced
 from suite.nn.streams import Stream
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import predict
 

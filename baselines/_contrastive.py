@@ -18,7 +18,7 @@ from suite.baselines._mean_teacher import follow
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from suite.run import Run
+from suite.context import Run
 from suite.settings import Images
 from suite.train import Clock, Compose, Recipe, autocast, steps
 from suite.train.augment import rectangles

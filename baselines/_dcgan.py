@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.run import Run
+from suite.context import Run
 from suite.settings import Images
 from suite.train import Batch, Clock, Recipe, batches, steps
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from suite.artifacts import Detector
+from suite.context import Run
 from suite.contract import Method, Needed, Skip, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.detection import ARCHS, Body, rcnn
 from suite.nn.weights import load_weights
-from suite.run import Run
 from suite.settings import Detection
 from suite.train import Recipe, train_detector
 

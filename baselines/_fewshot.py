@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from suite.run import Run
+from suite.context import Run
 from suite.settings import EpisodeBatch, FewShotSegmentation
 from suite.train import Recipe, autocast, optimise
 

@@ -10,12 +10,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from suite.context import Run
 from suite.contract import Method, Needed, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.pyramid import Pyramid
 from suite.nn.weights import load_weights, read_weights
-from suite.run import Run
 from suite.settings import FaceForgery
 from suite.train import Batch, Recipe, autocast, batches, optimise
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
+from suite.context import Run
 from suite.contract import Method, option
 from suite.data.pictures import Stored
 from suite.nn import build
-from suite.run import Run
 from suite.settings import SessionData, Sessions
 from suite.train import Batch, Clock, Recipe, batches, predict, steps, train
 

@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torchvision.ops import roi_align
 
+from suite.context import Run
 from suite.errors import UserError
-from suite.run import Run
 from suite.settings import Scenes
 
 SIDE = 28  # pixels of a mask inside its box

@@ -20,10 +20,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Method, Paper, option
 from suite.metrics import confusion, macro_f1
 from suite.nn.activity import ActivityCNN
-from suite.run import Run
 from suite.settings import SemiSupervised
 from suite.train import Clock, Recipe, autocast, predict, steps
 

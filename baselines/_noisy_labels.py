@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.metrics import accuracy
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Clock, autocast, batches, predict, steps
 from suite.train.loop import Stateful

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.context import Run
 from suite.contract import Method, option
 from suite.metrics import accuracy
 from suite.nn import build
-from suite.run import Run
 from suite.settings import Augment, Classification
 from suite.train import Batch, Clock, CropFlip, Recipe, autocast, batches, predict, steps
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Method, option
 from suite.errors import UserError
 from suite.metrics import accuracy
 from suite.nn import Prunable, prunable
 from suite.nn.cut import cut
 from suite.nn.selection import lowest
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Recipe, batches, predict, train
 

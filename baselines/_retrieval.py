@@ -19,11 +19,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from suite.artifacts import Retriever
+from suite.context import Run
 from suite.contract import Method, Needed, option
 from suite.errors import UserError
 from suite.nn.detection import ARCHS
 from suite.nn.pyramid import Pyramid
-from suite.run import Run
 from suite.settings import InstanceSearch
 from suite.train import Normalise
 

@@ -23,10 +23,10 @@ from torch import nn
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.errors import UserError
 from suite.metrics import accuracy
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import autocast, batches, predict
 

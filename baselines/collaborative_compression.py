@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Side, option
 from suite.metrics import accuracy
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import predict
 

@@ -12,11 +12,11 @@ from suite.baselines._detector import DetectorMethod
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.context import Run
 from suite.contract import Claim, Needed, Paper, Published, Side, option
 from suite.errors import UserError
 from suite.nn import tap
 from suite.nn.detection import rcnn, retinanet
-from suite.run import Run
 from suite.settings import Detection
 from suite.train import train_detector
 

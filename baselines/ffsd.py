@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, Skip, option
 from suite.nn import stages
-from suite.run import Run
 from suite.settings import Classification
 
 RISE = 5 / 300  # share of the training in which the lambdas rise: five of the paper's 300 epochs

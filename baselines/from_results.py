@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.artifacts import Detections
+from suite.context import Run
 from suite.contract import Method, Paper, option
 from suite.data import captions
 from suite.data.forgery_scores import read_forgery_scores
 from suite.data.kitti_results import read_cloud_results
 from suite.data.results import read_results
 from suite.errors import UserError
-from suite.run import Run
 from suite.settings import Captioning, CloudDetection, Detection, FaceForgery
 
 

@@ -19,11 +19,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from suite.artifacts import EpisodeSegmenter
+from suite.context import Run
 from suite.contract import Claim, Method, Needed, Paper, Side, option
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.weights import load_weights, read_weights
-from suite.run import Run
 from suite.settings import FewShotSegmentation
 from suite.train import Recipe
 

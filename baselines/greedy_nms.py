@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou
 
 from suite.artifacts import Candidates, Suppressor
+from suite.context import Run
 from suite.contract import Method, Paper, option
-from suite.run import Run
 from suite.settings import Suppression
 
 

@@ -19,13 +19,13 @@ from suite.baselines._set_loss import Objects, set_loss
 from torch import Tensor, nn
 
 from suite.artifacts import Detector
+from suite.context import Run
 from suite.contract import Claim, Method, Needed, Paper, Published, Side, option
 from suite.data.results import entries_of
 from suite.errors import UserError
 from suite.metrics import coco_scores
 from suite.nn import build
 from suite.nn.detection import ARCHS
-from suite.run import Run
 from suite.settings import Detection, Scenes
 from suite.train import Recipe, train_detector
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from suite.baselines._pruning import FilterPruningMethod
 from torch import Tensor
 
+from suite.context import Run
 from suite.contract import Paper, Published
-from suite.run import Run
 
 
 @dataclass

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
-from suite.run import Run
 from suite.settings import SessionData, Sessions
 from suite.train import Batch, Clock
 

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, Skip, option
-from suite.run import Run
 from suite.settings import FaceForgery
 from suite.train import Batch
 

@@ -19,10 +19,10 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.nn import Prunable, prunable
 from suite.nn.selection import lowest
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Clock, Recipe, autocast, batches, steps
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from suite.baselines._pruning import PruningMethod
 from torch import Tensor
 
+from suite.context import Run
 from suite.contract import Paper, Published
 from suite.nn.selection import lowest
-from suite.run import Run
 
 
 @dataclass

@@ -9,8 +9,8 @@ from suite.baselines._pooling import Maps, place, survivors
 from torch import Tensor
 
 from suite.artifacts import Candidates, Suppressor
+from suite.context import Run
 from suite.contract import Method, Paper, Skip, option
-from suite.run import Run
 from suite.settings import Suppression
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Paper, option
-from suite.run import Run
 from suite.settings import Classification
 
 

@@ -10,8 +10,8 @@ from suite.baselines._fscil import BASE, SessionMethod, class_means, features_of
 from torch import Tensor, nn
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Paper
-from suite.run import Run
 from suite.settings import Sessions
 
 

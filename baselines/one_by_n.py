@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from suite.baselines._pruning import PruningMethod
 from torch import Tensor, nn
 
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.nn import Prunable, permute
 from suite.nn.selection import block_mask
-from suite.run import Run
 
 OURS, IN_ORDER = Side("one_by_n", {"n": 4}), Side("one_by_n", {"n": 4, "rearrange": False})
 EQUAL = (("total", 0.0), ("final", 0.0))

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Paper, Side, option
 from suite.errors import UserError
 from suite.nn.selection import lowest
-from suite.run import Run
 from suite.settings import Classification
 
 OURS = Side("opq")

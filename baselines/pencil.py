@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Claim, Method, Paper, Side, option
 from suite.nn import build
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Clock, Recipe
 

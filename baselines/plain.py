@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Method, Paper, option
 from suite.nn import build
 from suite.nn.weights import load_weights
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Recipe, train
 

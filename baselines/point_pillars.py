@@ -20,10 +20,10 @@ from suite.baselines._pillars import Grid, PillarBody, PillarEncoder, Trunk
 from torch import Tensor, nn
 
 from suite.artifacts import CloudDetector
+from suite.context import Run
 from suite.contract import Claim, Method, Paper, Published, Side, option
 from suite.errors import UserError
 from suite.nn.weights import load_weights
-from suite.run import Run
 from suite.settings import CloudDetection
 from suite.train import Recipe, optimise
 

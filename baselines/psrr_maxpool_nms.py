@@ -9,8 +9,8 @@ from suite.baselines._pooling import Maps, place, survivors
 from torch import Tensor
 
 from suite.artifacts import Candidates, Suppressor
+from suite.context import Run
 from suite.contract import Claim, Method, Paper, Side, Skip, option
-from suite.run import Run
 from suite.settings import Suppression
 
 OURS = Side("psrr_maxpool_nms")

@@ -8,8 +8,8 @@ import torch
 from suite.baselines._pruning import FilterPruningMethod
 from torch import Tensor
 
+from suite.context import Run
 from suite.contract import Paper
-from suite.run import Run
 
 
 @dataclass

@@ -20,10 +20,10 @@ from suite.baselines._pruning import FineTunedMethod
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.errors import UserError
 from suite.nn import prunable
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Clock, Recipe, autocast, batches, steps
 

@@ -9,8 +9,8 @@ from suite.baselines._pruning import FineTunedMethod
 from suite.baselines._reduced import Decision, Layer, Reduced, Reducible
 
 from suite.artifacts import Network
+from suite.context import Run
 from suite.contract import Paper, option
-from suite.run import Run
 from suite.settings import Classification
 
 

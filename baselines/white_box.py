@@ -18,13 +18,13 @@ from suite.baselines._pruning import FineTunedMethod
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.context import Run
 from suite.contract import Claim, Paper, Published, Side, option
 from suite.errors import UserError
 from suite.metrics import accuracy
 from suite.nn import build
 from suite.nn.cifar import ResNet
 from suite.nn.cut import Cut, choose_cut
-from suite.run import Run
 from suite.settings import Classification
 from suite.train import Batch, Recipe, autocast, batches, optimise, predict
 

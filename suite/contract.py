@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from suite.artifacts import Artifact, Figure, Probe, Timed
+    from suite.context import Run
     from suite.data.dataset import Dataset
-    from suite.run import Run
     from suite.settings import Setting
 
 

@@ -16,7 +16,7 @@ from suite.spec import Spec
 #: Modules that no number of a record depends on, with all below them. The embedded data have digests of their own, and the
 #: kernel's compiled part its version.
 SILENT = ("bench", "cli", "claims", "core", "data.embedded", "errors", "launch", "looks", "options", "outcomes", "paths", "plan",
-          "plugins", "record", "references", "report", "spec", "statistics", "testing", "tracking")  # fmt: skip
+          "plugins", "record", "references", "reporting", "spec", "statistics", "testing", "tracking")  # fmt: skip
 
 
 def digest_of(spec: Spec) -> str:
@@ -28,12 +28,12 @@ def digest(task: Path, method: Path) -> str:
     """Sixteen hex digits over the code of every module of the suite that the two files import, directly or through others.
 
     As in a plug-in's digest, docstrings, comments and layout do not count, nor do modules that are `SILENT`. A module whose code
-    ``unchanged.json`` declares to give the same numbers as earlier code counts as that, and one "same as" nothing not at all;
-    so does a whole digest, as where a module is no longer imported.
+    ``unchanged.json`` declares to give the same numbers as earlier code counts as that, under the name it "was" known by, and one
+    "same as" nothing not at all; so does a whole digest, as where a module is no longer imported.
     Empty where one of the two files cannot be parsed.
     """
     same = _unchanged()
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     try:
         left = ["runner", *_imports(task), *_imports(method)]
     except (SyntaxError, ValueError, OSError):
@@ -43,16 +43,17 @@ def digest(task: Path, method: Path) -> str:
         path = _file(name)
         if name not in found and path and not any(f"{name}.".startswith(f"{silent}.") for silent in SILENT):
             code = _code(path, path.stat().st_mtime_ns)
-            found[name] = same.get(code, {}).get("same as", code)
+            declared = same.get(code, {})
+            found[name] = (declared.get("was", name), declared.get("same as", code))
             left += _imports(path)
-    counted = sorted((name, code) for name, code in found.items() if code)
+    counted = sorted((name, code) for name, code in found.values() if code)
     whole = hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
     return same.get(whole, {}).get("same as", whole)
 
 
 @cache
 def _unchanged() -> dict[str, dict[str, str]]:
-    """The declared changes that no number depends on: ``{code: {"module", "same as", "why"}}``."""
+    """The declared changes that no number depends on: ``{code: {"module", "same as", "why"}}``, and "was" where it was moved."""
     path = Path(suite.__file__).with_name("unchanged.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from suite import record
+from suite.context import Run, load
 from suite.contract import Metric
-from suite.run import Run, load
 from suite.spec import Spec, context
 
 Timed = Callable[[str], AbstractContextManager[None]]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from suite.run import Run
+    from suite.context import Run
 
 
 class Refused(Exception):

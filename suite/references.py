@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.context import load, save
 from suite.errors import UserError
 from suite.paths import results_folder, weights_folder
 from suite.record import Record
-from suite.run import load, save
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from suite import core, outcomes, record, references
+from suite.context import Report, load, save
 from suite.contract import Skip, options_of
 from suite.errors import UserError
 from suite.judging import checked, draw, judged
@@ -21,7 +22,6 @@ from suite.launch import Shown, launch
 from suite.paths import cache_folder, full_disk, full_disk_named, results_folder, run_folder, writable
 from suite.plan import Plan, identity, recorded, standing, stored, waits_for_timing
 from suite.record import Record
-from suite.run import Report, load, save
 from suite.spec import Spec, context
 from suite.timing import counted, profile_again
 

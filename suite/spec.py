@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from suite.context import Budget, Run
 from suite.contract import Method, Role, Task, options_of
 from suite.data.dataset import digest_of
 from suite.data.source import Source
 from suite.options import build
 from suite.paths import run_folder
-from suite.run import Budget, Run
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from suite import record, references
+from suite.context import Report, Run, load
 from suite.errors import UserError
 from suite.paths import cache_folder, full_disk, full_disk_named, timing_lock
 from suite.plan import recorded
 from suite.record import Record
-from suite.run import Report, Run, load
 from suite.spec import Spec, context
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from suite.record import Record, number, timing_name, value
-from suite.report.tables import escape_markdown
+from suite.reporting.tables import escape_markdown
 
 LATENCY = "cost/latency_ms"  # of the packed plan on one thread
 LONGEST = 250  # letters in MLflow's names

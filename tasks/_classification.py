@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
+from suite.context import Run
 from suite.contract import Metric, Task, option
 from suite.errors import UserError
 from suite.metrics import accuracy
-from suite.run import Run
 from suite.settings import Augment, Classification, Images
 from suite.train import Normalise, predict
 

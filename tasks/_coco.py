@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from suite.artifacts import Detections, Detector, Figure, Probe, Suppressor, Timed
+from suite.context import Run
 from suite.contract import Metric, Scale, Skip, Task, option
 from suite.data.coco import Coco, CocoScenes
 from suite.data.masks import decode
@@ -17,7 +18,6 @@ from suite.data.results import completed, entries_of
 from suite.metrics import COCO_SCORES, coco_scores
 from suite.paths import timing_lock
 from suite.profile import call_latency
-from suite.run import Run
 from suite.settings import Detection
 from suite.train import detect
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from suite.artifacts import CloudDetector, Detections, Figure, Probe, Timed
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.calibration import found_labels
 from suite.data.kitti import ATTRIBUTES, Kitti, KittiFrames
@@ -20,7 +21,6 @@ from suite.metrics.kitti import LEVELS, Frame, View, average_precision
 from suite.metrics.rotated import corners
 from suite.paths import timing_lock
 from suite.profile import call_latency
-from suite.run import Run
 from suite.settings import CloudDetection
 
 if TYPE_CHECKING:

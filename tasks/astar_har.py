@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.har import UNLABELLED, AstarHar
 from suite.data.windows import Standardise, Windows, choose_labelled, hold_out, long_tail
 from suite.errors import UserError
 from suite.metrics import confusion, f1_by_class, recall_by_class
-from suite.run import Run
 from suite.settings import SemiSupervised
 from suite.train import predict
 

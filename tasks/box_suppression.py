@@ -14,6 +14,7 @@ import torch
 from suite.tasks._coco import SCORES, CocoJudge
 
 from suite.artifacts import Candidates, Suppressor, Timed
+from suite.context import Run, hashed, load, save
 from suite.contract import Metric, Needed, Scale, option
 from suite.data.coco import CocoScenes
 from suite.data.results import entries_of, read_results
@@ -22,7 +23,6 @@ from suite.metrics import coco_scores
 from suite.nn.detection import candidates
 from suite.paths import timing_lock
 from suite.profile import call_latency
-from suite.run import Run, hashed, load, save
 from suite.settings import Suppression
 
 VAL_IMAGES = 50  # with candidates to select on

@@ -10,12 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from suite.artifacts import ChangeSegmenter, Figure, Probe
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.change import CHANGES, LAYOUTS, ChangeData
 from suite.data.embedded.street import KINDS
 from suite.data.pairs import PairImages
 from suite.metrics.change import confusion, over_all, per_image
-from suite.run import Run
 from suite.settings import ChangePairs
 from suite.train import Normalise
 

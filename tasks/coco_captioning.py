@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.artifacts import Captioner, Detections, Figure, Probe, Timed
+from suite.context import Run, hashed, load, save
 from suite.contract import Metric, Needed, Scale, Task, option
 from suite.cost import count
 from suite.data.captions import CaptionedPictures, CocoCaptions, KarpathyCaptions
@@ -25,7 +26,6 @@ from suite.metrics.tokens import tokens
 from suite.nn.regions import grid_features, region_features
 from suite.paths import timing_lock
 from suite.profile import call_latency
-from suite.run import Run, hashed, load, save
 from suite.settings import Captioning, FeatureBatch, PictureFeatures
 from suite.train import Normalise
 

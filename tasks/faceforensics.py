@@ -11,12 +11,12 @@ import torch
 from torch import Generator, Tensor
 
 from suite.artifacts import Detections, Figure, Network, Probe
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.faceforensics import MANIPULATIONS, ORIGINAL, FaceForensics
 from suite.data.faces import Cropping, FaceFrame, FaceFrames
 from suite.errors import UserError, nearest
 from suite.metrics.forgery import by_video, forgery_scores
-from suite.run import Run
 from suite.settings import FaceForgery
 from suite.train import Flip, Normalise, predict
 from suite.train.transforms import Rotate, brightness, contrast, uniform

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.artifacts import EpisodeSegmenter, Figure, Probe
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.coco_masks import CocoMasks
 from suite.data.episodes import FOLDS, ORDERS, PROTOCOLS, Episode, EpisodePool, Protocol, Unlabelled, fold_classes
@@ -20,7 +21,6 @@ from suite.data.voc import Voc
 from suite.errors import UserError
 from suite.metrics.change import confusion
 from suite.metrics.fewshot import class_iou, constant, fb_iou, mean_iou
-from suite.run import Run
 from suite.settings import EpisodeBatch, FewShotSegmentation
 from suite.train import Normalise
 

@@ -12,11 +12,11 @@ from suite.tasks._cifar import BRIEF
 from torch import Tensor
 
 from suite.artifacts import Figure, Network, Probe
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.pictures import Stored
 from suite.data.sessions import Cifar100Sessions, Session
 from suite.errors import UserError
-from suite.run import Run
 from suite.settings import Sessions
 from suite.train import CropFlip, Normalise, predict
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from suite.artifacts import Figure, Probe, Retriever, Timed
+from suite.context import Run
 from suite.contract import Metric, Scale, Task, option
 from suite.data.instances import Instances, Queries, corners
 from suite.data.pictures import Pictures
@@ -21,7 +22,6 @@ from suite.errors import UserError
 from suite.metrics.retrieval import average_precision, chance_precision
 from suite.paths import timing_lock
 from suite.profile import call_latency
-from suite.run import Run
 from suite.settings import InstanceSearch
 
 PROBED = 4  # pictures that are counted and timed

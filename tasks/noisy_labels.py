@@ -15,11 +15,11 @@ from suite.tasks.cifar10 import Cifar10Task
 from torch import Generator, Tensor
 
 from suite.artifacts import Figure, Network
+from suite.context import Run
 from suite.contract import Metric, option
 from suite.data.cifar import Cifar10
 from suite.data.cifar10n import Cifar10N
 from suite.metrics import confusion
-from suite.run import Run
 from suite.settings import Classification
 
 #: Names of the labels that people gave, in CIFAR-10N's file.

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from suite import core, plan, plugins, record, runner
 from suite.cli import check
 from suite.cli import list as listing
+from suite.context import load
 from suite.errors import UserError
-from suite.run import load
 from suite.testing import contract
 
 HEAD = '''"""A method that does something odd."""

@@ -319,7 +319,7 @@ def test_a_scale_decides_the_claims_of_lesser_ones():
 
 def test_a_report_judges_one_version_of_each_method_and_says_which():
     from suite.record import read_all
-    from suite.report.verdicts import verdicts
+    from suite.reporting.verdicts import verdicts
 
     def judged(records):
         return {(item.claim.name, item.where.partition(", an")[0]): item for item in verdicts(records, ["psrr_maxpool_nms"])
@@ -339,7 +339,7 @@ def test_a_report_judges_one_version_of_each_method_and_says_which():
 
 
 def test_a_row_names_the_look_its_level_and_the_images_apart():
-    from suite.report.verdicts import HEADINGS, Tested
+    from suite.reporting.verdicts import HEADINGS, Tested
 
     images = {seed: [seen(seed, [1, 1, 1, 0] * 5)] for seed in range(3)}, {seed: [seen(seed, [0, 1, 0, 0] * 5)] for seed in range(3)}
     row = dict(zip(HEADINGS, Tested("a", claim(), "cifar10", judge(claim(), images)).texts, strict=True))

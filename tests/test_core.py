@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from records import record as made_by_hand
 
 from suite import options, plan, plugins, record
+from suite.context import Budget, Run, hashed
 from suite.contract import Method, option, options_of
 from suite.data.embedded import procedural
 from suite.errors import UserError
-from suite.run import Budget, Run, hashed
 
 COMMITTED = Path(__file__).parent.parent / "results"
 

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import pytest
 
 from suite import plan
+from suite.context import Budget, Run
 from suite.errors import UserError
 from suite.launch import launch, processes
-from suite.run import Budget, Run
 
 
 def spec(name: str, *needs: SimpleNamespace, does: str = "done") -> SimpleNamespace:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from suite.context import Budget, Run
 from suite.oracle import Oracle, Refused
-from suite.run import Budget, Run
 from suite.train import loop, steps
 
 

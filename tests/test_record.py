@@ -24,9 +24,9 @@ from suite import record, tracked
 from suite.cli import diff, show
 from suite.cli import list as listing
 from suite.errors import UserError
-from suite.report.flat import flatten
-from suite.report.rows import groups
-from suite.report.terminal import run_table
+from suite.reporting.flat import flatten
+from suite.reporting.rows import groups
+from suite.reporting.terminal import run_table
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -15,13 +15,13 @@ from torch import nn
 
 from suite import plan, record, references, runner, timing
 from suite.artifacts import Detector, Network, Suppressor
+from suite.context import load, save
 from suite.contract import Skip
 from suite.errors import UserError
 from suite.nn import build
 from suite.nn.detection import Body, retinanet
 from suite.profile import latency
-from suite.report.terminal import run_table
-from suite.run import load, save
+from suite.reporting.terminal import run_table
 from suite.runner import run_plan
 from suite.testing import contract
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from suite.bench.benchmark import SHARES, SUBJECTS, WIDTHS, contender
 from suite.bench.numbers import Results, noisy, shapes, speedup
-from suite.report.charts import COLOURS
-from suite.report.figures import MARKERS, save
+from suite.reporting.charts import COLOURS
+from suite.reporting.figures import MARKERS, save
 
 
 def ratios(results: Results, names: Sequence[str], path: Path) -> Path:

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from suite.report import cells
-from suite.report.columns import NOISY
+from suite.reporting import cells
+from suite.reporting.columns import NOISY
 
 Results = Mapping[str, Any]
 

@@ -13,9 +13,9 @@ from suite.bench.figures import FIGURES
 from suite.bench.numbers import Results, families, fastest, filled, noisy, ratio, shapes, speedup
 from suite.errors import UserError
 from suite.record import write_text
-from suite.report.cells import MISSING, count, digits, times
-from suite.report.columns import NOISY
-from suite.report.page import embedded, plain
+from suite.reporting.cells import MISSING, count, digits, times
+from suite.reporting.columns import NOISY
+from suite.reporting.page import embedded, plain
 from suite.statistics import break_even
 
 SHOWN = tuple(share for share in SHARES if share != 0.3)  # in the summary

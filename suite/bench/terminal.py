@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from suite.bench.numbers import fastest, ratio
-from suite.report.cells import MISSING, digits, times
+from suite.reporting.cells import MISSING, digits, times
 
 
 def race_table(title: str, races: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -110,7 +110,7 @@ def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from suite.report.verdicts import differences, level, means
+    from suite.reporting.verdicts import differences, level, means
     from suite.terminal import console
 
     table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left")

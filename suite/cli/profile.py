@@ -129,7 +129,7 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     """The network of a record as its task times it, and its first input."""
     from torch import Tensor, nn
 
-    from suite.run import load
+    from suite.context import load
     from suite.spec import context
 
     spec = _spec(found, data)

@@ -34,7 +34,7 @@ def command(
     suite report compression --run-missing   with the runs that it needs
     suite report kernel                      the page of `suite bench`, without timing
     """
-    from suite.report import declare
+    from suite.reporting import declare
 
     if dry_run and not run_missing:
         raise UserError("--dry-run shows what --run-missing would run; write both.")
@@ -71,8 +71,8 @@ def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     from suite import record
     from suite.bench import page
     from suite.paths import results_folder
-    from suite.report import render, systems
-    from suite.report.content import gather, noise
+    from suite.reporting import render, systems
+    from suite.reporting.content import gather, noise
 
     records, contents = record.read_all(), []
     for name, report in chosen.items():
@@ -100,8 +100,8 @@ def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) 
     """Compare what the records say today with what is committed."""
     from suite import record
     from suite.bench import page
-    from suite.report import render, systems
-    from suite.report.content import gather
+    from suite.reporting import render, systems
+    from suite.reporting.content import gather
 
     records = record.read_all()
     found: dict[str, list[Path]] = {}

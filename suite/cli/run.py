@@ -96,7 +96,7 @@ def make_plan(
 def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
     """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone."""
     from suite.paths import cache_folder
-    from suite.report.terminal import run_table
+    from suite.reporting.terminal import run_table
     from suite.terminal import console
     from suite.timing import timed_here
     from suite.tracking import mirror

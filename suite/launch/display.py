@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from suite.run import Report
+from suite.context import Report
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

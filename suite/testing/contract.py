@@ -22,12 +22,12 @@ from typing import Any
 from unittest.mock import patch
 
 from suite import plugins
+from suite.context import load
 from suite.contract import Claim, Method, Paper, Published, Task, offers
 from suite.errors import UserError
 from suite.judging import judged
 from suite.plan import Plan, specs, with_prerequisites
 from suite.record import plain, read, results_folder
-from suite.run import load
 from suite.runner import execute, threads
 from suite.spec import Spec, context
 from suite.timing import profile_again

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from suite.run import Run
+from suite.context import Run
 from suite.settings import Scenes
 from suite.train.batches import Epoch
 from suite.train.loop import optimise

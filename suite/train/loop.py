@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from suite.run import Run, load, save
+from suite.context import Run, load, save
 from suite.settings import Images, Pairs
 from suite.train.batches import Augment, Batch, Epoch, ahead, batches
 from suite.train.recipe import Recipe, autocast

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from suite.run import Run
+from suite.context import Run
 
 Schedule = Literal["cosine", "constant", "linear", "steps", "poly", "one-cycle"]
 

@@ -13,8 +13,8 @@ import torch
 from captioning import WORDS, features, setting
 from torch import nn
 
+from suite.context import Budget, Run
 from suite.contract import Skip
-from suite.run import Budget, Run
 from suite.settings import FeatureBatch
 from suite.testing.contract import fit_once
 

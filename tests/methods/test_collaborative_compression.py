@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from suite import kernel, plugins
+from suite.context import Budget
 from suite.cost import count
 from suite.errors import UserError
 from suite.nn import build
-from suite.run import Budget
 
 METHOD = plugins.load("baselines", "collaborative_compression")
 SHAPES = [(4, 6, 9), (12, 5, 1), (5, 4, 4)]  # wide, tall and in between

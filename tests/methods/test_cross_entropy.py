@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.data.pictures import Stored
-from suite.run import Budget, Run
 from suite.settings import Classification
 from suite.train import Clock, loop
 

@@ -10,6 +10,7 @@ import torch
 
 from suite import plan, plugins
 from suite.artifacts import Detector
+from suite.context import Budget, Run, load, save
 from suite.data import source
 from suite.data.coco import Coco
 from suite.errors import UserError
@@ -17,7 +18,6 @@ from suite.nn import NarrowResNet, build
 from suite.nn.detection import rcnn
 from suite.options import build as build_options
 from suite.paths import cache_folder
-from suite.run import Budget, Run, load, save
 from suite.settings import Detection
 from suite.testing.contract import fit_once
 

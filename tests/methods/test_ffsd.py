@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.contract import Skip, options_of
 from suite.data.pictures import Stored
 from suite.errors import UserError
 from suite.nn import build
 from suite.options import build as build_options
-from suite.run import Budget, Run
 from suite.settings import Classification
 from suite.testing import contract
 from suite.train import CropFlip, Normalise, ResizedFlip

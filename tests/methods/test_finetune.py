@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.data.pictures import Stored
-from suite.run import Budget, Run
 from suite.settings import Sessions
 from suite.train import Normalise
 

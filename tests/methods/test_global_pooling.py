@@ -7,9 +7,9 @@ import importlib
 import pytest
 import torch
 
+from suite.context import Budget, Run
 from suite.errors import UserError
 from suite.nn import build
-from suite.run import Budget, Run
 from suite.settings import InstanceSearch
 
 shared = importlib.import_module("suite.baselines._retrieval")

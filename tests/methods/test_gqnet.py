@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from suite import plan, plugins
+from suite.context import Budget, Run
 from suite.data.episodes import fold_classes
 from suite.errors import UserError
 from suite.nn import build
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 from suite.train import Recipe
 

@@ -16,11 +16,11 @@ from torch.nn import functional
 from torchvision.ops import nms, roi_align
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.data.coco import Coco
 from suite.errors import UserError
 from suite.kernel import check, lower
 from suite.nn import NarrowResNet, build
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 from suite.train.detection import example
 

@@ -11,10 +11,10 @@ from scipy.fft import dctn, idctn
 from torch import nn
 
 from suite import plugins
+from suite.context import load
 from suite.cost import count
 from suite.errors import UserError
 from suite.nn import build
-from suite.run import load
 from suite.testing.contract import fit_once
 from suite.train import Batch
 

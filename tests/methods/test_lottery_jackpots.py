@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run, load
 from suite.nn import Prunable
-from suite.run import Budget, Run, load
 from suite.testing.contract import fit_once
 
 METHOD = plugins.load("baselines", "lottery_jackpots")

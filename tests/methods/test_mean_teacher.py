@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.data.windows import Standardise, Windows
-from suite.run import Budget, Run
 from suite.settings import SemiSupervised
 from suite.train import loop
 

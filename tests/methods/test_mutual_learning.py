@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.errors import UserError
 from suite.nn import build
 from suite.options import build as build_options
-from suite.run import Budget, Run
 from suite.settings import Classification
 from suite.testing import contract
 from suite.train import Normalise

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.data.pictures import Stored
-from suite.run import Budget, Run
 from suite.settings import Sessions
 from suite.train import Normalise
 

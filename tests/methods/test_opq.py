@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run, load
 from suite.errors import UserError
-from suite.run import Budget, Run, load
 from suite.testing.contract import fit_once
 
 METHOD = plugins.load("baselines", "opq")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from suite import plugins
 from suite.artifacts import Network
+from suite.context import Budget, Run
 from suite.data.pictures import Stored
-from suite.run import Budget, Run
 from suite.settings import Classification
 from suite.testing import contract
 from suite.train import Clock, loop

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.errors import UserError
 from suite.nn import build
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 
 METHOD = plugins.load("baselines", "plain")

@@ -55,7 +55,7 @@ def test_only_the_merging_of_times_differs_from_c3po():
 def test_it_is_the_reference_of_the_task_and_keeps_its_counts(suite_home):
     spec, record = fit_once("change_detection", "plain_change")
     assert plugins.load("tasks", "change_detection").reference == "plain_change"
-    from suite.run import load
+    from suite.context import load
 
     counts = load(spec.artifact).spare["counts"]
     assert counts.shape == (200, 4) and (counts.sum(1) == 64 * 64).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from suite import plugins
-from suite.run import Budget, Run
+from suite.context import Budget, Run
 
 METHOD = plugins.load("baselines", "random_filter")
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.errors import UserError
 from suite.nn import build, prunable
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 from suite.train import Batch
 

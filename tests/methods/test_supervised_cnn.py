@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from suite import plugins
+from suite.context import Budget, Run
 from suite.cost import count
 from suite.data.windows import Standardise, Windows
 from suite.nn.activity import ActivityCNN
-from suite.run import Budget, Run
 from suite.settings import SemiSupervised
 
 shared = importlib.import_module("suite.baselines._mean_teacher")

@@ -10,10 +10,10 @@ from browsers import chromium, missing
 from records import family
 
 from suite.record import read_all, write_text
-from suite.report import page
-from suite.report.content import gather
-from suite.report.declare import Report, load
-from suite.report.render import write
+from suite.reporting import page
+from suite.reporting.content import gather
+from suite.reporting.declare import Report, load
+from suite.reporting.render import write
 
 if reason := missing():
     pytest.skip(reason, allow_module_level=True)

@@ -13,14 +13,14 @@ from records import family, profile, record
 
 from suite.cli.report import command
 from suite.errors import UserError
-from suite.report import ranks
-from suite.report.charts import CHARTS
-from suite.report.columns import KINDS, label
-from suite.report.content import gather
-from suite.report.declare import Report, load, names
-from suite.report.flat import flatten
-from suite.report.render import stale, texts, write
-from suite.report.rows import groups
+from suite.reporting import ranks
+from suite.reporting.charts import CHARTS
+from suite.reporting.columns import KINDS, label
+from suite.reporting.content import gather
+from suite.reporting.declare import Report, load, names
+from suite.reporting.flat import flatten
+from suite.reporting.render import stale, texts, write
+from suite.reporting.rows import groups
 
 ROOT = Path(__file__).parents[2]
 RECORDS = [item for seed in range(3) for item in family(seed, {"one_by_n": 1.0, "l1_filter": 4.0})]

@@ -13,14 +13,14 @@ from records import profile, record
 from rich.console import Console
 
 from suite.cli.report import command
-from suite.report import columns, figures, html, notes, tables
-from suite.report.charts import charts
-from suite.report.content import gather, noise
-from suite.report.declare import Report
-from suite.report.flat import THREADS, WAYS, flatten
-from suite.report.plots import plots
-from suite.report.rows import groups
-from suite.report.terminal import run_table
+from suite.reporting import columns, figures, html, notes, tables
+from suite.reporting.charts import charts
+from suite.reporting.content import gather, noise
+from suite.reporting.declare import Report
+from suite.reporting.flat import THREADS, WAYS, flatten
+from suite.reporting.plots import plots
+from suite.reporting.rows import groups
+from suite.reporting.terminal import run_table
 
 
 def only(records):

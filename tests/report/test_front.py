@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from records import profile, record
 
-from suite.report.charts import charts
-from suite.report.content import gather
-from suite.report.declare import Equal, Headline, Report, load
-from suite.report.front import sheet
-from suite.report.render import texts, write
+from suite.reporting.charts import charts
+from suite.reporting.content import gather
+from suite.reporting.declare import Equal, Headline, Report, load
+from suite.reporting.front import sheet
+from suite.reporting.render import texts, write
 from suite.statistics import interpolated
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from records import family, record
 
-from suite.report import page
-from suite.report.content import gather
-from suite.report.declare import Report
+from suite.reporting import page
+from suite.reporting.content import gather
+from suite.reporting.declare import Report
 
 RECORDS = [item for seed in range(2) for source in ("embedded", "subset")
            for item in family(seed, {"one_by_n": 1.0, "l1_filter": 4.0}, source=source)]

@@ -15,15 +15,15 @@ from rich.console import Console
 
 from suite.errors import UserError
 from suite.record import fault, read_all
-from suite.report import columns, figures, notes, tables
-from suite.report.charts import CHARTS, charts, pareto
-from suite.report.content import gather
-from suite.report.declare import Report, load
-from suite.report.flat import flatten
-from suite.report.plots import plots
-from suite.report.render import texts
-from suite.report.rows import groups
-from suite.report.terminal import run_table
+from suite.reporting import columns, figures, notes, tables
+from suite.reporting.charts import CHARTS, charts, pareto
+from suite.reporting.content import gather
+from suite.reporting.declare import Report, load
+from suite.reporting.flat import flatten
+from suite.reporting.plots import plots
+from suite.reporting.render import texts
+from suite.reporting.rows import groups
+from suite.reporting.terminal import run_table
 from suite.statistics import break_even, deviation, interval, mean
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ import pytest
 from markdown_it import MarkdownIt
 from records import family, record
 
-from suite.report import page, tables
-from suite.report.content import gather
-from suite.report.declare import Report
-from suite.report.render import texts
+from suite.reporting import page, tables
+from suite.reporting.content import gather
+from suite.reporting.declare import Report
+from suite.reporting.render import texts
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 LATEX = r"\input{/etc/passwd} \write18{ls} 100% & $x$ #1 a_b ~^{} -- łĐþ✓"

@@ -11,8 +11,8 @@ from test_declarations import report, store
 
 from suite.errors import UserError
 from suite.record import read_all
-from suite.report import systems
-from suite.report.declare import Report, System, load
+from suite.reporting import systems
+from suite.reporting.declare import Report, System, load
 
 ROOT = Path(__file__).parents[2]
 LISTED = Report("x", systems=(System("one_by_n", "1xN", ("cifar10", "imagenet")), System("rbnn", "RBNN", ("cifar10",))))

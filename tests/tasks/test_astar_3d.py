@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from suite.artifacts import Detections
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.kitti import Kitti
 from suite.data.kitti_labels import JUDGED, write_labels
 from suite.data.kitti_results import of_frames, read_cloud_results
 from suite.errors import UserError
 from suite.paths import cache_folder
-from suite.run import Budget, Run
 from suite.testing.contract import check_record, check_repeats, check_saved, fit_once
 
 task = importlib.import_module("suite.tasks.astar_3d")

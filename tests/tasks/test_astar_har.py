@@ -12,10 +12,10 @@ from torch import nn
 from suite import plugins
 from suite.artifacts import Network
 from suite.cli.run import make_plan
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.har import FILE, AstarHar
 from suite.errors import UserError
-from suite.run import Budget, Run
 
 TASK = plugins.load("tasks", "astar_har")
 

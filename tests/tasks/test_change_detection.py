@@ -12,10 +12,10 @@ from PIL import Image
 
 from suite import plugins
 from suite.cli import command
+from suite.context import Budget, Run
 from suite.contract import options_of
 from suite.data import source
 from suite.paths import cache_folder, run_folder
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 
 TASK = plugins.load("tasks", "change_detection")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from suite import plugins
 from suite.artifacts import Network
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.cifar import Cifar10
-from suite.run import Budget, Run
 
 
 class Constant(nn.Module):

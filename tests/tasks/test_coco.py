@@ -7,12 +7,12 @@ import importlib
 import pytest
 
 from suite.artifacts import Detector, Timed
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.coco import Coco
 from suite.nn import NarrowResNet
 from suite.nn.detection import Body, retinanet
 from suite.paths import cache_folder
-from suite.run import Budget, Run
 
 task = importlib.import_module("suite.tasks._coco")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.context import load
 from suite.data import source
 from suite.data.captions import CocoCaptions
 from suite.errors import UserError
@@ -20,7 +21,6 @@ from suite.metrics.captions import caption_scores
 from suite.metrics.tokens import tokens
 from suite.paths import cache_folder
 from suite.plan import specs
-from suite.run import load
 from suite.runner import run_plan
 from suite.settings import FeatureBatch
 from suite.spec import context

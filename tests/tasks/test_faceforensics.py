@@ -11,10 +11,10 @@ import torch
 
 from suite import plugins
 from suite.artifacts import Detections, Network
+from suite.context import Budget, Run
 from suite.data import source
 from suite.errors import UserError
 from suite.paths import cache_folder, run_folder
-from suite.run import Budget, Run
 from suite.testing.contract import check_record, check_repeats, check_saved, fit_once
 
 TASK = plugins.load("tasks", "faceforensics")

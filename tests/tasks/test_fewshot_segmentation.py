@@ -13,10 +13,10 @@ from PIL import Image
 
 from suite import plugins
 from suite.artifacts import EpisodeSegmenter
+from suite.context import Budget, Run
 from suite.data import source
 from suite.errors import UserError
 from suite.paths import run_folder
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 
 TASK = plugins.load("tasks", "fewshot_segmentation")

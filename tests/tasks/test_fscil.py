@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from suite import judging, plugins
 from suite.artifacts import Network
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.pictures import Stored
 from suite.data.sessions import Cifar100Sessions
 from suite.errors import UserError
 from suite.plan import specs
-from suite.run import Budget, Run
 from suite.settings import Sessions
 from suite.train import Normalise
 

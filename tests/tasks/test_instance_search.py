@@ -13,9 +13,9 @@ from PIL import Image
 from torch import nn
 
 from suite.artifacts import Retriever
+from suite.context import Budget, Run
 from suite.data.instances import COLUMNS
 from suite.errors import UserError
-from suite.run import Budget, Run
 from suite.testing.contract import fit_once
 
 task = importlib.import_module("suite.tasks.instance_search")

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from suite import plugins
 from suite.artifacts import Network
 from suite.cli.run import make_plan
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.cifar import Cifar10
 from suite.data.cifar10n import LABELS
 from suite.errors import UserError
-from suite.run import Budget, Run
 
 TASK = plugins.load("tasks", "noisy_labels")
 module = importlib.import_module("suite.tasks.noisy_labels")

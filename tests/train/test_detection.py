@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from suite.context import Budget, Run
 from suite.data import source
 from suite.data.coco import Coco
 from suite.nn import NarrowResNet
 from suite.nn.detection import retinanet
 from suite.paths import cache_folder
-from suite.run import Budget, Run
 from suite.train import Recipe, loop, train_detector
 from suite.train.detection import example
 

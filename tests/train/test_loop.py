@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from suite.context import Budget, Run
 from suite.data.pictures import Stored
-from suite.run import Budget, Run
 from suite.train import Recipe, Stream, batches, loop, steps, streams, train
 
 ROWS = 24

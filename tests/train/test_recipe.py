@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from suite.run import Budget, Run
+from suite.context import Budget, Run
 from suite.train import Recipe, autocast, precision
 
 STEPS = 200

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.report import cells
-from suite.report.charts import COLOURS, Chart, charts
-from suite.report.notes import start
-from suite.report.rows import Group
+from suite.reporting import cells
+from suite.reporting.charts import COLOURS, Chart, charts
+from suite.reporting.notes import start
+from suite.reporting.rows import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def draw_all(groups: Sequence[Group], wanted: Sequence[str], folder: Path) -> list[Path]:
-    """Write the charts `wanted` (of `suite.report.charts.CHARTS`) of every group as SVG and PDF; the paths."""
+    """Write the charts `wanted` (of `suite.reporting.charts.CHARTS`) of every group as SVG and PDF; the paths."""
     return [path for group in groups for chart in charts(group, wanted)
             for path in _save(group, chart, folder / f"{stem(group)}-{chart.name}")]
 

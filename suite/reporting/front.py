@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from suite import statistics
-from suite.report import cells
-from suite.report.columns import NOISY, kept, partial
-from suite.report.declare import COSTS, Equal
-from suite.report.frontier import LEAST, Standing, behind, latency, standings
-from suite.report.rows import Group, Row, block_option
+from suite.reporting import cells
+from suite.reporting.columns import NOISY, kept, partial
+from suite.reporting.declare import COSTS, Equal
+from suite.reporting.frontier import LEAST, Standing, behind, latency, standings
+from suite.reporting.rows import Group, Row, block_option
 
 
 class Front(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from suite.report import cells
-from suite.report.columns import label
-from suite.report.figures import literal, save
-from suite.report.rows import Group, Row
+from suite.reporting import cells
+from suite.reporting.columns import label
+from suite.reporting.figures import literal, save
+from suite.reporting.rows import Group, Row
 
 LEAST_TASKS = 5
 

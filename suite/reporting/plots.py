@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from suite.report.charts import COLOURS, Chart, Guide, Series, charts
-from suite.report.html import text
-from suite.report.rows import Group
+from suite.reporting.charts import COLOURS, Chart, Guide, Series, charts
+from suite.reporting.html import text
+from suite.reporting.rows import Group
 
 ALWAYS = ("frontier", "macs", "latency", "ratio", "steps")  # whatever a report declares
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")

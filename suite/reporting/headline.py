@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from suite import statistics
 from suite.claims import SCALES
-from suite.report import cells
-from suite.report.declare import Headline, Report
-from suite.report.front import between
-from suite.report.frontier import Standing, behind, latency, lines, standings
-from suite.report.rows import Group, trivial
+from suite.reporting import cells
+from suite.reporting.declare import Headline, Report
+from suite.reporting.front import between
+from suite.reporting.frontier import Standing, behind, latency, lines, standings
+from suite.reporting.rows import Group, trivial
 
 KINDS = {
     "embedded": "small procedural data that the suite makes itself, not the dataset of that name",

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from suite.errors import UserError
 from suite.record import Record
-from suite.report import cells, verdicts
-from suite.report.columns import noisy_columns
-from suite.report.declare import Report
-from suite.report.flat import flatten
-from suite.report.front import Front, front
-from suite.report.headline import headline
-from suite.report.ranks import Ranks, ranks
-from suite.report.rows import Group, groups
+from suite.reporting import cells, verdicts
+from suite.reporting.columns import noisy_columns
+from suite.reporting.declare import Report
+from suite.reporting.flat import flatten
+from suite.reporting.front import Front, front
+from suite.reporting.headline import headline
+from suite.reporting.ranks import Ranks, ranks
+from suite.reporting.rows import Group, groups
 
 
 @dataclass(frozen=True)

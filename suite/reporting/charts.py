@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from suite import statistics
 from suite.errors import UserError, nearest
-from suite.report.columns import columns, dense_of, label, partial
-from suite.report.frontier import latency, lines
-from suite.report.rows import Group, Row, timings
+from suite.reporting.columns import columns, dense_of, label, partial
+from suite.reporting.frontier import latency, lines
+from suite.reporting.rows import Group, Row, timings
 
 # Okabe and Ito's palette, told apart by colour-blind readers; markers and dashes tell series apart in grey.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")

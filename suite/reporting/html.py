@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
-from suite.report import cells
-from suite.report.columns import NOISY, Column, columns, marks, name
-from suite.report.flat import Flat
-from suite.report.front import Sheet
-from suite.report.notes import footnotes, title
-from suite.report.rows import Group, Row
-from suite.report.tables import spans
+from suite.reporting import cells
+from suite.reporting.columns import NOISY, Column, columns, marks, name
+from suite.reporting.flat import Flat
+from suite.reporting.front import Sheet
+from suite.reporting.notes import footnotes, title
+from suite.reporting.rows import Group, Row
+from suite.reporting.tables import spans
 
 
 def text(found: object) -> str:

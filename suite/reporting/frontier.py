@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from suite import statistics
-from suite.report import cells
-from suite.report.rows import Group, Place, Row, place_of
+from suite.reporting import cells
+from suite.reporting.rows import Group, Place, Row, place_of
 
 LEAST = 4  # timed points of a seed from which a line is read between them
 

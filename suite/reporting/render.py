@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from suite.record import write_text
-from suite.report import figures, page, verdicts
-from suite.report.charts import charts
-from suite.report.content import Content
-from suite.report.declare import Report
-from suite.report.front import Front, Sheet, sheet
-from suite.report.notes import legend, title
-from suite.report.ranks import draw
-from suite.report.rows import Group
-from suite.report.tables import (
+from suite.reporting import figures, page, verdicts
+from suite.reporting.charts import charts
+from suite.reporting.content import Content
+from suite.reporting.declare import Report
+from suite.reporting.front import Front, Sheet, sheet
+from suite.reporting.notes import legend, title
+from suite.reporting.ranks import draw
+from suite.reporting.rows import Group
+from suite.reporting.tables import (
     comma_separated,
     comma_separated_fronts,
     escape_csv,

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from suite.paths import results_folder
 from suite.record import Record
-from suite.report.cells import clean
-from suite.report.columns import Column, columns, label, name
-from suite.report.flat import flatten
-from suite.report.notes import caption, doubtful, footnotes, start
-from suite.report.rows import Group, Row, groups
+from suite.reporting.cells import clean
+from suite.reporting.columns import Column, columns, label, name
+from suite.reporting.flat import flatten
+from suite.reporting.notes import caption, doubtful, footnotes, start
+from suite.reporting.rows import Group, Row, groups
 
 
 def run_table(records: Sequence[Record], console: Console) -> None:

@@ -12,9 +12,9 @@ from suite import plugins
 from suite.contract import options_of, options_then
 from suite.errors import UserError
 from suite.options import build
-from suite.report import cells
-from suite.report.columns import NOISY, PART, Column, columns, shown
-from suite.report.rows import Group, Row, trivial
+from suite.reporting import cells
+from suite.reporting.columns import NOISY, PART, Column, columns, shown
+from suite.reporting.rows import Group, Row, trivial
 
 
 class Footnotes(NamedTuple):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, groupby, pairwise
 
 from suite.record import timing_name
-from suite.report import cells
-from suite.report.columns import Column, Mark, marks, name, names, shown
-from suite.report.flat import GROUP, THREADS, WAYS
-from suite.report.front import Front, Sheet
-from suite.report.frontier import behind
-from suite.report.notes import footnotes, legend, title
-from suite.report.rows import Group, timings
+from suite.reporting import cells
+from suite.reporting.columns import Column, Mark, marks, name, names, shown
+from suite.reporting.flat import GROUP, THREADS, WAYS
+from suite.reporting.front import Front, Sheet
+from suite.reporting.frontier import behind
+from suite.reporting.notes import footnotes, legend, title
+from suite.reporting.rows import Group, timings
 from suite.statistics import interval, mean
 
 Escape = Callable[[str], str]

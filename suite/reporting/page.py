@@ -13,15 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from suite.report import verdicts
-from suite.report.columns import columns
-from suite.report.content import Content
-from suite.report.figures import stem
-from suite.report.front import Front, sheet
-from suite.report.html import small_table, table, text
-from suite.report.notes import legend, title
-from suite.report.plots import plots
-from suite.report.rows import Group
+from suite.reporting import verdicts
+from suite.reporting.columns import columns
+from suite.reporting.content import Content
+from suite.reporting.figures import stem
+from suite.reporting.front import Front, sheet
+from suite.reporting.html import small_table, table, text
+from suite.reporting.notes import legend, title
+from suite.reporting.plots import plots
+from suite.reporting.rows import Group
 
 
 def page(content: Content, back: str, diagram: Path | None = None, pictures: Mapping[str, Path] | None = None) -> str:

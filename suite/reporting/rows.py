@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from suite import statistics
 from suite.record import timing_name
-from suite.report.flat import Flat, grouped, labels
+from suite.reporting.flat import Flat, grouped, labels
 
 if TYPE_CHECKING:
-    from suite.report.declare import Equal, Report
+    from suite.reporting.declare import Equal, Report
 
 Place = tuple[str, str]  # machine id and kernel version: latencies compare only within one
 Timing = tuple[str, int | None]  # what a task times itself, and on how many items, if on a number of them
@@ -83,7 +83,7 @@ class Row:
 class Group:
     """Rows that may be compared: one task, version, data source, scale, and reference network where they start from one."""
 
-    facts: Flat  # `suite.report.flat.GROUP`, metric, unit, direction; `arch` if it is one; `start`, what the rows start from, or ""
+    facts: Flat  # `flat.GROUP`, metric, unit, direction; `arch` if it is one; `start`, what the rows start from, or ""
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
     report: Report | None = None  # the declaration that shows it, where there is one

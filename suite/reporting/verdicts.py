@@ -13,7 +13,7 @@ from suite.contract import Claim
 from suite.errors import UserError
 from suite.looks import LOOKS
 from suite.record import Record, data_of
-from suite.report import cells
+from suite.reporting import cells
 from suite.statistics import Interval
 
 Load = Callable[[str, str], Any]  # plugins.load, remembered

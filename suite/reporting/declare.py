@@ -81,11 +81,11 @@ class Report:
     tags: Sequence[str] = ()
     scales: Sequence[str] = ()
     sources: Sequence[str] = ()
-    columns: Sequence[str] = ()  # of `suite.report.columns.KINDS`, in this order
+    columns: Sequence[str] = ()  # of `suite.reporting.columns.KINDS`, in this order
     blocks: Sequence[str] = ("macs", "sparsity")  # options that say how far a row goes, the first that is set; they divide tables
     masked: str = "masked"  # the option of rows that are not as they would be deployed
     order: str = "method"  # of `ORDERS`: rows of a block by method, the best score first, or the least cost first
-    figures: Sequence[str] = ()  # of `suite.report.charts.CHARTS`
+    figures: Sequence[str] = ()  # of `suite.reporting.charts.CHARTS`
     tables: bool = True
     bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
     claims: bool = False  # whether to test the claims of the methods shown

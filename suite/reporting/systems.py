@@ -11,10 +11,10 @@ from typing import get_args
 from suite.claims import SCALES, Finding
 from suite.errors import UserError
 from suite.record import Record, write_text
-from suite.report import cells, verdicts
-from suite.report.declare import Report
-from suite.report.flat import Flat, flatten
-from suite.report.tables import escape_markdown, markdown_table
+from suite.reporting import cells, verdicts
+from suite.reporting.declare import Report
+from suite.reporting.flat import Flat, flatten
+from suite.reporting.tables import escape_markdown, markdown_table
 
 BEGIN, END = "<!-- systems -->", "<!-- end -->"
 HEADINGS = ("system", "method", "task", "scale reached", "one thread, ms", "claims")

@@ -7,8 +7,8 @@ from math import isclose
 from typing import Any, Literal, NamedTuple
 
 from suite.errors import UserError, nearest
-from suite.report import cells
-from suite.report.rows import Group, Place, Row, Timing, timings
+from suite.reporting import cells
+from suite.reporting.rows import Group, Place, Row, Timing, timings
 
 Number = Callable[[Row], float | None]
 Mark = Literal["best", "second"]
