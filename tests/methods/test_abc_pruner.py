@@ -17,6 +17,7 @@ from suite import plugins
 from suite.cost import count
 from suite.errors import UserError
 from suite.nn import build
+from suite.nn.cut import silenced
 from suite.plan import specs
 from suite.spec import context
 from suite.testing.contract import fit_once
@@ -80,6 +81,20 @@ def test_a_structure_has_the_floor_of_its_tenths_and_the_macs_that_were_told():
     widths = [network.get_submodule(f"layer{stage}.{block}.conv1").out_channels for stage in (1, 2, 3) for block in (0, 1, 2)]
     assert widths == [1, 3, 4, 12, 16, 19, 44, 51, 57]
     assert count(network, torch.zeros(1, 3, 32, 32)).macs == made.macs(code)
+
+
+def test_a_structure_is_the_masked_network(monkeypatch):
+    monkeypatch.setattr(structures, "renewed", lambda network: network)  # normalisations as they were, to compare by
+    made, code = found("resnet20"), (1, 2, 3, 4, 5, 6, 7, 8, 9)
+    for norm in (item for item in made.network.modules() if isinstance(item, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+        norm.bias.data.normal_(0, 0.1)
+    images, kept = torch.randn(2, 3, 32, 32), {stream: made.order[stream][:left].tolist() for stream, left in made.kept(code).items()}
+    with torch.no_grad():
+        with silenced(made.network.eval(), kept):
+            wanted = made.network(images)
+        assert float((made.build(code).eval()(images) - wanted).abs().max() / wanted.abs().max()) < 1e-5
 
 
 def test_filters_are_inherited_the_same_for_all_and_normalisations_are_new():

@@ -52,6 +52,16 @@ def small() -> nn.Module:
                          nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
 
 
+def with_statistics(network: nn.Module) -> nn.Module:
+    for item in network.modules():
+        if isinstance(item, nn.BatchNorm2d):
+            item.running_mean.normal_(0, 0.1)
+            item.running_var.uniform_(0.5, 1.5)
+            item.weight.data.uniform_(0.5, 1.5)
+            item.bias.data.normal_(0, 0.1)
+    return network
+
+
 def run(tmp_path, allowed: int = 1000) -> Run:
     return Run(0, "smoke", Budget(allowed), tmp_path, tmp_path)
 
@@ -170,6 +180,20 @@ def test_what_it_cannot_do_is_said_before_anything_is_trained():
         METHOD(arch="vit_ti_16").importance(build("vit_ti_16", 10, 32), setting, None)
     with pytest.raises(UserError, match="gate_share=0.5 and generator_share=0.6 leave nothing to fine-tune with"):
         METHOD(knockoff="generator", gate_share=0.5, generator_share=0.6)
+
+
+@pytest.mark.parametrize(("arch", "sums"), [("resnet8", False), ("resnet18", True)])
+def test_the_cut_network_is_the_masked_one(arch, sums, tmp_path):
+    network = with_statistics(build(arch, 2, 16))
+    method = METHOD(arch=arch, score="scop", gate_batch=4)
+    decision = method.chosen(network, method.importance(network, Setting(), run(tmp_path, 200)), torch.zeros(1, 3, 16, 16))
+    assert any(stream.residual for stream in decision.kept) == sums
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        with decision.masked(network.eval()):
+            wanted = network(images)
+        decision.apply(network)
+        assert float((network(images) - wanted).abs().max() / wanted.abs().max()) < 1e-5
 
 
 def test_rows_of_one_cost_and_one_budget(suite_home):
