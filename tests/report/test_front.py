@@ -254,6 +254,6 @@ def test_the_compression_report_has_what_its_title_says():
     declared = load("compression", ROOT / "reports")
     assert declared.headline and [item.cost for item in declared.equal] == ["macs_effective", "bytes_packed", "sparsity"]
     assert declared.equal[0].within == 0.01 and declared.equal[2].masked and "1xN paper" in declared.equal[2].title
-    assert declared.figures[0] == "frontier" and all(item.seeds >= 5 for item in declared.runs)
+    assert declared.figures[0] == "frontier" and all(item.seeds >= 5 for item in declared.runs if item.scale != "smoke")
     points = {name: option for item in declared.runs for name in item.methods for option in item.options if "=0.3," in option}
     assert all(option.count(",") >= 3 for option in points.values()) and {"one_by_n", "l1_filter", "magnitude"} <= points.keys()
