@@ -29,8 +29,9 @@ from suite.contract import Method, Task
 from suite.errors import UserError, nearest
 
 Kind = Literal["tasks", "baselines"]
-#: Class attributes that tell people about a plug-in and change no number: not part of its digest.
-DESCRIPTIVE = {"title", "paper", "tags", "published", "claims", "standins"}
+#: Class attributes that tell people about a plug-in, or say how an option is found that is in every fingerprint; they change no
+#: number and are not part of its digest.
+DESCRIPTIVE = {"title", "paper", "tags", "published", "claims", "standins", "found_by"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ def _look(
     from suite import claims, plan
     from suite.looks import LOOKS
 
+    claim = replace(claim, task_options=plan.settled(claim.task, claim.task_options, data))
     most = most or (LOOKS[-1].seeds if scale in ("smoke", "short") else 1)
     sides, parts = [], []
     for side in claim.sides:

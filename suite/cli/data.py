@@ -30,11 +30,11 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
 
     \b
     suite data check cifar10 --data /datasets
-    suite data check change_detection task.layout=levir --data /datasets
+    suite data check change_detection task.threshold=128 --data /datasets
     """
     from suite.data import source
 
-    dataset = _dataset(task, options)
+    dataset = _dataset(task, options, data)
     with _busy(f"Reading {dataset.title}"):
         folder, note = source.locate_folder(dataset, data, paths.cache_folder())
         problems = dataset.check(folder)
@@ -63,7 +63,7 @@ def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
     """Write the embedded data of TASK with its OPTIONS (task.key=value) in the official layout: the same on every machine."""
     from suite.data import source
 
-    dataset = _dataset(task, options)
+    dataset = _dataset(task, options, source.EMBEDDED)
     with _busy(f"Drawing the embedded data of {dataset.title}"):
         if to is None:
             folder = source.embedded_folder(dataset, paths.cache_folder())
@@ -80,11 +80,11 @@ def _busy(what: str) -> Status:
     return console(stderr=True).status(what)
 
 
-def _dataset(task: str, words: tuple[str, ...]) -> Dataset:
-    from suite import options
+def _dataset(task: str, words: tuple[str, ...], data: Path | None) -> Dataset:
+    from suite import options, plan
 
     task_class = plugins.load("tasks", task)
     chosen = options.grid(task_class, task, options.parse(words, [task]))
     if len(chosen) > 1:
         raise UserError("The data of several options were asked for; give each option one value.")
-    return task_class(**chosen[0]).dataset()
+    return task_class(**plan.settled(task, chosen[0], data)).dataset()
