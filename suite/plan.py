@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,17 +281,6 @@ def outcome(found: record.Record) -> str:
     """A hash of a record's method and scores: a child made from another outcome is stale."""
     text = json.dumps([found["method"]["digest"], found["scores"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def estimate(plan: Plan, records: Sequence[record.Record]) -> dict[str, float | None]:
-    """Seconds each missing run will take by id: the median of recorded runs of its method at its scale, None if there is none."""
-    def seconds(spec: Spec) -> float | None:
-        times = [item["time"]["seconds"]["total"] for item in records if item["status"] == "done"
-                 and (item["task"]["name"], item["method"]["name"], item["scale"]) == (spec.task_name, spec.method_name, spec.scale)
-                 and item["method"]["starts"] == spec.method.starts]
-        return statistics.median(times) if times else None
-
-    return {spec.id: seconds(spec) for spec in plan.missing}
 
 
 def merge(plans: Sequence[Plan]) -> Plan:

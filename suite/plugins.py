@@ -119,6 +119,36 @@ def _literal(node: ast.expr) -> Any | None:
         return None
 
 
+def option_names(kind: Kind, name: str) -> list[str]:
+    """The names of a plug-in's options as its file and its siblings show them, those of base classes first, without importing it;
+    none of a plug-in that is not there or cannot be parsed."""
+    found = find(kind).get(name)
+    try:
+        classes = _plugin_classes(ast.parse(found.path.read_bytes()), kind) if found else []
+        return list(dict.fromkeys(option for node in classes for option in _fields(node, found.path))) if found else []
+    except (SyntaxError, ValueError, OSError):
+        return []
+
+
+def _fields(node: ast.ClassDef, path: Path) -> list[str]:
+    """The fields of a class in the file `path` that ``option(...)`` makes, after those of its bases there or in a sibling."""
+    inherited = [name for base in node.bases for name in _fields_of(getattr(base, "id", ""), path)]
+    return inherited + [_assigned(item) for item in node.body
+                        if isinstance(item, ast.AnnAssign) and getattr(getattr(item.value, "func", None), "id", "") == "option"]
+
+
+def _fields_of(name: str, path: Path) -> list[str]:
+    """The fields of the class that is called `name` in the file `path`; none where it is not of a plug-in's files."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _fields(node, path)
+        if isinstance(node, ast.ImportFrom) and node.module and "._" in node.module:
+            original = next((item.name for item in node.names if name == (item.asname or item.name)), "")
+            if original:
+                return _fields_of(original, sibling(path, node.module))
+    return []
+
+
 def load(kind: Kind, name: str) -> type[Any]:
     """Import a plug-in and return its class. UserError for an unknown name, and for a file that fails to import or whose class
     lacks what it must declare.

@@ -14,6 +14,7 @@ from suite.terminal import guard
 
 VERBS = {
     "list": "What there is: tasks, methods, records.",
+    "info": "Everything about one task, method, network or report.",
     "run": "Fit, evaluate, profile and record methods on a task; ends with a table.",
     "show": "Everything about one number, and the line that repeats it.",
     "diff": "Why two numbers differ: options, data, code, machine.",
@@ -25,6 +26,7 @@ VERBS = {
     "check": "The contract tests, on anybody's plug-in.",
     "ui": "MLflow's own pages on the tracked runs.",
     "track": "Replay the records into an MLflow store.",
+    "completion": "What makes a shell complete commands and names.",
 }
 
 

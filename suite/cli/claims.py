@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from suite.cli import words
 from suite.cli.run import run, show_plan, training_options
 from suite.errors import UserError
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("method")
-@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full.")
+@click.argument("method", shell_complete=words.method)
+@click.option("--scale", default="short", show_default=True, shell_complete=words.scales, help="smoke, short, long or full.")
 @click.option("--seeds", type=click.IntRange(1, 9),
               help="Most seeds for a claim (default: up to the last look's 9; at long and full 1, which decides nothing).")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from suite import paths, plugins
+from suite.cli import words
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("task")
-@click.argument("options", nargs=-1)
+@click.argument("task", shell_complete=words.tasks)
+@click.argument("options", nargs=-1, shell_complete=words.options)
 @click.option("--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded).")
 def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
     """Say which data TASK with its OPTIONS (task.key=value) would use, verify them, say what is missing and where it is to be had.
@@ -56,8 +57,8 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
 
 
 @command.command()
-@click.argument("task")
-@click.argument("options", nargs=-1)
+@click.argument("task", shell_complete=words.tasks)
+@click.argument("options", nargs=-1, shell_complete=words.options)
 @click.option("--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it).")
 def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
     """Write the embedded data of TASK with its OPTIONS (task.key=value) in the official layout: the same on every machine."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from suite.cli import words
 from suite.errors import UserError
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=words.reports)
 @click.option("--reports", default="reports", show_default=True, type=click.Path(path_type=Path),
               help="The folder of declarations (NAME.toml).")
 @click.option("--to", type=click.Path(path_type=Path), help="Where to write the folders NAME (default: beside the declarations).")
