@@ -62,10 +62,10 @@ def _networks(arch: str, shares: list[float], width: int, size: int | None, clas
     """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
 
-    from suite.bench.pruned import pruned
+    from suite.bench.pruned import pruned, usual_size
     from suite.nn import build
 
-    size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
+    size = size or usual_size(arch)
     torch.manual_seed(0)
     dense, example = build(arch, classes, size), torch.randn(1, 3, size, size)
     return {f"{share:.2f}": pruned(dense, example, width, share) for share in shares}, example
