@@ -19,8 +19,10 @@ class Estimate(NamedTuple):
 
 
 def estimate(plan: Plan, records: Sequence[Record]) -> dict[str, Estimate | None]:
-    """What each missing run will take, by id: the median of recorded runs of its method at its scale. Else a guess: its budget at the
-    seconds per sample of runs on the same task with the same network, those of its method where there are such. Else None.
+    """What each missing run will take, by id: the median of recorded runs of its method at its scale.
+
+    Else a guess: its budget at the seconds per sample of runs on the same task with the same network, those of its method where
+    there are such. Else None.
     """
     done = [item for item in records if item["status"] == "done"]
     return {spec.id: _estimate(spec, [item for item in done if item["task"]["name"] == spec.task_name]) for spec in plan.missing}

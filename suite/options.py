@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 from suite.contract import Method, Task
 from suite.errors import UserError, nearest
 
-
 _TOLD = "suite info {} shows them all"  # where a user finds the options
 
 
@@ -44,7 +43,8 @@ def check_names(plugin: type[Any], owner: str, words: Sequence[Word]) -> None:
     for word in words:
         if word.key not in names:
             hint = "" if word.owner else f", or write <method>.{word.key}={','.join(word.values)} for one method alone"
-            raise UserError(f"'{owner}' has no option '{word.key}'{nearest(word.key, names) or '; it has none'}{hint} ({_TOLD.format(owner)})")
+            near = nearest(word.key, names) or "; it has none"
+            raise UserError(f"'{owner}' has no option '{word.key}'{near}{hint} ({_TOLD.format(owner)})")
 
 
 def grid(plugin: type[Any], owner: str, words: Sequence[Word]) -> list[dict[str, Any]]:

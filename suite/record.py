@@ -204,8 +204,8 @@ def ids(folder: Path, *like: str) -> list[str]:
 
 def absent(folder: Path | None = None) -> str:
     """The end of a sentence for a user who asks for records where there are none."""
-    return (f"there are no records in '{folder or results_folder()}'; go to the folder of a checkout, set SUITE_RESULTS to a folder "
-            "of records, or make one: suite run TASK METHOD --scale smoke (`suite list` names both).")
+    return (f"there are no records in '{folder or results_folder()}'; go to the folder of a checkout, set SUITE_RESULTS to a "
+            "folder of records, or make one: suite run TASK METHOD --scale smoke (`suite list` names both).")
 
 
 @cache

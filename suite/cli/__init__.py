@@ -51,7 +51,8 @@ class Verbs(click.Group):
 def command() -> None:
     """Efficient computer vision, measured: quality, MACs and CPU latency of published methods in one harness.
 
-    Begin with `suite list`, then `suite run cifar10 one_by_n n=4 sparsity=0.5`. `suite COMMAND --help` explains each.
+    Begin with `suite list`, then `suite info one_by_n`, then `suite run cifar10 one_by_n n=4 sparsity=0.5`. `suite COMMAND --help`
+    explains each command, `suite info NAME` each task, method and network with its options.
     """
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from suite.listing import Configuration
 
 WHATS = ("tasks", "methods", "records", "all")
+FOLDERS: dict[str, plugins.Kind] = {"tasks": "tasks", "methods": "baselines"}
 
 
 @click.command()
@@ -40,10 +41,10 @@ def command(what: str, like: str, tag: str | None, as_json: bool) -> None:
         return _records(like, as_json)
     listing = {kind: {name: found for name, found in plugins.find(folder).items()
                       if fnmatchcase(name, like) and (not tag or _tagged(found, tag))}
-               for kind, folder in (("tasks", "tasks"), ("methods", "baselines")) if what in (kind, "all")}
+               for kind, folder in FOLDERS.items() if what in (kind, "all")}
     if as_json:
-        click.echo(json.dumps({kind: {name: _facts(item) for name, item in found.items()} for kind, found in listing.items()}, indent=1))
-        return
+        facts = {kind: {name: _facts(item) for name, item in found.items()} for kind, found in listing.items()}
+        return click.echo(json.dumps(facts, indent=1))
     for kind, found in listing.items():
         click.echo(f"{kind}:" if found else f"{kind}: none")
         width = max(map(len, found), default=0)
@@ -71,8 +72,8 @@ def _records(like: str, as_json: bool) -> None:
         return click.echo(json.dumps({"records": found}, indent=1))
     if not known:
         click.echo("records: none")
-        sentence = record.absent()
-        return click.echo(f"No record's id is like '{like}'." if record.ids(record.results_folder()) else sentence[0].upper() + sentence[1:], err=True)
+        there = "`suite list records` shows those there are." if record.ids(record.results_folder()) else record.absent()
+        return click.echo(f"No record's id is like '{like}'; {there}", err=True)
     groups: dict[str, list[Configuration]] = {}
     for item in configurations(known):
         groups.setdefault(f"{item.task}/{item.method}", []).append(item)

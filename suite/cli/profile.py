@@ -166,7 +166,8 @@ def _chosen(names: tuple[str, ...], noisy: bool) -> list[dict[str, Any]]:
     for name in names or ("*",):
         several = [item for item in known if fnmatchcase(item["id"], name)] if "*" in name else [record.find(name)]
         if not several:
-            raise UserError(f"No record's id is like '{name}'; `suite list records` shows those there are.")
+            there = "`suite list records` shows those there are." if known else record.absent()
+            raise UserError(f"No record's id is like '{name}'; {there}")
         found |= {item["id"]: item for item in several}
     return [item for item in found.values() if not noisy or _doubtful(item)]
 

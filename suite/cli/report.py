@@ -41,7 +41,7 @@ def command(
         raise UserError("--dry-run shows what --run-missing would run; write both.")
     chosen = {name: declare.load(name, reports) for name in names or declare.names(reports)}
     if not chosen:
-        raise UserError(f"There is no declaration in '{reports}'; go to a checkout's folder or name one with --reports.")
+        raise UserError(f"There is no declaration in '{reports}'; {declare.ELSEWHERE}")
     if run_missing:
         _run(list(chosen.values()), data, dry_run, jobs)
     if not dry_run:

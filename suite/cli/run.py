@@ -42,6 +42,8 @@ def command(
 ) -> None:
     """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
 
+    `suite info NAME` tells the options of a method or a task, what they may be and what each scale sets.
+
     \b
     suite run cifar10 one_by_n n=4 sparsity=0.5
     suite run cifar10 one_by_n,l1_filter sparsity=0.5,0.75 one_by_n.n=4 --seeds 3
@@ -127,7 +129,7 @@ def show_plan(plan: Any, jobs: int | None = None) -> None:
     count = len(plan.missing)
     click.echo(f"{_runs(count)} to make, {len(plan.shown) - count} recorded; about {minutes:.0f} min")
     if guessed := sum(taken.guess for taken in known):
-        click.echo(f"{_runs(guessed)} guessed: so many samples at the speed of recorded runs on the same task with the same network.")
+        click.echo(f"{_runs(guessed)} guessed: so many samples at the speed of recorded runs on the same task and network.")
     for spec in [spec for spec in plan.missing if not found[spec.id]][:1]:
         first = f"suite run {spec.task_name} {spec.method_name} --scale smoke"
         more = "smoke runs take seconds" if spec.scale == "smoke" else f"for a guess, first type: {first}"

@@ -26,7 +26,9 @@ def kinds_of(name: str, reports: Path) -> list[str]:
     found = [kind for kind, there in known.items() if name in there]
     if not found:
         each = {item for there in known.values() for item in there}
-        raise UserError(f"There is no method, task, network or report '{name}'{nearest(name, each) or '; `suite list` names them'}")
+        none = "" if known["report"] else f" ('{reports}' declares no reports; --reports names a checkout's)"
+        near = nearest(name, each) or "; `suite list` names tasks and methods"
+        raise UserError(f"There is no method, task, network or report '{name}'{none}{near}")
     return found
 
 

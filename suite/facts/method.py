@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import plugins, record
-from suite.contract import Method, Needed, Task
+from suite.contract import Method, Needed, Role, Task
 from suite.errors import UserError
 from suite.facts import plugin
 from suite.facts.bibtex import entry
@@ -47,7 +47,7 @@ def _needs(name: str, method: type[Method], tasks: Mapping[str, type[Task]]) -> 
         try:
             task = build(task_class, task_name, {}, SCALE)
             made = build(method, name, {}, SCALE, task)
-            role = "reference" if made.starts == "reference" else "teacher"
+            role: Role = "reference" if made.starts == "reference" else "teacher"
             own = [Needed(task_name, task.reference, task.reference_options(key), role) for key in made.references()]
             return [{"task": item.task, "method": item.method, "options": item.options, "role": item.role}
                     for item in (*own, *made.needs().values())]
@@ -63,7 +63,7 @@ def _claims(name: str, method: type[Method]) -> list[dict[str, str]]:
     if not method.claims:
         return []
     known = record.read_all(like=sorted({f"{claim.task}/{side.method}/*" for claim in method.claims for side in claim.sides}))
-    return [{"name": item.claim.name, "sentence": item.claim.sentence, "task": item.claim.task, "least_scale": item.claim.least_scale,
+    return [{**{key: getattr(item.claim, key) for key in ("name", "sentence", "task", "least_scale")},
              "finding": item.verdict.finding, "verdict": item.verdict.text, "on": item.where} for item in verdicts(known, [name])]
 
 
@@ -96,11 +96,12 @@ def sections(found: Mapping[str, Any]) -> Sections:
         "paper": f"{paper['title']}. {paper['authors']}. {paper['venue']} {paper['year']}.\n{paper['url']}",
         "options, with their defaults": options_rows(found["options"]),
         "what a scale sets": [(scale, words(set_)) for scale, set_ in found["scales"].items() if set_],
-        "tasks that take it": [(task, f"proposes {words(proposed)}" if proposed else "") for task, proposed in found["tasks"].items()],
+        "tasks that take it": [(f"{task}, which proposes {words(proposed)}" if proposed else task,)
+                               for task, proposed in found["tasks"].items()],
         "starts from, and needs": _needed_rows(found),
         f"claims, what the records say today, and from which scale{_place(found['claims'])}": _claim_rows(found["claims"]),
-        "published numbers": [(f"{item['metric']} {item['value']:g}", " ".join(filter(None, (item["task"], words(item["options"])))),
-                               item["where"]) for item in found["published"]],
+        "published numbers": [(f"{item['metric']} {item['value']:g}", f"{item['task']} {words(item['options'])}", item["where"])
+                              for item in found["published"]],
         "stand-ins, where the paper leaves something open": [("-", item) for item in found["standins"]],
         "records": records_rows(found["records"]),
         "tags": ", ".join(found["tags"]),
@@ -108,7 +109,7 @@ def sections(found: Mapping[str, Any]) -> Sections:
 
 
 def _needed_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    runs = [(item["role"], " ".join(filter(None, (item["task"], item["method"], words(item["options"]))))) for item in found["needs"]]
+    runs = [(item["role"], f"{item['task']} {item['method']} {words(item['options'])}") for item in found["needs"]]
     start = "a reference: a trained network of its task" if found["starts"] == "reference" else "scratch: nothing that is trained"
     extras = [("package", f"pip install 'suite[{name}]'") for name in found["extras"]]
     return [("start", start), *runs, *extras, *(("must be given", f"{key}=...") for key in found["asks"])]

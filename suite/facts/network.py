@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +56,21 @@ def sections(found: Mapping[str, Any]) -> Sections:
     """Everything but the title and the commands."""
     from suite.reporting.cells import count
 
-    moved = {item["name"] for item in found["prunable"] if item["rearrange"]}
-    fixed = [item["name"] for item in found["prunable"] if item["name"] not in moved]
+    moved = [item["name"] for item in found["prunable"] if item["rearrange"]]
+    fixed = [item["name"] for item in found["prunable"] if not item["rearrange"]]
     return {
         "cost": [("parameters", f"{found['params']:,}"), ("bytes", f"{found['bytes']:,}"), ("MACs", count(found["macs"])),
-                 ("layers", str(found["layers"])), *((("not counted", ", ".join(found["uncounted"])),) if found["uncounted"] else ())],
+                 ("layers", str(found["layers"])), *([("not counted", text)] if (text := ", ".join(found["uncounted"])) else [])],
         "layers that pruning may touch": f"{len(found['prunable'])}, with {_share(found):.0%} of the MACs",
-        "of these, filters may be rearranged in": ", ".join(sorted(moved)),
-        "and may not in": ", ".join(fixed),
+        "of these, filters may be rearranged in": _alike(moved),
+        "and may not in": _alike(fixed),
     }
+
+
+def _alike(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of layers, those that differ in numbers alone on one line, with how many they are."""
+    counted = Counter(re.sub(r"(?<=[._])\d+|(?<=layer)\d+", "*", name) for name in names)
+    return [(pattern, str(count)) for pattern, count in counted.items()]
 
 
 def _share(found: Mapping[str, Any]) -> float:

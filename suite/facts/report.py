@@ -42,8 +42,8 @@ def sections(found: Mapping[str, Any]) -> Sections:
         "records that it shows": listed,
         "how": [(key, text) for key, text in (("figures", ", ".join(found["figures"])), ("order", found["order"]),
                                               ("claims", "tested" if found["claims"] else "")) if text and not made],
-        "runs that --run-missing makes": [(run["task"], ", ".join(run["methods"]), " ".join(run["options"]),
-                                           f"{run['scale']}, seeds 0-{run['seeds'] - 1}") for run in found["runs"]],
+        "runs that --run-missing makes": [(f"{run['task']}, {run['scale']}, seeds 0-{run['seeds'] - 1}",
+                                           " ".join([", ".join(run["methods"]), *run["options"]])) for run in found["runs"]],
         "claims whose runs it makes": [(name, scale) for name, scale in found["test"].items()],
         "files": [("declaration", found["file"]), *([("page", found["page"])] if found["page"] else [])],
     }

@@ -34,10 +34,19 @@ def _data(name: str, task: type[Task]) -> dict[str, Any]:
     commands = {"check": f"suite data check {name} --data DIR", "make": f"suite data make {name} --to DIR"}
     try:
         dataset = task().dataset()
+        layouts = _layouts(task)
     except UserError as error:
         return {"reader": task.data, "layout": "", "where_to_get": "", "embedded": "", "wrong": str(error), **commands}
-    return {"reader": type(dataset).__name__, "title": dataset.title, "layout": dataset.layout, "where_to_get": dataset.where_to_get,
+    return {"reader": type(dataset).__name__, "title": dataset.title, "layout": layouts or dataset.layout,
+            "where_to_get": dataset.where_to_get,
             "embedded": f"{dataset.name}, version {dataset.version}", "wrong": "", **commands}
+
+
+def _layouts(task: type[Task]) -> str:
+    """The layouts among which the data of a task is found, by the value of the option that it decides; empty where there is one."""
+    choices: Any = next((field.metadata["choices"] for field in dataclasses.fields(task) if field.name == task.found_by), ())  # type: ignore[arg-type]
+    each = {choice: task(**{task.found_by: choice}).dataset().layout for choice in choices}
+    return "; ".join(f"{task.found_by}={choice}: {layout}" for choice, layout in each.items())
 
 
 def title(found: Mapping[str, Any]) -> str:
