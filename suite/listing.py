@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +79,5 @@ def _configuration(items: Sequence[Record]) -> Configuration:
 
 
 def _options(command: str) -> str:
-    """The options in the line that repeats a run: what stands between the method and the first ``--``."""
-    words = shlex.split(command)[4:]
-    end = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-    return " ".join(words[:end])
+    """The options in the line that repeats a run, as they are typed: what stands between the method and the first ``--``."""
+    return " ".join(command.partition(" --")[0].split(" ")[4:])

@@ -229,3 +229,10 @@ def test_committed_plug_ins_declare_what_they_should():
     for kind in ("tasks", "baselines"):
         for name in plugins.find(kind):
             plugins.load(kind, name)
+
+
+def test_what_the_data_decides_is_an_option_with_choices(folder):
+    (folder / "tasks" / "pairs.py").write_text('"""Pairs."""\nfrom dataclasses import dataclass\nfrom suite.tasks.change_detection import '
+                                               'ChangeDetectionTask\n\n@dataclass\nclass PairsTask(ChangeDetectionTask):\n    found_by = "crop"\n')
+    with pytest.raises(UserError, match="found_by names 'crop', which is no option with choices"):
+        plugins.load("tasks", "pairs")

@@ -9,8 +9,7 @@ import click
 
 from suite.cli import words
 from suite.errors import UserError
-
-KINDS = ("method", "task", "network", "report")
+from suite.facts.kinds import KINDS
 
 
 @click.command()
@@ -31,9 +30,7 @@ def command(name: str, kind: str | None, bibtex: bool, as_json: bool, reports: P
     suite info one_by_n --bibtex
     """
     from suite.facts import kinds, sections
-    from suite.plugins import extend_paths
 
-    extend_paths()
     found = kinds.kinds_of(name, reports)
     if kind and kind not in found:
         raise UserError(f"There is no {kind} '{name}', but a {' and a '.join(found)}; leave --kind out.")
