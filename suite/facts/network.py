@@ -23,8 +23,9 @@ def facts(name: str, reports: Path) -> dict[str, Any]:
     from suite.nn import build, prunable
 
     size = usual_size(name)
-    network, example = build(name, CLASSES, size), torch.zeros(1, 3, size, size)
-    cost, layers = count(network, example), prunable(network, example)
+    with torch.device("meta"):  # where shapes are computed and no numbers
+        network, example = build(name, CLASSES, size), torch.zeros(1, 3, size, size)
+        cost, layers = count(network, example), prunable(network, example)
     macs = {layer.name: layer.macs for layer in cost.layers}
     return {
         "kind": "network", "name": name, "size": size, "classes": CLASSES, "params": cost.params, "bytes": cost.bytes_dense,
