@@ -23,7 +23,7 @@ def command(name: str, kind: str | None, bibtex: bool, as_json: bool, reports: P
     """Tell everything about NAME, a method, a task, a network or a report: options, data, claims, records, and what to type.
 
     \b
-    suite info one_by_n             idea, paper, options, scales, claims and what became of them
+    suite info one_by_n             idea, paper, options, claims, records
     suite info cifar10              metrics, data, options, scales, methods
     suite info resnet20             parameters, MACs, layers that pruning may touch
     suite info compression          what a report shows (in a checkout)
