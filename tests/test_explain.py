@@ -68,7 +68,7 @@ class Runs:
 
     def specs(self, task, methods, seeds, scale, *_, **__):
         ((name, options),) = methods
-        found = [SimpleNamespace(id=f"{name}-{options['sparsity']}-s{seed}", seed=seed, name=name, needs={}, trained_on=None,
+        found = [SimpleNamespace(id=f"{name}-{options['sparsity']}-s{seed}", task_name=task, seed=seed, name=name, needs={}, trained_on=None,
                                  options=options, scale=scale, artifact=Path(__file__)) for seed in seeds]
         return Plan(found, [spec for spec in found if spec.id not in self.known], [])
 
