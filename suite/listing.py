@@ -37,22 +37,34 @@ def heads(like: str = "*", folder: Path | None = None) -> list[Record]:
     folder, found = folder or results_folder(), []
     for name in record.ids(folder, like):
         try:
-            found.append(_head(folder / f"{name}.json"))
+            found.append(_head(folder / f"{name}.json", name))
         except UserError as error:
             record.set_aside(str(error))
     return found
 
 
-def _head(path: Path) -> Record:
-    """A record, checked only where a listing would miss something of it."""
+def _head(path: Path, name: str) -> Record:
+    """The record of that name, checked as `suite.record.read` does only where a listing could not use it."""
+    found = _parsed(path) or record.read(path)
+    if found["id"] != name:
+        raise record.Damaged(f"'{path}' is the record of '{found['id']}'; move it there or remove it.")
+    return found
+
+
+def _parsed(path: Path) -> Record | None:
+    """What the file says, where every part that a listing shows is there and of its type; else None."""
     from pydantic_core import from_json  # half the time of json's
 
+    if not path.is_file():
+        return None
     try:
-        found = from_json(path.read_bytes(), allow_inf_nan=False)
-        configurations([found])
-        return found
+        found: Record = from_json(path.read_bytes(), allow_inf_nan=False)
+        item, known = configurations([found])[0], found["schema"] in range(1, record.SCHEMA + 1)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return record.read(path)  # which says what is wrong
+        return None
+    texts = (item.task, item.method, item.status, item.scale, item.source, item.metric, found["id"])
+    sound = all(isinstance(text, str) for text in texts) and type(found["seed"]) is int
+    return found if known and sound and all(record.number(score) is not None for score in item.scores) else None
 
 
 def configurations(records: Iterable[Record]) -> list[Configuration]:
