@@ -161,6 +161,10 @@ class Task:
     defaults: ClassVar[Mapping[str, Any]] = {}  # proposals for method options of the same name, e.g. {"arch": "resnet20"}
     scales: ClassVar[Mapping[str, Scale]]
 
+    #: The option that the data decides where the user leaves it out: that of its choices whose data set lies there. Runs have what
+    #: was found among their options, as if it had been typed.
+    found_by: ClassVar[str] = ""
+
     trained_on: ClassVar[bool] = True  # whether a reference trained on with the same budget is a rival that makes sense
 
     def needs(self) -> Mapping[str, Needed]:

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 from suite.contract import Method, Task
 from suite.errors import UserError, nearest
 
+_TOLD = "suite info {} shows them all"  # where a user finds the options
+
 
 class Word(NamedTuple):
     """One ``[owner.]key=value[,value...]`` of the command line; `values` are not converted yet."""
@@ -41,7 +43,8 @@ def check_names(plugin: type[Any], owner: str, words: Sequence[Word]) -> None:
     for word in words:
         if word.key not in names:
             hint = "" if word.owner else f", or write <method>.{word.key}={','.join(word.values)} for one method alone"
-            raise UserError(f"'{owner}' has no option '{word.key}'{nearest(word.key, names) or '; it has none'}{hint}")
+            near = nearest(word.key, names) or "; it has none"
+            raise UserError(f"'{owner}' has no option '{word.key}'{near}{hint} ({_TOLD.format(owner)})")
 
 
 def grid(plugin: type[Any], owner: str, words: Sequence[Word]) -> list[dict[str, Any]]:
@@ -61,7 +64,7 @@ def convert(plugin: type[Any], owner: str, key: str, text: str) -> Any:
     try:
         converted = _to(kind, text)
     except (ValueError, KeyError):
-        raise UserError(f"{key}={text} does not fit option '{key}' of '{owner}', which is {_describe(kind)}.") from None
+        raise UserError(f"{key}={text} does not fit option '{key}' of '{owner}', which is {described(kind)}.") from None
     check(plugin, owner, key, converted)
     return converted
 
@@ -70,7 +73,8 @@ def check(plugin: type[Any], owner: str, key: str, found: Any) -> None:
     """UserError if there is no such field, or its value lies outside its declared bounds or choices."""
     field = next((item for item in dataclasses.fields(plugin) if item.name == key), None)
     if field is None:
-        raise UserError(f"'{owner}' has no option '{key}'{nearest(key, [item.name for item in dataclasses.fields(plugin)])}")
+        names = [item.name for item in dataclasses.fields(plugin)]
+        raise UserError(f"'{owner}' has no option '{key}'{nearest(key, names)} ({_TOLD.format(owner)})")
     bounds, choices = field.metadata.get("bounds"), field.metadata.get("choices")
     for item in found if isinstance(found, tuple) else (found,):
         if choices is not None and item not in choices:
@@ -95,11 +99,12 @@ def _to(kind: Any, text: str) -> Any:
     return number
 
 
-def _describe(kind: Any) -> str:
+def described(kind: Any) -> str:
+    """What the type of an option is called before people."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
-        return f"a list of {_describe(typing.get_args(kind)[0])} separated by ':'"
+        return f"a list of {described(typing.get_args(kind)[0])} separated by ':'"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(kind, str(kind))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from suite import plugins, record, references
 from suite.contract import Needed, Role, Task, offers, options_of, options_then
-from suite.data.source import EMBEDDED, Source, locate_data, locate_needed
+from suite.data.source import EMBEDDED, Source, layout_of, locate_data, locate_needed
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder
@@ -75,7 +75,7 @@ def specs(
     UserError for an unknown name, a method the task cannot judge, an unknown scale, needs that go in a circle, or data that is
     not there.
     """
-    judge = _task(task, task_options or {}, scale)
+    judge = _task(task, settled(task, task_options or {}, data), scale)
     source = locate_data(judge.dataset(), data, cache_folder())
     shared = _Conditions(data, device, threads)
     wanted = [_spec(task, judge, method, options, source, scale, seed, shared) for method, options in methods for seed in seeds]
@@ -84,6 +84,20 @@ def specs(
     for spec in plan.wanted:
         _require(spec, plan)
     return plan
+
+
+def settled(task: str, chosen: Mapping[str, Any], data: Path | None) -> dict[str, Any]:
+    """The `chosen` options of a task, and the one that its data decides (`Task.found_by`) where that is left out.
+
+    UserError where `data` holds nothing that fits, or more than one data set that does.
+    """
+    task_class = plugins.load("tasks", task)
+    name = task_class.found_by
+    if not name or name in chosen:
+        return dict(chosen)
+    choices = next(item.metadata["choices"] for item in dataclasses.fields(task_class) if item.name == name)
+    found = layout_of({choice: task_class(**{**chosen, name: choice}).dataset() for choice in choices}, data)
+    return {**chosen, name: found} if found else dict(chosen)
 
 
 def _task(name: str, options: Mapping[str, Any], scale: str) -> Task:
@@ -267,17 +281,6 @@ def outcome(found: record.Record) -> str:
     """A hash of a record's method and scores: a child made from another outcome is stale."""
     text = json.dumps([found["method"]["digest"], found["scores"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def estimate(plan: Plan, records: Sequence[record.Record]) -> dict[str, float | None]:
-    """Seconds each missing run will take by id: the median of recorded runs of its method at its scale, None if there is none."""
-    def seconds(spec: Spec) -> float | None:
-        times = [item["time"]["seconds"]["total"] for item in records if item["status"] == "done"
-                 and (item["task"]["name"], item["method"]["name"], item["scale"]) == (spec.task_name, spec.method_name, spec.scale)
-                 and item["method"]["starts"] == spec.method.starts]
-        return statistics.median(times) if times else None
-
-    return {spec.id: seconds(spec) for spec in plan.missing}
 
 
 def merge(plans: Sequence[Plan]) -> Plan:

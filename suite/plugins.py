@@ -29,8 +29,9 @@ from suite.contract import Method, Task
 from suite.errors import UserError, nearest
 
 Kind = Literal["tasks", "baselines"]
-#: Class attributes that tell people about a plug-in and change no number: not part of its digest.
-DESCRIPTIVE = {"title", "paper", "tags", "published", "claims", "standins"}
+#: Class attributes that tell people about a plug-in, or say how an option is found that is in every fingerprint; they change no
+#: number and are not part of its digest.
+DESCRIPTIVE = {"title", "paper", "tags", "published", "claims", "standins", "found_by"}
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,40 @@ def _literal(node: ast.expr) -> Any | None:
         return None
 
 
+def option_names(kind: Kind, name: str) -> list[str]:
+    """The names of a plug-in's options as its file and others' show them, those of base classes first, without importing it.
+
+    None of a plug-in that is not there or cannot be parsed.
+    """
+    found = find(kind).get(name)
+    if not found:
+        return []
+    try:
+        classes = [node for node in ast.parse(found.path.read_bytes()).body if isinstance(node, ast.ClassDef)]
+        return list(dict.fromkeys(option for node in classes if node.name[0] != "_" for option in _fields(node, found.path)))
+    except (SyntaxError, ValueError, OSError):
+        return []
+
+
+def _fields(node: ast.ClassDef, path: Path) -> list[str]:
+    """The fields of a class in the file `path` that ``option(...)`` makes, after those of its bases there or in another file."""
+    inherited = [name for base in node.bases for name in _fields_of(getattr(base, "id", ""), path)]
+    return inherited + [_assigned(item) for item in node.body
+                        if isinstance(item, ast.AnnAssign) and getattr(getattr(item.value, "func", None), "id", "") == "option"]
+
+
+def _fields_of(name: str, path: Path) -> list[str]:
+    """The fields of the class that is called `name` in the file `path`; none where it is not of a plug-in's files."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _fields(node, path)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("suite.tasks.", "suite.baselines.")):
+            original = next((item.name for item in node.names if name == (item.asname or item.name)), "")
+            if original:
+                return _fields_of(original, sibling(path, node.module or ""))
+    return []
+
+
 def load(kind: Kind, name: str) -> type[Any]:
     """Import a plug-in and return its class. UserError for an unknown name, and for a file that fails to import or whose class
     lacks what it must declare.
@@ -167,6 +202,9 @@ def _check_declarations(plugin: type[Any], kind: Kind, path: Path) -> None:
     for field in dataclasses.fields(plugin):
         if field.default is not dataclasses.MISSING and not _recordable(field.default):
             raise refuse(f"the default of option '{field.name}' is {field.default!r}, and no finite number, text or tuple of these")
+    decided = plugin.found_by if issubclass(plugin, Task) else ""
+    if decided and not any(field.name == decided and field.metadata.get("choices") for field in dataclasses.fields(plugin)):
+        raise refuse(f"found_by names '{decided}', which is no option with choices")
 
 
 _NOTHING = object()

@@ -20,7 +20,8 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,12 +177,12 @@ def parent(record: Record, role: str) -> str:
     return next((record["parents"][name] for name, item in sorted(record["roles"].items()) if item == role), "")
 
 
-def read_all(folder: Path | None = None) -> list[Record]:
-    """All records below `folder`, ordered by id. Files that are none, or that lie elsewhere than their id says, are set aside:
-    each is named once on standard error.
+def read_all(folder: Path | None = None, like: Sequence[str] = ("*",)) -> list[Record]:
+    """All records below `folder` whose id fits one of the patterns `like`, ordered by id. Files that are none, or that lie
+    elsewhere than their id says, are set aside: each is named once on standard error.
     """
     folder, found = folder or results_folder(), []
-    for name in sorted(_ids(folder)):
+    for name in ids(folder, *like):
         path = folder / f"{name}.json"
         try:
             record = read(path)
@@ -193,8 +194,18 @@ def read_all(folder: Path | None = None) -> list[Record]:
     return found
 
 
-def _ids(folder: Path) -> list[str]:
-    return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*/*-s*.json")]
+def ids(folder: Path, *like: str) -> list[str]:
+    """The ids of the files below `folder` that may be records, sorted: of those that fit one of the patterns, or are below it as
+    ``"cifar10/plain"`` says; without patterns of all."""
+    found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*/*-s*.json"))
+    wanted = [pattern for name in like for pattern in (name, f"{name}/*")]
+    return [name for name in found if not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def absent(folder: Path | None = None) -> str:
+    """The end of a sentence for a user who asks for records where there are none."""
+    return (f"there are no records in '{folder or results_folder()}'; go to the folder of a checkout, set SUITE_RESULTS to a "
+            "folder of records, or make one: suite run TASK METHOD --scale smoke (`suite list` names both).")
 
 
 @cache
@@ -208,13 +219,15 @@ def find(name: str, folder: Path | None = None) -> Record:
     folder = folder or results_folder()
     if os.path.isfile(name):  # False too for what can be no path
         return read(Path(name))
-    ids = _ids(folder)
-    found = [item for item in ids if item == name] or [
-        item for item in ids if item.startswith(name) or item.rsplit("/", 1)[-1].startswith(name)]
+    known = ids(folder)
+    if not known:
+        raise UserError(f"No record '{name}': {absent(folder)}")
+    found = [item for item in known if item == name] or [
+        item for item in known if item.startswith(name) or item.rsplit("/", 1)[-1].startswith(name)]
     if len(found) == 1:
         return read(folder / f"{found[0]}.json")
     if found:
-        raise UserError(f"'{name}' names {len(found)} records, '{sorted(found)[0]}' among them; type more of the id.")
+        raise UserError(f"'{name}' names {len(found)} records, '{found[0]}' among them; type more of the id.")
     raise UserError(f"No record '{name}' in '{folder}'; `suite list records` shows those there are.")
 
 

@@ -25,7 +25,9 @@ class Output:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def write(self, text: str, /) -> int:
+    def write(self, text: str | bytes, /) -> int:
+        if isinstance(text, bytes):  # as click writes what a shell completes
+            text = text.decode("utf-8", "backslashreplace")
         encoding = self.stream.encoding or "utf-8"
         self.stream.write(printable(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)

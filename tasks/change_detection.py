@@ -40,6 +40,7 @@ class ChangeDetectionTask(Task):
     )
     accepts = ("ChangeSegmenter",)
     reference = "plain_change"
+    found_by = "layout"
     scales: ClassVar[Mapping[str, Scale]] = {
         "smoke": Scale(scratch=48, extra=24, options={"crop": 32}),
         "short": Scale(scratch=9_000, extra=3_000, options={"crop": 64}),
@@ -47,7 +48,7 @@ class ChangeDetectionTask(Task):
         "full": Scale(scratch=400_000, extra=400_000),  # 100 epochs of 4,000 pairs
     }
 
-    layout: str = option("street", "how the data lies on disk", choices=LAYOUTS)
+    layout: str = option("street", "how the data lies on disk; left out, the layout that lies there", choices=LAYOUTS)
     change: str = option("layout", "the grey that is change: white, black, all between (classes), or as usual in the layout",
                          choices=CHANGES)
     ignore: tuple[int, ...] = option((), "greys of a mask that count neither way, such as 170 or 85:170", bounds=(0, 255))

@@ -183,6 +183,8 @@ BROKEN = {
     "baselines/plain_class.py": (HEAD + "class PlainClassMethod(Method):\n" + BODY, "is no dataclass"),
     "baselines/infinite.py": (HEAD + "@dataclass\nclass InfiniteMethod(Method):\n" + BODY + "    rate: float = option(math.inf, 'rate')\n",
                               "the default of option 'rate' is inf"),
+    "tasks/pairs.py": ('"""Pairs."""\nfrom dataclasses import dataclass\nfrom suite.tasks.change_detection import ChangeDetectionTask\n\n'
+                       '@dataclass\nclass PairsTask(ChangeDetectionTask):\n    found_by = "crop"\n', "found_by names 'crop', which is no option with choices"),
     "baselines/leaves.py": ("raise SystemExit(3)\n", "cannot be imported (SystemExit: 3)"),
     "baselines/nul.py": ("x = '\x00'\n", "cannot be imported"),
     "baselines/dangling.py": (None, "cannot be imported"),

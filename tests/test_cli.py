@@ -32,7 +32,7 @@ def home(suite_home):
     return suite_home
 
 
-@pytest.mark.parametrize("words", [("--help",), ("list",)])
+@pytest.mark.parametrize("words", [("--help",), ("list",), ("list", "records"), ("info", "--help"), ("completion", "zsh")])
 def test_help_and_list_are_quick_and_import_no_torch(words):
     code = ("import sys\nsys.argv = ['suite', *%r]\nfrom suite.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
             "assert not {'torch', 'pandas', 'mlflow', 'matplotlib', 'numpy'} & set(sys.modules)\n" % (words,))
@@ -66,7 +66,10 @@ def test_help_names_every_command_and_the_readme_only_real_ones():
     (("data", "check", "change_detection", "task.layout=levir,street"), "give each option one value"),
     (("data", "check", "cifar10", "layout=x"), "'cifar10' has no option 'layout'"),
     (("rum",), "There is no command 'rum'; did you mean 'run'?"),
-    (("show", "nothing"), "No record 'nothing'"),
+    (("show", "nothing"), "No record 'nothing': there are no records in"),
+    (("info", "one_by_m"), "There is no method, task, network or report 'one_by_m'"),
+    (("info", "cifar10", "--kind", "method"), "There is no method 'cifar10', but a task; leave --kind out."),
+    (("list", "records", "--tag", "cnn/*"), "Tags are of methods; type: suite list methods --tag PATTERN"),
     (("report", "nothing"), "There is no report 'nothing'"),
     (("claims", "plain"), "'plain' has no claims"),
     (("check", "nowhere"), "There is nothing at 'nowhere'"),
@@ -212,7 +215,9 @@ def test_show_diff_profile_list_and_track_explain_records():
     assert "options: sparsity: A 0.5, B 0.75" in difference
     profiled = suite("profile", half, "--update", check=0).stdout
     assert "thread(s)" in profiled and "In the plan: 100.0% of the MACs\n" in profiled
-    assert half in suite("list", "records", check=0).stdout
+    listed = suite("list", "records", "cifar10/one_by_n", check=0).stdout
+    assert re.search(rf"^  {half.split('/')[2][:12]}  smoke  embedded  top1 .* seed 0$", listed, re.M), listed
+    assert re.search(rf"^  {three.split('/')[2][:12]} .* sparsity=0.75$", listed, re.M), listed
     assert "MLflow" in suite("track", check=0).stdout
     report = suite("report", "--reports", ROOT / "reports", "--to", Path(folder).parent / "report", check=0).stdout
     assert {Path(line).suffix for line in report.split()} == {".md", ".tex", ".csv", ".svg", ".pdf", ".html"}
@@ -221,3 +226,4 @@ def test_show_diff_profile_list_and_track_explain_records():
 def test_claims_print_a_verdict_each():
     done = suite("claims", "one_by_n", "--scale", "smoke", check=0)
     assert done.stdout.count("not decidable at") >= 1
+    assert "17 claims are decided from scale short on; type: suite claims one_by_n --scale short" in done.stdout

@@ -11,6 +11,7 @@ from records import profile, record, timed
 
 from suite import record as records_
 from suite.cli import claims, diff, show
+from suite.estimates import Estimate
 from suite.plan import Plan
 
 
@@ -67,7 +68,7 @@ class Runs:
 
     def specs(self, task, methods, seeds, scale, *_, **__):
         ((name, options),) = methods
-        found = [SimpleNamespace(id=f"{name}-{options['sparsity']}-s{seed}", seed=seed, name=name, needs={}, trained_on=None,
+        found = [SimpleNamespace(id=f"{name}-{options['sparsity']}-s{seed}", task_name=task, seed=seed, name=name, needs={}, trained_on=None,
                                  options=options, scale=scale, artifact=Path(__file__)) for seed in seeds]
         return Plan(found, [spec for spec in found if spec.id not in self.known], [])
 
@@ -124,5 +125,5 @@ def test_a_run_that_fails_is_planned_once(monkeypatch):
 
 def test_claims_dry_run_shows_the_next_look_and_runs_nothing(monkeypatch):
     runs = Runs(monkeypatch, lambda name, seed: 70.0)
-    monkeypatch.setattr("suite.plan.estimate", lambda plan, records: {spec.id: 60.0 for spec in plan.missing})
+    monkeypatch.setattr("suite.estimates.estimate", lambda plan, records: {spec.id: Estimate(60.0) for spec in plan.missing})
     assert "6 runs to make, 0 recorded" in runs.claims(monkeypatch, "--dry-run")[0] and runs.asked == []

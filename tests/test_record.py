@@ -20,9 +20,9 @@ from records import MACHINE, profile, timed
 from records import record as made_by_hand
 from rich.console import Console
 
-from suite import record, tracked
+from suite import listing, record, tracked
 from suite.cli import diff, show
-from suite.cli import list as listing
+from suite.cli import list as cli_list
 from suite.errors import UserError
 from suite.reporting.flat import flatten
 from suite.reporting.rows import groups
@@ -141,7 +141,7 @@ def damaged(place: tuple[Any, ...], wrong: Any) -> Any:
 
 def used(found: dict[str, Any]) -> None:
     """Everything that reads a record does so."""
-    listing._line(found)
+    cli_list._cells(listing.configurations([found])[0])
     show._sections(found)
     [diff._differences(title, record.value(found, path), record.value(WHOLE, path)) for title, path in diff.PARTS.items()]
     groups(flatten([found, WHOLE]))
@@ -159,6 +159,8 @@ def test_whatever_is_wrong_in_a_record_it_is_named_or_everything_can_use_it(tmp_
     for place in places(WHOLE):
         for wrong in WRONG:
             path.write_text(json.dumps(damaged(place, wrong)))
+            if parsed := listing._parsed(path):
+                cli_list._cells(listing.configurations([parsed, WHOLE])[0])
             try:
                 found = record.read(path)
             except UserError as error:
@@ -195,13 +197,14 @@ def test_what_is_no_record_is_set_aside_by_name_and_the_rest_is_used(tmp_path, c
     with caplog.at_level(logging.WARNING, "suite"):
         assert [item["id"] for item in record.read_all()] == [WHOLE["id"]]
         record.read_all()
+        assert [item["id"] for item in listing.heads()] == [WHOLE["id"]]
     said = [item.getMessage() for item in caplog.records]
     assert len(said) == len(paths)  # each once
     for path, part in zip(paths, ["Expecting", "codec", "holds NaN", "recursion", "no file", "no file", "no file", "is the record of", "99"],
                           strict=True):
         assert [text for text in said if text.startswith(f"Set aside: '{path}'") and part in text], (path, said)
-    listed = CliRunner().invoke(listing.command, ["records"], catch_exceptions=False).output
-    assert WHOLE["id"] in listed
+    listed = CliRunner().invoke(cli_list.command, ["records"], catch_exceptions=False).output
+    assert WHOLE["id"].split("/")[2].partition("-s")[0] in listed
     for path in paths[:4]:
         with pytest.raises(UserError, match="is not a record"):
             record.find(path.stem)

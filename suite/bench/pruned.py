@@ -43,3 +43,8 @@ def settle(network: nn.Module, shape: Sequence[int]) -> None:
         network.train()(noise)
     for module, momentum in zip(norms, momenta, strict=True):
         module.momentum = momentum
+
+
+def usual_size(arch: str) -> int:
+    """The side in pixels of the images that a network of `suite.nn.build` is profiled on unless another is named."""
+    return 32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224

@@ -14,6 +14,7 @@ from suite.terminal import guard
 
 VERBS = {
     "list": "What there is: tasks, methods, records.",
+    "info": "Everything about one task, method, network or report.",
     "run": "Fit, evaluate, profile and record methods on a task; ends with a table.",
     "show": "Everything about one number, and the line that repeats it.",
     "diff": "Why two numbers differ: options, data, code, machine.",
@@ -25,6 +26,7 @@ VERBS = {
     "check": "The contract tests, on anybody's plug-in.",
     "ui": "MLflow's own pages on the tracked runs.",
     "track": "Replay the records into an MLflow store.",
+    "completion": "What makes a shell complete commands and names.",
 }
 
 
@@ -49,7 +51,8 @@ class Verbs(click.Group):
 def command() -> None:
     """Efficient computer vision, measured: quality, MACs and CPU latency of published methods in one harness.
 
-    Begin with `suite list`, then `suite run cifar10 one_by_n n=4 sparsity=0.5`. `suite COMMAND --help` explains each.
+    Begin with `suite list`, then `suite info one_by_n`, then `suite run cifar10 one_by_n n=4 sparsity=0.5`. `suite COMMAND --help`
+    explains each command, `suite info NAME` each task, method and network with its options.
     """
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from suite.cli import words
 from suite.cli.run import run, show_plan, training_options
 from suite.errors import UserError
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("method")
-@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full.")
+@click.argument("method", shell_complete=words.method)
+@click.option("--scale", default="short", show_default=True, shell_complete=words.scales, help="smoke, short, long or full.")
 @click.option("--seeds", type=click.IntRange(1, 9),
               help="Most seeds for a claim (default: up to the last look's 9; at long and full 1, which decides nothing).")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
@@ -53,6 +55,7 @@ def command(
             if any(spec.id not in tried for spec in part.missing):
                 click.echo(f"{claim.name}: {verdict.text}; planned: seeds 0 to {max(spec.seed for spec in part.wanted)}", err=True)
         if dry_run:
+            _advise(method, found, scale)
             return show_plan(merged, jobs)
         if merged.missing or not tried:
             records |= {item["id"]: item for item in run(merged, jobs)}
@@ -60,6 +63,7 @@ def command(
             break
         tried |= {spec.id for spec in merged.missing}
     _print([verdict for verdict, _ in looked], [claim for claim in found if claim not in decidable], scale)
+    _advise(method, found, scale)
     click.echo(mirror(list(records.values()), track, cache_folder()))
 
 
@@ -78,6 +82,7 @@ def _look(
     from suite import claims, plan
     from suite.looks import LOOKS
 
+    claim = replace(claim, task_options=plan.settled(claim.task, claim.task_options, data))
     most = most or (LOOKS[-1].seeds if scale in ("smoke", "short") else 1)
     sides, parts = [], []
     for side in claim.sides:
@@ -104,6 +109,17 @@ def _limited(part: Plan, seeds: int) -> Plan:
     needed = {item.id for spec in wanted for item in with_prerequisites(spec)}
     return Plan(wanted, [spec for spec in part.missing if spec.id in needed],
                 [sentence for sentence in part.stale if sentence.partition(" ")[0] in needed])
+
+
+def _advise(method: str, found: list[Claim], scale: str) -> None:
+    """Say at which scale the claims can be decided that `scale` cannot decide, and what to type."""
+    from suite.claims import SCALES, decidable
+
+    left = [claim for claim in found if not decidable(claim, scale)]
+    for least in [least for least in SCALES if any(claim.least_scale == least for claim in left)]:
+        count = sum(claim.least_scale == least for claim in left)
+        click.echo(f"{count} claim{' is' if count == 1 else 's are'} decided from scale {least} on; type: "
+                   f"suite claims {method} --scale {least}")
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:

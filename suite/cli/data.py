@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from suite import paths, plugins
+from suite.cli import words
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("task")
-@click.argument("options", nargs=-1)
+@click.argument("task", shell_complete=words.tasks)
+@click.argument("options", nargs=-1, shell_complete=words.options)
 @click.option("--data", type=click.Path(path_type=Path), help="The data or a parent folder (else SUITE_DATA, else embedded).")
 def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
     """Say which data TASK with its OPTIONS (task.key=value) would use, verify them, say what is missing and where it is to be had.
 
     \b
     suite data check cifar10 --data /datasets
-    suite data check change_detection task.layout=levir --data /datasets
+    suite data check change_detection task.threshold=128 --data /datasets
     """
     from suite.data import source
 
-    dataset = _dataset(task, options)
+    dataset = _dataset(task, options, data)
     with _busy(f"Reading {dataset.title}"):
         folder, note = source.locate_folder(dataset, data, paths.cache_folder())
         problems = dataset.check(folder)
@@ -56,14 +57,14 @@ def check(task: str, options: tuple[str, ...], data: Path | None) -> None:
 
 
 @command.command()
-@click.argument("task")
-@click.argument("options", nargs=-1)
+@click.argument("task", shell_complete=words.tasks)
+@click.argument("options", nargs=-1, shell_complete=words.options)
 @click.option("--to", type=click.Path(path_type=Path), help="A new folder (default: the cache, where runs look for it).")
 def make(task: str, options: tuple[str, ...], to: Path | None) -> None:
     """Write the embedded data of TASK with its OPTIONS (task.key=value) in the official layout: the same on every machine."""
     from suite.data import source
 
-    dataset = _dataset(task, options)
+    dataset = _dataset(task, options, source.EMBEDDED)
     with _busy(f"Drawing the embedded data of {dataset.title}"):
         if to is None:
             folder = source.embedded_folder(dataset, paths.cache_folder())
@@ -80,11 +81,11 @@ def _busy(what: str) -> Status:
     return console(stderr=True).status(what)
 
 
-def _dataset(task: str, words: tuple[str, ...]) -> Dataset:
-    from suite import options
+def _dataset(task: str, words: tuple[str, ...], data: Path | None) -> Dataset:
+    from suite import options, plan
 
     task_class = plugins.load("tasks", task)
     chosen = options.grid(task_class, task, options.parse(words, [task]))
     if len(chosen) > 1:
         raise UserError("The data of several options were asked for; give each option one value.")
-    return task_class(**chosen[0]).dataset()
+    return task_class(**plan.settled(task, chosen[0], data)).dataset()

@@ -62,10 +62,10 @@ def _networks(arch: str, shares: list[float], width: int, size: int | None, clas
     """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
 
-    from suite.bench.pruned import pruned
+    from suite.bench.pruned import pruned, usual_size
     from suite.nn import build
 
-    size = size or (32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224)
+    size = size or usual_size(arch)
     torch.manual_seed(0)
     dense, example = build(arch, classes, size), torch.randn(1, 3, size, size)
     return {f"{share:.2f}": pruned(dense, example, width, share) for share in shares}, example
@@ -166,7 +166,8 @@ def _chosen(names: tuple[str, ...], noisy: bool) -> list[dict[str, Any]]:
     for name in names or ("*",):
         several = [item for item in known if fnmatchcase(item["id"], name)] if "*" in name else [record.find(name)]
         if not several:
-            raise UserError(f"No record's id is like '{name}'; `suite list records` shows those there are.")
+            there = "`suite list records` shows those there are." if known else record.absent()
+            raise UserError(f"No record's id is like '{name}'; {there}")
         found |= {item["id"]: item for item in several}
     return [item for item in found.values() if not noisy or _doubtful(item)]
 

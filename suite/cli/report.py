@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from suite.cli import words
 from suite.errors import UserError
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=words.reports)
 @click.option("--reports", default="reports", show_default=True, type=click.Path(path_type=Path),
               help="The folder of declarations (NAME.toml).")
 @click.option("--to", type=click.Path(path_type=Path), help="Where to write the folders NAME (default: beside the declarations).")
@@ -40,7 +41,7 @@ def command(
         raise UserError("--dry-run shows what --run-missing would run; write both.")
     chosen = {name: declare.load(name, reports) for name in names or declare.names(reports)}
     if not chosen:
-        raise UserError(f"There is no declaration in '{reports}'; go to a checkout's folder or name one with --reports.")
+        raise UserError(f"There is no declaration in '{reports}'; {declare.ELSEWHERE}")
     if run_missing:
         _run(list(chosen.values()), data, dry_run, jobs)
     if not dry_run:

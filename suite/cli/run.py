@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from suite.cli import words
 from suite.errors import UserError
 
 
@@ -23,10 +24,11 @@ def training_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("task")
-@click.argument("methods")
-@click.argument("options", nargs=-1)
-@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full: the budget, and what shrinks.")
+@click.argument("task", shell_complete=words.tasks)
+@click.argument("methods", shell_complete=words.methods)
+@click.argument("options", nargs=-1, shell_complete=words.options)
+@click.option("--scale", default="short", show_default=True, shell_complete=words.scales,
+              help="smoke, short, long or full: the budget, and what shrinks.")
 @click.option("--seed", type=int, help="One seed (default 0).")
 @click.option("--seeds", type=click.IntRange(1), help="That many seeds: 0, 1, ...")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
@@ -39,6 +41,8 @@ def command(
     device: str, threads: int, jobs: int | None, track: str | None, dry_run: bool, again: bool,
 ) -> None:
     """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
+
+    `suite info NAME` tells the options of a method or a task, what they may be and what each scale sets.
 
     \b
     suite run cifar10 one_by_n n=4 sparsity=0.5
@@ -109,17 +113,28 @@ def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
 def show_plan(plan: Any, jobs: int | None = None) -> None:
     """Print what a plan would run, with an estimate from the records of the time that `jobs` runs side by side take."""
     from suite import record
-    from suite.plan import estimate
+    from suite.estimates import estimate
     from suite.profile.machine import physical_cores
 
-    guess = estimate(plan, record.read_all())
+    tasks = {spec.task_name for spec in plan.missing}
+    found = estimate(plan, record.read_all(like=[f"{task}/*" for task in tasks]) if tasks else [])
     for spec in plan.missing:
-        seconds = guess[spec.id]
+        taken = found[spec.id]
+        time = "?" if taken is None else f"{taken.seconds:.0f} s{', a guess' if taken.guess else ''}"
         note = "  (its network alone: the record stays)" if plan.into_cache(spec) else ""
-        click.echo(f"{spec.id}  {spec.options}  {'?' if seconds is None else f'{seconds:.0f} s'}{note}")
-    known = [seconds for seconds in guess.values() if seconds is not None]
-    unknown, side_by_side = len(guess) - len(known), min(jobs or physical_cores(), max(1, len(guess)))
-    minutes = sum(known) / 60 / side_by_side
+        click.echo(f"{spec.id}  {spec.options}  {time}{note}")
+    known = [taken for taken in found.values() if taken]
+    side_by_side = min(jobs or physical_cores(), max(1, len(found)))
+    minutes = sum(taken.seconds for taken in known) / 60 / side_by_side
     count = len(plan.missing)
-    click.echo(f"{count} run{'' if count == 1 else 's'} to make, {len(plan.shown) - count} recorded; about {minutes:.0f} min"
-               + (f" and {unknown} runs without an estimate (none like them is recorded)" if unknown else ""))
+    click.echo(f"{_runs(count)} to make, {len(plan.shown) - count} recorded; about {minutes:.0f} min")
+    if guessed := sum(taken.guess for taken in known):
+        click.echo(f"{_runs(guessed)} guessed: so many samples at the speed of recorded runs on the same task and network.")
+    for spec in [spec for spec in plan.missing if not found[spec.id]][:1]:
+        first = f"suite run {spec.task_name} {spec.method_name} --scale smoke"
+        more = "smoke runs take seconds" if spec.scale == "smoke" else f"for a guess, first type: {first}"
+        click.echo(f"{_runs(len(found) - len(known))} without an estimate, as none like them is recorded; {more}")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"

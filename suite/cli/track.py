@@ -12,12 +12,12 @@ from suite.errors import UserError
 def command(track: str | None) -> None:
     """Bring an MLflow store up to the records; what is there already stays, and nothing is doubled."""
     from suite import record
-    from suite.paths import cache_folder, results_folder
+    from suite.paths import cache_folder
     from suite.tracking import replay
 
     records = record.read_all()
     if not records:
-        raise UserError(f"There is no record in '{results_folder()}'; name the folder of yours in SUITE_RESULTS.")
+        raise UserError(f"Nothing can be replayed: {record.absent()}")
     made = replay(records, track, cache_folder(), afresh=True)
     if not made.runs:
         raise UserError(made.sentence)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,28 @@ def locate_folder(dataset: Dataset, data: Path | None, cache: Path) -> tuple[Pat
     return embedded_folder(dataset, cache), note
 
 
+def layout_of(layouts: Mapping[str, Dataset], data: Path | None) -> str | None:
+    """Which of several layouts, data sets by name, lies at or below `data`, else ``SUITE_DATA``.
+
+    None for the embedded data and where ``SUITE_DATA`` holds none of them. UserError where `data` holds none, or either folder
+    more than one.
+    """
+    named = data or (Path(standing) if (standing := os.environ.get("SUITE_DATA")) else EMBEDDED)
+    if named == EMBEDDED or not named.is_dir():
+        return None
+    folders = _matches(lambda folder: any(item.matches(folder) for item in layouts.values()), named, DEPTH)
+    found = sorted((folder, name) for folder in folders for name, item in layouts.items() if item.matches(folder))
+    if len(found) > 1:
+        listed = ", ".join(f"'{folder}' ({name})" for folder, name in found)
+        raise UserError(f"'{named}' holds {len(found)} data sets: {listed}; name the folder of one of them with --data.")
+    if not found and data is not None:
+        known = "; ".join(f"{name}: {item.layout}" for name, item in layouts.items())
+        first = next(iter(layouts.values()))
+        raise UserError(f"'{named}' and {DEPTH} folders below hold no {first.title} in a known layout ({known}); get "
+                        f"{first.where_to_get}, or type --data embedded to use the embedded data.")
+    return found[0][1] if found else None
+
+
 def source_of(dataset: Dataset, folder: Path, note: str = "") -> Source:
     """What is in `folder`; UserError where it cannot be read."""
     with readable():
@@ -154,23 +176,24 @@ def _home(dataset: Dataset, cache: Path) -> Path:
 
 
 def _search(dataset: Dataset, data: Path) -> Path | None:
-    matches = list(_matches(dataset, data, DEPTH)) if data.is_dir() else []
+    matches = list(_matches(dataset.matches, data, DEPTH)) if data.is_dir() else []
     if len(matches) > 1:
         names = " and ".join(f"'{folder}'" for folder in sorted(matches)[:2])
         raise UserError(f"'{data}' holds '{dataset.name}' more than once: {names}; name one of them with --data.")
     return matches[0] if matches else None
 
 
-def _matches(dataset: Dataset, folder: Path, depth: int) -> Iterator[Path]:
+def _matches(fits: Callable[[Path], bool], folder: Path, depth: int) -> Iterator[Path]:
+    """The outermost folders that `fits` accepts, at most `depth` below `folder`."""
     try:
-        if dataset.matches(folder):
+        if fits(folder):
             yield folder
             return
         below = [Path(entry.path) for entry in os.scandir(folder) if os.path.isdir(entry) and entry.name[0] != "."]
     except PermissionError:
         return
     for inner in below if depth else ():
-        yield from _matches(dataset, inner, depth - 1)
+        yield from _matches(fits, inner, depth - 1)
 
 
 def _make_once(dataset: Dataset, home: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from suite.errors import UserError
-from suite.record import Record
+from suite.record import Record, absent
 from suite.reporting import cells, verdicts
 from suite.reporting.columns import noisy_columns
 from suite.reporting.declare import Report
@@ -35,7 +35,8 @@ def gather(report: Report, records: Sequence[Record]) -> Content:
     chosen = report.select(records)
     found = [replace(group, report=report) for group in groups(flatten(chosen), report.blocks, report.order)]
     if not found:
-        raise UserError("No finished record fits the report; make some first, for example with: suite run cifar10 one_by_n")
+        make = "make some first, for example with: suite run cifar10 one_by_n" if records else absent()
+        raise UserError(f"No finished record fits the report; {make}")
     methods = sorted({item["method"]["name"] for item in chosen})
     tested = verdicts.verdicts(records, methods) if report.claims else []
     ranked = ranks(found)

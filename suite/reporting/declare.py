@@ -112,6 +112,9 @@ class Report:
                 and among(self.sources, item["task"]["source"]["kind"]))
 
 
+ELSEWHERE = "go to the folder of a checkout, or name the folder of declarations with --reports DIR."
+
+
 def names(folder: Path) -> list[str]:
     """The reports declared in a folder."""
     return sorted(path.stem for path in folder.glob("*.toml"))
@@ -121,7 +124,7 @@ def load(name: str, folder: Path) -> Report:
     """The declaration ``<folder>/<name>.toml``. UserError where there is none, or it has keys that mean nothing."""
     path = folder / f"{name}.toml"
     if not path.is_file():
-        raise UserError(f"There is no report '{name}' in '{folder}'{nearest(name, names(folder))}")
+        raise UserError(f"There is no report '{name}' in '{folder}'{nearest(name, names(folder)) or f'; {ELSEWHERE}'}")
     try:
         found: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = {"headline": Headline(**found["headline"])} if "headline" in found else {}

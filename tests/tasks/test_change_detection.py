@@ -10,11 +10,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from suite import plugins
+from suite import plan, plugins
 from suite.cli import command
 from suite.context import Budget, Run
 from suite.contract import options_of
 from suite.data import source
+from suite.errors import UserError
 from suite.paths import cache_folder, run_folder
 from suite.testing.contract import fit_once
 
@@ -57,6 +58,49 @@ def test_the_overlay_tells_right_false_and_missed_apart():
 def test_the_threshold_reaches_the_reader_and_its_default_no_fingerprint():
     assert TASK(threshold=128).dataset().greys.threshold == 128 and options_of(TASK(threshold=128))["threshold"] == 128
     assert TASK().threshold == 0 and "threshold" not in options_of(TASK())  # records from before it stay
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """A folder with a set in each of two layouts, of two test and two training pairs."""
+    for name in ("pcd/{}/00000.png", "pcd/{}/00002.png", "street/train/{}/0_0.png", "street/test/{}/1_0.png"):
+        for grey, role in enumerate(("t0", "t1", "mask")):
+            path = tmp_path / name.format(role)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((8, 8), 20 * grey + len(name), np.uint8)
+            pixels[:] = np.eye(8) * 255 if role == "mask" else pixels
+            Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+def settled(data, **options):
+    return plan.settled("change_detection", options, data)
+
+
+def test_the_layout_is_the_one_that_lies_there_and_a_typed_one_wins(copies, monkeypatch):
+    assert settled(copies / "pcd") == {"layout": "pcd"} and settled(copies / "street", fold=1) == {"layout": "street", "fold": 1}
+    assert settled(copies / "pcd", layout="levir") == {"layout": "levir"}
+    assert settled(source.EMBEDDED) == settled(None) == {}
+    monkeypatch.setenv("SUITE_DATA", str(copies / "pcd"))
+    assert settled(None) == {"layout": "pcd"} and settled(source.EMBEDDED) == {}
+    monkeypatch.setenv("SUITE_DATA", str(copies / "pcd" / "mask"))
+    assert settled(None) == {}
+
+
+def test_several_layouts_and_none_get_a_sentence(copies):
+    with pytest.raises(UserError, match=r"holds 2 data sets: '.*pcd' \(pcd\), '.*street' \(street\); name the folder of one"):
+        settled(copies)
+    with pytest.raises(UserError, match=r"hold no change detection pairs in a known layout \(street: .*; levir: .*; pcd: .*\); get"):
+        settled(copies / "pcd" / "t0")
+
+
+def test_a_layout_that_was_found_gives_the_run_that_typing_it_gives(copies, suite_home):
+    def made(data, **options):
+        return plan.specs("change_detection", [("plain_change", {})], [0], "smoke", data, options).wanted[0]
+
+    found = made(copies / "pcd")
+    assert found.id == made(copies / "pcd", layout="pcd").id and "task.layout=pcd" in found.command
+    assert made(None).id == made(None, layout="street").id and "task.layout" not in made(None).command
 
 
 def test_no_change_beside_the_scores():

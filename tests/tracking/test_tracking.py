@@ -234,7 +234,7 @@ def test_a_record_that_the_store_refuses_is_named_and_the_others_are_mirrored(ca
 
 def test_track_that_mirrored_nothing_says_why_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_RESULTS", str(tmp_path))
-    with pytest.raises(UserError, match="There is no record in"):
+    with pytest.raises(UserError, match="there are no records in"):
         CliRunner().invoke(track.command, catch_exceptions=False)
     records_.write(whole(), tmp_path)
     with pytest.raises(UserError, match="The MLflow server at http://127.0.0.1:1 did not answer"):
