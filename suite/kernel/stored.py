@@ -81,7 +81,7 @@ def store(network: nn.Module, example: Tensor | tuple[Any, ...], path: Path, fac
 
     UserError, and no file, where a part of the network runs in torch between the steps of its plan.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     inputs = arguments(example)
     if not all(isinstance(item, Tensor) for item in inputs):
@@ -99,7 +99,7 @@ def store(network: nn.Module, example: Tensor | tuple[Any, ...], path: Path, fac
                "padding": [[*size, count] for size, count in lowering.emit.padding.items()],
                "bands": [[*size, count] for size, count in lowering.emit.bands.items()]}
     text, arrays = json.dumps(program), lowering.emit.native.arrays
-    save_file(arrays, path, {**facts, "suite.plan": FORMAT, "program": text, "digest": _digest(text, arrays)})
+    path.write_bytes(save(arrays, {**facts, "suite.plan": FORMAT, "program": text, "digest": _digest(text, arrays)}))
 
 
 def load(path: str | Path, threads: int = 1) -> StoredPlan:

@@ -1,0 +1,53 @@
+"""The network of a record: taken from the cache, made from the file beside its record, or read from a file that was exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite import references
+from suite.context import load
+from suite.errors import UserError
+from suite.paths import run_folder
+from suite.record import Record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from suite.spec import Spec
+
+
+def spec_with_artifact(found: Record, data: Path | None) -> Spec:
+    """The run that made a record, whose artifact is in the cache, or comes from the file beside the record. UserError without."""
+    from suite import plan
+
+    spec = plan.spec_of(found, data)
+    _provide(spec.artifact, found)
+    return spec
+
+
+def artifact_of(found: Record) -> Any:
+    """The artifact of a record, whether or not its data is here. UserError where it is neither in the cache nor in a file."""
+    from suite import plugins
+
+    plugins.extend_paths()
+    path = run_folder(found["id"]) / "artifact.pt"
+    _provide(path, found)
+    return load(path)
+
+
+def _provide(path: Path, found: Record) -> None:
+    if not references.provide(path, found):
+        raise UserError(f"The network of '{found['id']}' is not in the cache; train it again with: {found['command']} --again")
+
+
+def module_of(found: Record) -> nn.Module:
+    """The deployed network of a record in evaluation mode. UserError for a record that has none."""
+    from torch import nn
+
+    if not found["weights"] and not (run_folder(found["id"]) / "artifact.pt").exists():
+        raise UserError(f"'{found['id']}' has no network: {found['reason'] or 'its method trains none'}.")
+    module = getattr(artifact_of(found), "module", None)
+    if not isinstance(module, nn.Module):
+        raise UserError(f"'{found['id']}' has no network: its method trains none.")
+    return module.eval()
