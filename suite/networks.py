@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from suite import references
 from suite.context import load
 from suite.errors import UserError
 from suite.paths import run_folder
-from suite.record import Record
+from suite.record import Record, find
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,13 +42,29 @@ def _provide(path: Path, found: Record) -> None:
         raise UserError(f"The network of '{found['id']}' is not in the cache; train it again with: {found['command']} --again")
 
 
-def module_of(found: Record) -> nn.Module:
-    """The deployed network of a record in evaluation mode. UserError for a record that has none."""
+def find_network(source: str | Path | Mapping[str, Any]) -> nn.Module:
+    """The network of a record, of an id, or in a .safetensors file, in evaluation mode. UserError without one."""
+    if not isinstance(source, str | Path):
+        return _module_of(dict(source))
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise UserError(f"There is no file '{path}'; write one with: suite export RECORD --to {path}")
+        return references.read(path).module.eval()
+    if path.suffix in _LOADERS:
+        raise UserError(f"'{path}' is no module of torch; load it with {_LOADERS[path.suffix]}.")
+    return _module_of(find(str(source)))
+
+
+_LOADERS = {".onnx": "onnxruntime.InferenceSession", ".pt2": "torch.export.load", ".plan": "suite.kernel.load"}
+
+
+def _module_of(found: Record) -> nn.Module:
     from torch import nn
 
-    if not found["weights"] and not (run_folder(found["id"]) / "artifact.pt").exists():
-        raise UserError(f"'{found['id']}' has no network: {found['reason'] or 'its method trains none'}.")
+    if found["status"] != "done":
+        raise UserError(f"'{found['id']}' is {found['status']} and has no network: {found['reason']}.")
     module = getattr(artifact_of(found), "module", None)
     if not isinstance(module, nn.Module):
-        raise UserError(f"'{found['id']}' has no network: its method trains none.")
+        raise UserError(f"'{found['id']}' has no network: its method '{found['method']['name']}' trains none.")
     return module.eval()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from suite.artifacts import ChangeSegmenter, EpisodeSegmenter, Network
 from suite.errors import UserError
@@ -63,7 +64,8 @@ def of_record(found: Record, data: Path | None = None) -> Deployed:
     probe = spec.task.probe(artifact, run)
     if probe is None or not isinstance(probe.network, nn.Module):
         raise UserError(f"'{found['id']}' has no network that could be exported: its task '{spec.task_name}' times none.")
-    calls = [arguments(item) for item in probe.inputs]
+    with torch.inference_mode(False):  # what was made in inference mode cannot be traced
+        calls = [tree_map_only(Tensor, Tensor.clone, arguments(item)) for item in probe.inputs]
     calls = [call for call in calls if signature(call) == signature(calls[0])]
     network = plain(probe.network.cpu())
     return Deployed(found["id"], network, calls, of_run(found, spec, artifact, calls[0]), artifact, probe.gradients)

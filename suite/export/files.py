@@ -103,8 +103,9 @@ def _quiet() -> Any:
 
 
 def _first_line(error: Exception) -> str:
+    """What is wrong, without the advice that follows."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0][:160] if lines else type(error).__name__
+    return lines[0].split(". ")[0][:160] if lines else type(error).__name__
 
 
 def _ends(item: Deployed, batch: bool) -> Facts:
@@ -143,7 +144,7 @@ def _write_onnx(item: Deployed, path: Path) -> Facts:
     program, batch = _program(item, "ONNX")
     facts = item.facts | _ends(item, batch)
     try:
-        with quiet("torch.onnx"):
+        with quiet("torch.onnx"), torch.no_grad():
             made = torch.onnx.export(program, input_names=_input_names(item), verbose=False, dynamo=True,
                                      output_names=_output_names(item, item.outputs()[0]))
     except Exception as error:  # whatever it raises
@@ -175,7 +176,8 @@ def _run_onnx(path: Path) -> Callable[..., list[Tensor]]:
 def _write_program(item: Deployed, path: Path) -> Facts:
     program, batch = _program(item, "a PyTorch program")
     facts = item.facts | _ends(item, batch)
-    torch.export.save(program, path, extra_files={_FACTS: json.dumps(facts)})
+    with _quiet():  # of shared memory of weights that it looks at
+        torch.export.save(program, path, extra_files={_FACTS: json.dumps(facts)})
     return facts
 
 

@@ -92,7 +92,7 @@ def store(network: nn.Module, example: Tensor | tuple[Any, ...], path: Path, fac
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(". ")[0]  # without the advice that follows
         raise UserError(f"The network cannot be lowered to a plan as a whole ({reason}); export it as .onnx or .pt2.") from error
     shapes = [[str(node), list(item.shape)] for node, item in zip(made.inputs, inputs, strict=True)]
     program = {"inputs": shapes, "output": lowering.structure, "steps": lowering.emit.log,
