@@ -76,8 +76,8 @@ def records(
     A row is one run (``kind == "run"``), or the mean over the seeds of one configuration (``kind == "mean"``), of which ``seeds``
     are how many it rests on, and ``score_low, score_high`` Student's 95 % interval of the mean score (NaN of one seed). Columns:
     ``kind, task, method, scale, source, seed, seeds, metric, score, score_low, score_high, unit``, then the numbers and texts of
-    `suite.reporting.flat.flatten`: ``option.<name>``, ``score.<name>``, ``params``, ``macs_effective``, ``latency.one.sparse`` in ms
-    and so on. The latencies of a mean are those of one machine and kernel, the one that timed most of its seeds.
+    `suite.reporting.flat.flatten`: ``option.<name>``, ``score.<name>``, ``params``, ``macs_effective``, ``latency.one.sparse`` in
+    ms and so on. The latencies of a mean are those of one machine and kernel, the one that timed most of its seeds.
 
     The records are those in ``./results`` or ``SUITE_RESULTS``. UserError for a task or method of which there is no record.
     """

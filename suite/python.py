@@ -30,8 +30,8 @@ def run_methods(
     if not seeds or threads < 1 or (jobs or 1) < 1:
         raise UserError(f"{len(seeds)} seeds, {threads} threads and {jobs} jobs are no run; each is at least 1.")
     say = logging.getLogger("suite").info
-    plan = make_plan(task, methods, as_words(chosen, methods), seeds, scale, Path(data) if data is not None else None, again, say=say,
-                     device=device, threads=threads)
+    folder = Path(data) if data is not None else None
+    plan = make_plan(task, methods, as_words(chosen, methods), seeds, scale, folder, again, say=say, device=device, threads=threads)
     for sentence in plan.stale:
         say("stale, will be run again: %s", sentence)
     say(mirror(run_plan(plan, say=say, jobs=jobs or physical_cores()), None, cache_folder()))
@@ -48,8 +48,8 @@ def lower_module(module: nn.Module, example: Tensor | tuple[Any, ...], threads: 
         reason = plan.outside[0] if plan.outside else "nothing in it is a layer that the kernel knows"
         raise UserError(f"The network was not lowered ({reason}); all of it would run in torch, so call it as it is.")
     if not (error := check(plan, module, example)) < TOLERANCE:  # not: NaN is wrong too
-        raise UserError(f"The plan differs from torch by {error:.2g} of a number's scale, and {TOLERANCE:g} is allowed; the network is "
-                        "best called as it is.")
+        raise UserError(f"The plan differs from torch by {error:.2g} of a number's scale, and {TOLERANCE:g} is allowed; call the "
+                        "network as it is.")
     return plan
 
 

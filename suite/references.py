@@ -126,8 +126,8 @@ class _Damaged(UserError):
     """A file beside a record that is not what it says, and what is wrong with it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"'{path}' does not hold the weights of its record ({reason}); restore the file, or remove it and the network "
-                         "is trained again.")
+        super().__init__(f"'{path}' does not hold the weights of its record ({reason}); restore the file, or remove it and the "
+                         "network is trained again.")
         self.reason = reason
 
 
@@ -196,8 +196,8 @@ def _narrow(module: nn.Module, state: dict[str, Tensor], built: Recipe) -> None:
 
 
 def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyType({})) -> bytes | None:
-    """The content of a file with these `weights` (a digest), and what else its header says; None where what comes out of it would be
-    another network, or its numbers are no float32."""
+    """The content of a file with these `weights` (a digest), and what else its header says; None where what comes out of it would
+    be another network, or its numbers are no float32."""
     import torch
     from safetensors.torch import save as serialised
 

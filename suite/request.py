@@ -14,9 +14,10 @@ def make_plan(
     task: str, methods: Sequence[str], words: Sequence[Word], seeds: Sequence[int], scale: str, data: Path | None = None,
     again: bool = False, *, say: Callable[[str], None] = lambda sentence: None, **training: Any,
 ) -> plan.Plan:
-    """The plan of some methods on a task: names and options checked, the grid unfolded, the data found. `training`: see `plan.specs`.
+    """The plan of some methods on a task: names and options checked, the grid unfolded, the data found.
 
-    What the user should know of the data is told `say`. UserError for names, options and data that are not there.
+    `training` is what `plan.specs` takes. What the user should know of the data is told `say`. UserError for names, options and
+    data that are not there.
     """
     for_task = options.grid(plugins.load("tasks", task), task, [word for word in words if word.owner == "task"])
     wanted = []

@@ -72,7 +72,7 @@ def _lines(facts: dict[str, str]) -> dict[str, str]:
         lines["labels"] = f"{len(labels)}: {', '.join(labels[:4])}{', ...' if len(labels) > 4 else ''}"
     if "quality" in facts:
         data = json.loads(facts["data"])
-        scores = ", ".join(f"{name} {item['value']:.2f} {item['unit']}".rstrip() for name, item in json.loads(facts["quality"]).items())
+        scores = ", ".join(f"{name} {item['value']:.2f} {item['unit']}" for name, item in json.loads(facts["quality"]).items())
         lines["quality"] = f"{scores} ({data['name']}, {data['kind']} data, scale {facts['scale']}, seed {facts['seed']})"
     else:
         lines["weights"] = "random"

@@ -69,7 +69,7 @@ def _preprocessing(spec: Spec, artifact: Any, call: tuple[Any, ...]) -> dict[str
     if not isinstance(image, Tensor) or image.dim() != 4 or image.shape[1] not in (3, 6):
         return {"text": f"as the task '{spec.task_name}' makes it; see its file in suite/tasks"}
     told = _told(list(image.shape[2:]), image.shape[1])
-    if hasattr(transform, "image_mean"):
+    if transform is not None and hasattr(transform, "image_mean"):
         mean, deviation = tuple(transform.image_mean), tuple(transform.image_std)
         return told | _normalised(mean, deviation) | {
             "resize": f"the longer side to {transform.max_size} pixels, bilinear; then zeros to the right and below"}
@@ -93,7 +93,7 @@ def _candidates(task: Any, channels: int) -> list[tuple[tuple[float, ...], tuple
     """Means and deviations that a task may normalise by: what it declares, what its file normalises with, ImageNet's."""
     import sys
 
-    shared = getattr(sys.modules[type(task).__module__], "NORMALISE", None)
+    shared: Any = getattr(sys.modules[type(task).__module__], "NORMALISE", None)
     found = [(item.mean, item.deviation) for item in (task, shared) if hasattr(item, "mean") and hasattr(item, "deviation")]
     return [(mean * (channels // 3), deviation * (channels // 3)) for mean, deviation in [*found, _IMAGENET]]
 

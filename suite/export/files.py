@@ -48,7 +48,8 @@ def export(item: Deployed, path: Path) -> Written:
     """
     chosen = format_of(path)
     if item.gradients:
-        raise UserError(f"'{item.name}' back-propagates when it is used, which no file of these holds: a file has the forward pass alone.")
+        raise UserError(f"'{item.name}' back-propagates when it is used, and a file of any of these formats holds a forward pass "
+                        f"alone; in Python, suite.load(\"{item.name}\") gives the network.")
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"'{path}' cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}.")
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
@@ -58,8 +59,8 @@ def export(item: Deployed, path: Path) -> Written:
         errors = [difference(run(*call), _tensors(right)) for call, right in zip(item.inputs, wanted, strict=True)]
         error = largest(errors)
         if not error < BOUND:  # not: NaN is wrong too
-            raise UserError(f"'{path}' was not written: its outputs differ from torch's by {error:.2g} of the largest, and {BOUND:g} "
-                            "is allowed.")
+            raise UserError(f"'{path}' was not written: its outputs differ from torch's by {error:.2g} of the largest; at most "
+                            f"{BOUND:g} is allowed.")
         os.replace(part, path)
     except OSError as problem:
         raise UserError(f"'{path}' cannot be written ({problem.strerror or problem}).") from problem
@@ -198,7 +199,7 @@ def _write_weights(item: Deployed, path: Path) -> Facts:
     facts = item.facts | _ends(item, item.batches)
     content = references.packed(item.artifact, references.digest_of(item.artifact), facts)
     if content is None:
-        raise UserError(f"'{item.name}' cannot be exported as safetensors: its network is not made of what suite.nn builds, so that "
+        raise UserError(f"'{item.name}' cannot be exported as safetensors: its network is not one that suite.nn builds, so that "
                         "weights alone would not give it back; export it as .pt2 or .onnx.")
     path.write_bytes(content)
     return facts

@@ -14,9 +14,11 @@ from suite.reporting.content import Content, gather
 from suite.reporting.declare import Report
 
 
-def write_report(name: str, report: Report, records: Sequence[Record], reports: Path, folder: Path) -> tuple[list[Path], Content | None]:
-    """Render the report ``<reports>/<name>.toml`` into ``<folder>/<name>``: the files, and what of the records they show, None where
-    that is not tables. UserError where there is nothing to show."""
+def write_report(
+    name: str, report: Report, records: Sequence[Record], reports: Path, folder: Path
+) -> tuple[list[Path], Content | None]:
+    """Render the report ``<reports>/<name>.toml`` into ``<folder>/<name>``: the files, and what of the records they show, None
+    where that is not tables. UserError where there is nothing to show."""
     if report.bench:
         return page.render(reports / name, folder / name), None
     if report.systems:
