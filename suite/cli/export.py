@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,16 @@ def _show(written: Any, path: Path) -> None:
     click.echo(f"{path}: {facts.get('record') or facts['network']}, {path.stat().st_size / 1e6:.2f} MB")
     for end in ("inputs", "outputs"):
         for item in json.loads(facts[end]):
-            click.echo(f"  {end[:-1]:<13} {item['name']}: {item['type']} {' x '.join(map(str, item['shape']))}")
+            _line(end[:-1], f"{item['name']}: {item['type']} {' x '.join(map(str, item['shape']))}")
     for name, text in _lines(facts).items():
-        click.echo(f"  {name:<13} {text}")
-    click.echo(f"  {'checked':<13} within {written.error:.1g} of torch (at most {BOUND:g}), on {written.inputs} inputs")
-    click.echo(f"  {'load it with':<13} {_LOADING[path.suffix].format(path=path)}")
+        _line(name, text)
+    _line("checked", f"within {written.error:.1g} of torch (at most {BOUND:g}), on {written.inputs} inputs")
+    _line("load it with", _LOADING[path.suffix].format(path=path))
+
+
+def _line(name: str, text: str) -> None:
+    """A fact and its name, on several lines where it is long; what is to be typed stays whole."""
+    click.echo(textwrap.fill(text, 80, initial_indent=f"  {name:<13} ", subsequent_indent=" " * 16, break_long_words=False))
 
 
 def _lines(facts: dict[str, str]) -> dict[str, str]:

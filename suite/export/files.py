@@ -121,10 +121,10 @@ def _ends(item: Deployed, batch: bool) -> Facts:
 
 
 def _input_names(item: Deployed) -> list[str]:
-    """``image`` for a single picture, else as the network's forward calls them."""
+    """``image`` for a single picture, ``input`` for anything else that is single, else as the network's forward calls them."""
     tensors = _tensors(item.inputs[0])
     if len(tensors) == 1:
-        return ["image" if tensors[0].dim() == 4 else "input"]
+        return ["image" if tensors[0].dim() == 4 and tensors[0].shape[1] == 3 else "input"]
     names = list(inspect.signature(item.network.forward).parameters)
     known = len(names) == len(tensors) == len(item.inputs[0]) and "args" not in names
     return names if known else [f"input_{place}" for place in range(len(tensors))]
