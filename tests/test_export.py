@@ -33,7 +33,7 @@ def close(found, wanted):
 @pytest.fixture
 def recorded(suite_home):
     """The record of a pruned network of seed 0, whose channels are cut, and its artifact."""
-    spec, _ = contract.fit_once("cifar10", "l1_filter")
+    spec, _ = contract.fit_once("cifar10", "l1_filter", options={"arch": "resnet8"})
     return record.read(record.results_folder() / f"{spec.id}.json"), load(spec.artifact).module.eval()
 
 
@@ -132,10 +132,10 @@ def test_a_plan_with_parts_in_torch_or_a_damaged_one_is_refused_in_a_sentence(tm
         def forward(self, images):
             return self.layer(images).sort(-1).values
 
-    with pytest.raises(UserError, match=r"The network's part 'sort_1' runs in torch"):
+    with pytest.raises(UserError, match=r"The network's part 'sort' runs in torch"):
         kernel.store(Sorted(), IMAGES[:1], tmp_path / "a.plan", {})
     assert list(tmp_path.iterdir()) == []
-    kernel.store(nn.Conv2d(3, 4, 3), IMAGES[:1], tmp_path / "a.plan", {})
+    kernel.store(nn.Sequential(nn.Conv2d(3, 4, 3)), IMAGES[:1], tmp_path / "a.plan", {})
     content = bytearray((tmp_path / "a.plan").read_bytes())
     content[-9] ^= 1
     (tmp_path / "a.plan").write_bytes(content)

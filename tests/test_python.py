@@ -173,7 +173,7 @@ class Random(nn.Module):
 def test_lower_passes_the_gate_or_says_why_not():
     images = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
-        whole = suite.lower(nn.Conv2d(3, 4, 3), images, threads=2)
+        whole = suite.lower(nn.Sequential(nn.Conv2d(3, 4, 3)), images, threads=2)
         assert whole.threads == 2 and whole.outside == [] and whole.macs_share == 1
         half, network = suite.lower(Half(), images), Half()
         assert half.outside == ["matmul: runs in torch"] and 0 < half.macs_share < 1
