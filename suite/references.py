@@ -195,9 +195,10 @@ def _narrow(module: nn.Module, state: dict[str, Tensor], built: Recipe) -> None:
     cut(module, {stream: tuple(range(count)) for stream, count in left.items() if count < stream.channels})
 
 
-def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyType({})) -> bytes | None:
+def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyType({}), *, exact: bool = True) -> bytes | None:
     """The content of a file with these `weights` (a digest), and what else its header says; None where what comes out of it would
-    be another network, or its numbers are no float32."""
+    be another network, or its numbers are no float32. Unless `exact`, outputs may differ by the rounding of other memory formats,
+    and the caller compares them."""
     import torch
     from safetensors.torch import save as serialised
 
@@ -211,7 +212,8 @@ def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyT
         return None
     filters = [values for values in module.state_dict().values() if values.ndim == 4]
     memory = next((name for name in ("contiguous_format", "channels_last")
-                   if all(item.is_contiguous(memory_format=getattr(torch, name)) for item in filters)), "")
+                   if all(item.is_contiguous(memory_format=getattr(torch, name)) for item in filters)),
+                  "" if exact else "contiguous_format")
     network = {"artifact": type(artifact).__name__, "built": built, "memory": memory}
     try:
         remade = _remade(**network, state=state)
@@ -219,7 +221,7 @@ def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyT
             outputs = [_outputs(item, built["arguments"]["size"]) for item in (remade, artifact)]
     except (AttributeError, KeyError, RuntimeError, ValueError):  # strides of its own, another artifact, layers that are gone
         return None
-    if repr(remade.module) != repr(module) or not all(map(torch.equal, *outputs)):
+    if repr(remade.module) != repr(module) or (exact and not all(map(torch.equal, *outputs))):
         return None
     return serialised(state, {**facts, "network": json.dumps({"weights": weights, **network})})
 

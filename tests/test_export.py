@@ -14,12 +14,14 @@ from torch import nn
 
 import suite
 from suite import kernel, record
-from suite.artifacts import Network
+from suite.artifacts import Detector, Network
 from suite.cli.export import command
 from suite.context import load
 from suite.errors import UserError
 from suite.export import BOUND, Deployed, export, of_arch, of_record
 from suite.export import files as formats
+from suite.nn import build
+from suite.nn.detection import Body, retinanet
 from suite.testing import contract
 from suite.train import Normalise
 
@@ -75,6 +77,16 @@ def test_a_safetensors_file_of_a_cut_network_gives_it_back(recorded, tmp_path):
 
     with safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert file.metadata()["record"] == found["id"]
+
+
+def test_a_safetensors_file_of_a_detector_whose_filters_lie_in_several_formats_gives_it_back(tmp_path):
+    torch.manual_seed(0)
+    detector = retinanet(build("slim_resnet10", 10, 32), 7, 64, width=16, anchor=4.0, first=1).eval()
+    detector.backbone.to(memory_format=torch.channels_last)
+    body = Body(detector).eval()
+    item = Deployed("mine", body, [(torch.rand(1, 3, 64, 64),)], {"preprocessing": "{}"}, Detector(detector, body))
+    assert export(item, tmp_path / "a.safetensors").error < BOUND
+    assert repr(suite.load(tmp_path / "a.safetensors")) == repr(detector)
 
 
 def test_a_pytorch_program_runs_without_the_suite(recorded, tmp_path):

@@ -197,7 +197,7 @@ def _write_weights(item: Deployed, path: Path) -> Facts:
     from suite import references
 
     facts = item.facts | _ends(item, item.batches)
-    content = references.packed(item.artifact, references.digest_of(item.artifact), facts)
+    content = references.packed(item.artifact, references.digest_of(item.artifact), facts, exact=False)
     if content is None:
         raise UserError(f"'{item.name}' cannot be exported as safetensors: its network is not one that suite.nn builds, so that "
                         "weights alone would not give it back; export it as .pt2 or .onnx.")
