@@ -15,8 +15,9 @@ from suite.spec import Spec
 
 #: Modules that no number of a record depends on, with all below them. The embedded data have digests of their own, and the
 #: kernel's compiled part its version.
-SILENT = ("bench", "cli", "claims", "core", "data.embedded", "errors", "launch", "looks", "options", "outcomes", "paths", "plan",
-          "plugins", "record", "references", "reporting", "spec", "statistics", "testing", "tracking")  # fmt: skip
+SILENT = ("bench", "cli", "claims", "core", "data.embedded", "errors", "kernel.recording", "kernel.stored", "launch", "looks",
+          "options", "outcomes", "paths", "plan", "plugins", "record", "references", "reporting", "spec", "statistics", "testing",
+          "tracking")  # fmt: skip
 
 
 def digest_of(spec: Spec) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from suite.context import load, save
@@ -81,7 +82,7 @@ def keep(found: Record, artifact: Any) -> None:
     """
     if not found["weights"] or file_of(found) or digest_of(artifact) != found["weights"]:
         return
-    content = _packed(artifact, found["weights"])
+    content = packed(artifact, found["weights"])
     folder = results_folder() if content and len(content) <= LIMIT else weights_folder()
     if content and folder:
         _write(folder / f"{found['id']}.safetensors", content)
@@ -118,12 +119,16 @@ def _header(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             return json.loads((file.metadata() or {})["network"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _Damaged(path, str(error)) from error
 
 
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"'{path}' does not hold the weights of its record ({reason}); restore the file, or remove it and the network "
-                     "is trained again.")
+class _Damaged(UserError):
+    """A file beside a record that is not what it says, and what is wrong with it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"'{path}' does not hold the weights of its record ({reason}); restore the file, or remove it and the "
+                         "network is trained again.")
+        self.reason = reason
 
 
 def _read(path: Path, wanted: str) -> Network | Detector:
@@ -134,10 +139,19 @@ def _read(path: Path, wanted: str) -> Network | Detector:
     try:
         artifact = _remade(facts["artifact"], facts["built"], load_file(path), facts["memory"])
     except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _damaged(path, str(error).split("\n")[0]) from error
+        raise _Damaged(path, str(error).split("\n")[0]) from error
     if digest_of(artifact) != wanted:
-        raise _damaged(path, "its digest is another")
+        raise _Damaged(path, "its digest is another")
     return artifact
+
+
+def read(path: Path) -> Network | Detector:
+    """The network in a file that ``suite export`` wrote, or in one beside a record. UserError for another, and a damaged one."""
+    try:
+        return _read(path, _header(path)["weights"])
+    except _Damaged as error:
+        raise UserError(f"'{path}' holds no network that can be made from it ({error.reason}); write it again with: "
+                        f"suite export RECORD --to {path}") from error
 
 
 def _remade(artifact: str, built: Recipe, state: dict[str, Tensor], memory: str) -> Network | Detector:
@@ -181,10 +195,12 @@ def _narrow(module: nn.Module, state: dict[str, Tensor], built: Recipe) -> None:
     cut(module, {stream: tuple(range(count)) for stream, count in left.items() if count < stream.channels})
 
 
-def _packed(artifact: Any, weights: str) -> bytes | None:
-    """The content of a file; None where what comes out of it would be another network, or its numbers are no float32."""
+def packed(artifact: Any, weights: str, facts: Mapping[str, str] = MappingProxyType({}), *, exact: bool = True) -> bytes | None:
+    """The content of a file with these `weights` (a digest), and what else its header says; None where what comes out of it would
+    be another network, or its numbers are no float32. Unless `exact`, outputs may differ by the rounding of other memory formats,
+    and the caller compares them."""
     import torch
-    from safetensors.torch import save as packed
+    from safetensors.torch import save as serialised
 
     module = getattr(artifact, "module", None)
     built = getattr(module, "built", None)
@@ -196,17 +212,18 @@ def _packed(artifact: Any, weights: str) -> bytes | None:
         return None
     filters = [values for values in module.state_dict().values() if values.ndim == 4]
     memory = next((name for name in ("contiguous_format", "channels_last")
-                   if all(item.is_contiguous(memory_format=getattr(torch, name)) for item in filters)), "")
-    facts = {"artifact": type(artifact).__name__, "built": built, "memory": memory}
+                   if all(item.is_contiguous(memory_format=getattr(torch, name)) for item in filters)),
+                  "" if exact else "contiguous_format")
+    network = {"artifact": type(artifact).__name__, "built": built, "memory": memory}
     try:
-        remade = _remade(**facts, state=state)
+        remade = _remade(**network, state=state)
         with torch.inference_mode():
             outputs = [_outputs(item, built["arguments"]["size"]) for item in (remade, artifact)]
     except (AttributeError, KeyError, RuntimeError, ValueError):  # strides of its own, another artifact, layers that are gone
         return None
-    if repr(remade.module) != repr(module) or not all(map(torch.equal, *outputs)):
+    if repr(remade.module) != repr(module) or (exact and not all(map(torch.equal, *outputs))):
         return None
-    return packed(state, {"network": json.dumps({"weights": weights, **facts})})
+    return serialised(state, {**facts, "network": json.dumps({"weights": weights, **network})})
 
 
 def _outputs(artifact: Any, size: int) -> list[Tensor]:

@@ -216,7 +216,7 @@ def test_a_detector_from_its_file_is_the_trained_one(tmp_path):
     network = retinanet(build("narrow_resnet10", 2, 64), 4, 64, width=16, anchor=4.0, first=1, he=True).eval()
     nn.init.zeros_(network.head.classification_head.cls_logits.bias)  # so that it finds something
     detector, image = Detector(network, Body(network).eval()), torch.rand(3, 64, 64)
-    (tmp_path / "x.safetensors").write_bytes(references._packed(detector, digest := references.digest_of(detector)))
+    (tmp_path / "x.safetensors").write_bytes(references.packed(detector, digest := references.digest_of(detector)))
     found = references._read(tmp_path / "x.safetensors", digest)
     with torch.inference_mode():
         ours, theirs = found.module([image])[0], network([image])[0]
@@ -231,10 +231,10 @@ def test_a_detector_from_its_file_is_the_trained_one(tmp_path):
 @pytest.mark.parametrize("change", [halved, doubled, shifted, forgotten])
 def test_what_build_does_not_make_stays_in_the_cache(change):
     network = build("resnet8", 10, 32).eval()
-    assert references._packed(Network(copy.deepcopy(network)), "x")
+    assert references.packed(Network(copy.deepcopy(network)), "x")
     change(network)
-    assert references._packed(Network(network), "x") is None
-    assert references._packed(Suppressor(nn.Linear(1, 1)), "x") is None
+    assert references.packed(Network(network), "x") is None
+    assert references.packed(Suppressor(nn.Linear(1, 1)), "x") is None
 
 
 def test_the_digest_is_of_names_types_shapes_and_values():

@@ -33,7 +33,7 @@ class Model:
     @cached_property
     def onnx(self) -> bytes:
         """The network as ONNX with its weights inside, written once for all peers that read it."""
-        with _quiet("torch.onnx"):
+        with quiet("torch.onnx"):
             program = torch.onnx.export(self.network, (self.image,), dynamo=True, verbose=False)
         assert program is not None
         return program.model_proto.SerializeToString()
@@ -47,7 +47,7 @@ class Model:
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Iterator[None]:
     """Without the warnings of Python and of the logger `name`."""
     logger = logging.getLogger(name)
     level = logger.level
@@ -94,7 +94,7 @@ def _compiled(model: Model, threads: int) -> Callable[[], Tensor]:
     network = copy.deepcopy(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = model.image.to(memory_format=torch.channels_last)
     compiled = torch.compile(network, dynamic=False)
-    with config.patch(freezing=True, compile_threads=1), _quiet("torch.utils.cpp_extension"):
+    with config.patch(freezing=True, compile_threads=1), quiet("torch.utils.cpp_extension"):
         compiled(image)
     return lambda: compiled(image)
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def usual_size(arch: str) -> int:
+    """Pixels of the images that a network is usually given: 32 of CIFAR networks, else 224."""
+    return 32 if arch.startswith(("resnet2", "resnet3", "resnet56", "resnet110", "resnet8", "cifar")) else 224
+
+
 def pruned(network: nn.Module, example: Tensor, n: int, share: float) -> nn.Module:
     """A copy of `network`, in evaluation mode, without `share` of the 1xN blocks of every layer that pruning touches.
 

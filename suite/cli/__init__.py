@@ -19,6 +19,7 @@ VERBS = {
     "show": "Everything about one number, and the line that repeats it.",
     "diff": "Why two numbers differ: options, data, code, machine.",
     "profile": "MACs, non-zeros and latency, dense against sparse.",
+    "export": "A network as ONNX, safetensors, PyTorch program or packed plan.",
     "bench": "The kernel against other engines, network by network, as a page.",
     "data": "Check a copy of a task's data, or write the embedded one.",
     "report": "Tables and figures from the records.",

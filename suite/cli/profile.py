@@ -130,9 +130,10 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     from torch import Tensor, nn
 
     from suite.context import load
+    from suite.networks import spec_with_artifact
     from suite.spec import context
 
-    spec = _spec(found, data)
+    spec = spec_with_artifact(found, data)
     probe = spec.task.probe(load(spec.artifact), context(spec))
     if probe is None or not isinstance(probe.network, nn.Module) or not isinstance(probe.inputs[0], Tensor):
         raise UserError(f"'{found['id']}' has no network of one input that could be timed; --peers needs one.")
@@ -141,16 +142,6 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
 
 def _ms(timing: dict[str, Any]) -> str:
     return f"{timing['median_ms']:.3f}" + ("*" if timing["noisy"] else "")
-
-
-def _spec(found: dict[str, Any], data: Path | None) -> Any:
-    """The run that made a record, whose artifact is in the cache, or comes from the file beside the record."""
-    from suite import plan, references
-
-    spec = plan.spec_of(found, data)
-    if not references.provide(spec.artifact, found):
-        raise UserError(f"The network of '{spec.id}' is not in the cache; train it again with: {found['command']} --again")
-    return spec
 
 
 def _chosen(names: tuple[str, ...], noisy: bool) -> list[dict[str, Any]]:
@@ -184,15 +175,16 @@ def _doubtful(found: dict[str, Any]) -> bool:
 
 def _update(found: list[dict[str, Any]], data: Path | None) -> None:
     """Time records again, one after the other; what was interrupted goes on, with --noisy, with those that are left."""
+    from suite.networks import spec_with_artifact
     from suite.timing import profile_again
 
     if len(found) == 1:
-        return _record(profile_again(found[0], _spec(found[0], data)))
+        return _record(profile_again(found[0], spec_with_artifact(found[0], data)))
     refused, still = [], 0
     for number, item in enumerate(found, 1):
         click.echo(f"[{number}/{len(found)}] timing {item['id']}", err=True)
         try:
-            made = profile_again(item, _spec(item, data))
+            made = profile_again(item, spec_with_artifact(item, data))
         except UserError as mistake:
             refused.append(mistake)
             click.echo(f"    not timed: {mistake}", err=True)

@@ -67,25 +67,15 @@ def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None)
 
 def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
     """Render; a report without records is a mistake where it was named, and passed over where all are rendered."""
-    import os
-
     from suite import record
-    from suite.bench import page
-    from suite.paths import results_folder
-    from suite.reporting import render, systems
-    from suite.reporting.content import gather, noise
+    from suite.reporting.content import noise
+    from suite.reporting.files import write_report
 
     records, contents = record.read_all(), []
     for name, report in chosen.items():
         try:
-            if report.bench:
-                made = page.render(reports / name, folder / name)
-            elif report.systems:
-                made = systems.write(report, records, reports) if folder == reports else []
-            else:
-                back = os.path.relpath(results_folder(), folder / name)
-                contents.append(gather(report, records))
-                made = render.write(contents[-1], folder / name, back)
+            made, content = write_report(name, report, records, reports, folder)
+            contents += [content] if content else []
         except UserError as error:
             if required:
                 raise

@@ -82,19 +82,9 @@ def make_plan(
     **training: Any,
 ) -> Any:
     """The plan of a command line: names and options checked, the grid unfolded, the data found."""
-    from suite import options, plan, plugins
+    from suite import options, request
 
-    parsed = options.parse(words, methods)
-    for_task = options.grid(plugins.load("tasks", task), task, [word for word in parsed if word.owner == "task"])
-    wanted = []
-    for name in dict.fromkeys(methods):
-        own = [word for word in parsed if word.owner in ("", name)]
-        own = [word for word in own if word.owner or not any(item.owner and item.key == word.key for item in own)]
-        wanted += [(name, chosen) for chosen in options.grid(plugins.load("baselines", name), name, own)]
-    plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again, **training) for chosen in for_task]
-    if note := next((spec.source.note for item in plans for spec in item.wanted), ""):
-        click.echo(note, err=True)
-    return plan.merge(plans)
+    return request.make_plan(task, methods, options.parse(words, methods), seeds, scale, data, again, say=_say, **training)
 
 
 def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
@@ -108,6 +98,20 @@ def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
     sentence = mirror(records, track, cache_folder())
     run_table(timed_here(records, plan.shown, _say), console())
     click.echo(sentence)
+    if name := _exportable(plan):
+        click.echo(f"To use the network elsewhere: suite export {name} --to network.onnx")
+
+
+def _exportable(plan: Any) -> str:
+    """The id of the first run asked for whose network is here and can be exported; empty where there is none."""
+    from suite.context import load
+    from suite.plan import recorded
+
+    for spec in plan.wanted:
+        found = recorded(spec)
+        if found and found["weights"] and found["profile"] and spec.artifact.exists():
+            return "" if getattr(load(spec.artifact), "gradients", False) else found["id"]
+    return ""
 
 
 def show_plan(plan: Any, jobs: int | None = None) -> None:

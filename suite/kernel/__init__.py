@@ -15,8 +15,10 @@ from suite.kernel.gate import Gate, check, largest
 from suite.kernel.lower import lower
 from suite.kernel.pack import Packed, block_width, pack
 from suite.kernel.plan import Layer, Plan, arguments, signature, simd_path
+from suite.kernel.recording import store
+from suite.kernel.stored import StoredPlan, load
 
 VERSION = "3"  # latencies of different versions never share a column
 
-__all__ = ["VERSION", "Gate", "Layer", "Packed", "Plan", "arguments", "block_width", "check", "largest", "lower", "pack",
-           "signature", "simd_path"]
+__all__ = ["VERSION", "Gate", "Layer", "Packed", "Plan", "StoredPlan", "arguments", "block_width", "check", "largest", "load",
+           "lower", "pack", "signature", "simd_path", "store"]

@@ -45,6 +45,7 @@ class Emitter:
 
     def __init__(self, engine: Any, dense: bool, padding: dict[tuple[int, ...], int], bands: dict[tuple[int, ...], int]) -> None:
         self.engine, self.dense, self.padding, self.bands = engine, dense, padding, bands
+        self.native = native()  # what makes blocks, geometries and filters
         self.program: list[Native | Write | Read | Call] = []
         self.layers: list[Layer] = []
         self.steps = 0  # native ones so far
@@ -149,15 +150,15 @@ class Emitter:
         """A convolution, or a linear layer over tokens, packed; `planes` are its outputs."""
         weight, bias, depthwise = module.weight.detach(), module.bias, False
         if isinstance(module, nn.Linear):
-            geometry, kind = native().Geometry(1, 1, 1, 1, 0, 0, 1, 1), "linear"
+            geometry, kind = self.native.Geometry(1, 1, 1, 1, 0, 0, 1, 1), "linear"
             weight = weight[:, :, None, None]
         else:
-            geometry = native().Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
+            geometry = self.native.Geometry(*module.kernel_size, *module.stride, *module.padding, *module.dilation)
             depthwise, size = is_depthwise(module), f"{module.kernel_size[0]}x{module.kernel_size[1]}"
             kind = "depthwise" if depthwise else f"grouped {size}" if module.groups > 1 else f"conv {size}"
         groups = 1 if depthwise else getattr(module, "groups", 1)
         blocks = self._pack(name, kind, weight, bias, 1 if depthwise else 0, planes[1] * planes[2], groups)
-        return native().Filter(geometry, blocks, *clamp, depthwise)
+        return self.native.Filter(geometry, blocks, *clamp, depthwise)
 
     def _product(self, name: str, kind: str, weight: Tensor, bias: Tensor | None, source: Slot, planes: Planes,
                  residual: Slot | None, clamp: Clamp) -> Slot:
@@ -185,7 +186,7 @@ class Emitter:
         ))
         first = np.repeat(np.arange(len(packed.pointer) - 1), np.diff(packed.pointer)) * n // rows * weight.shape[1]
         index = packed.index if groups == 1 else (packed.index + first).astype(np.int32)
-        return native().blocks(n, len(weight), packed.pointer, index, packed.tap, packed.value.ravel(), padded)
+        return self.native.blocks(n, len(weight), packed.pointer, index, packed.tap, packed.value.ravel(), padded)
 
     def flatten(self, slot: Slot) -> Slot:
         """The value as a flat vector (C * H * W); copied where it lies in padded planes."""
@@ -228,7 +229,7 @@ class Emitter:
     def pool(self, source: Slot, module: Any, shape: tuple[int, ...], largest: bool) -> Slot:
         slot = self._buffer((shape[1], shape[2], shape[3]), False)
         kernel, stride, pad = (_pairwise(item) for item in (module.kernel_size, module.stride, module.padding))
-        geometry = native().Geometry(*kernel, *stride, *pad, 1, 1)
+        geometry = self.native.Geometry(*kernel, *stride, *pad, 1, 1)
         return self._did(self.engine.pool(source.buffer, slot.buffer, largest, geometry), slot)
 
     def shortcut(self, source: Slot, extra: int, stride: int) -> Slot:

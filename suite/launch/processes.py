@@ -8,12 +8,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from suite import plugins
@@ -101,7 +104,8 @@ class _Worker:
         processes = multiprocessing.get_context("spawn")
         self.connection, theirs = processes.Pipe()
         self.process = processes.Process(target=_work, args=(theirs, *self.arguments), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
 
     def give(self, spec: Spec) -> None:
@@ -123,6 +127,18 @@ class _Worker:
         self.connection.close()
         self.process.join(5 if self.spec else 0.5)
         self.process.terminate()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Inside, a process that is spawned does not run its parent's script again: nothing in it is needed here, and a script that
+    calls `suite.run` as it stands would call it in every worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(connection: Connection, execute: Execute, timing: Path, parent: int) -> None:
