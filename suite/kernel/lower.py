@@ -124,13 +124,15 @@ class _Lowering:
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if kind in (torch.cat, torch.concat):
             return self._concatenation(node)
-        if first is None or not shape_of(first) or not shape_of(node) or not (shape_of(first)[0] == 1 or are_tokens(first)):
+        if first is None or not shape_of(first) or not shape_of(node):
+            return False
+        if kind is nn.Linear and len(shape_of(first)) > 1:
+            return self._layer(node, first, module)
+        if not (shape_of(first)[0] == 1 or are_tokens(first)):
             return False
         if kind in NOTHING:
             return drops_nothing(node, kind) and self._alias(node, first)
         if kind is nn.Conv2d and takes(module) and len(shape_of(first)) == 4:
-            return self._layer(node, first, module)
-        if kind is nn.Linear and len(shape_of(first)) in (2, 3):
             return self._layer(node, first, module)
         if first not in self.slots:
             return False
@@ -192,7 +194,7 @@ class _Lowering:
 
     def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
         """A convolution or linear layer with all that can be fused behind it."""
-        tokens = are_tokens(first)
+        tokens = isinstance(module, nn.Linear) and shape_of(first)[:-1] != (1,)  # rows of a matrix, however many axes they have
         source = self._slot(first, tokens)
         fused, residual, clamp = self._tail(node, tokens)
         if second := self._depthwise(node, fused[-1], residual, source):
@@ -282,7 +284,13 @@ class _Lowering:
 
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
         """The node's value on the engine, written there if it is a torch variable; a tangled one anew for every reader."""
-        slot = self.slots.get(node) or self.emit.write(node, shape_of(node), tokens)
+        slot = self.slots.get(node)
+        if slot is not None and slot.tokens == tokens:
+            return slot
+        if slot is not None:
+            self._variable(node)  # laid out otherwise
+            return self.emit.write(node, shape_of(node), tokens)
+        slot = self.emit.write(node, shape_of(node), tokens)
         if not tangled(node):
             self.slots[node] = slot
         return slot
