@@ -30,7 +30,10 @@ def pruned(network: nn.Module, example: Tensor, n: int, share: float) -> nn.Modu
 
 
 def settle(network: nn.Module, shape: Sequence[int]) -> None:
-    """Set the statistics of every batch normalisation to those of four images of noise, of `shape` but for their number."""
+    """Set the statistics of every batch normalisation to those of four images of noise, of `shape` but for their number.
+
+    One that begins by silencing its branch, with weights of zero, passes it on: folded, its layer would have no weights to time.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -38,6 +41,8 @@ def settle(network: nn.Module, shape: Sequence[int]) -> None:
     for module in norms:
         module.reset_running_stats()
         module.momentum = None  # the average of all that it sees
+        if module.affine and not module.weight.any():
+            nn.init.ones_(module.weight)
     noise = torch.randn(4, *shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         network.train()(noise)
