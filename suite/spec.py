@@ -122,6 +122,12 @@ def files_of(plugin: Task | Method) -> dict[str, str]:
     return digests
 
 
+def own_network(spec: Spec) -> dict[str, str]:
+    """What a record says of a user's network: the digest of the file, and the function in it, that each option names."""
+    named = {name for name, item in options_of(spec.method).items() if networks.source_of(item)}
+    return {f"{name}_sha256": digest for name, digest in files_of(spec.method).items() if name in named}
+
+
 def _digest(path: Path) -> str:
     return _contents(path, path.stat().st_mtime_ns, path.stat().st_size)
 

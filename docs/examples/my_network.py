@@ -1,4 +1,4 @@
-"""A network of one's own: `suite profile docs/examples/my_network.py:net --sparsity 0.75` says what pruning would gain.
+"""A network of one's own; `suite profile docs/examples/my_network.py:net --sparsity 0.75` says what pruning would gain.
 
 What the suite calls the function with, and what it must return: `suite/networks/__init__.py`.
 """
@@ -16,7 +16,9 @@ class Block(nn.Module):
             nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, 1, "same", bias=False), nn.BatchNorm2d(width),
         )
-        self.gate = nn.Sequential(nn.Conv2d(width, width // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(width // 4, width, 1), nn.Hardsigmoid())
+        self.gate = nn.Sequential(
+            nn.Conv2d(width, width // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(width // 4, width, 1), nn.Hardsigmoid(),
+        )
         self.shortcut = nn.Identity() if (width_in, stride) == (width, 1) else nn.Conv2d(width_in, width, 1, stride, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:

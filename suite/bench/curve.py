@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from math import ceil
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def latency_curve(networks: Mapping[float, nn.Module], example: Tensor) -> list[
     for sparsity, network in networks.items():
         plans[f"{sparsity}"] = plan = kernel.lower(network, example)
         if not (error := kernel.check(plan, network, example)) < TOLERANCE:
-            raise RuntimeError(f"the output of the plan at {sparsity:.0%} differs from torch's by {error:.2g}, so nothing was timed")
+            raise RuntimeError(f"the output of the plan at {sparsity:.0%} differs from torch's by {error:.2g}; nothing was timed")
     timings = call_latency({name: partial(plan, example) for name, plan in plans.items()}, timing_lock(), calls=50, seconds=1.0)
     return [Point(sparsity, timings[f"{sparsity}"]["median_ms"], timings[f"{sparsity}"]["noisy"]) for sparsity in sorted(networks)]
 
@@ -46,3 +47,22 @@ def sparsity_for(points: Sequence[Point], wanted: float) -> float | None:
         if after.ms <= wanted:
             return before.sparsity + (after.sparsity - before.sparsity) * (before.ms - wanted) / (before.ms - after.ms)
     return None
+
+
+def proposal(points: Sequence[Point], wanted: float, arch: str, n: int, size: int) -> list[str]:
+    """A measured curve of the network `arch` for images of `size` pixels, in sentences for people: which sparsity in 1x`n` blocks
+    reaches `wanted` ms, and the command that prunes to it."""
+    said = [f"  {point.sparsity:4.0%} of the 1x{n} blocks removed: {point.ms:.3f} ms{' (noisy)' if point.noisy else ''}"
+            for point in points]
+    found = sparsity_for(points, wanted)
+    if found is None:
+        least = min(point.ms for point in points)
+        return [*said, f"{wanted:g} ms are not reached: {least:.3f} ms is the least on one thread of this machine. Take a smaller "
+                "network or --size, or a higher --sparsity."]
+    if found == 0:
+        return [*said, f"{wanted:g} ms are reached without pruning on one thread of this machine."]
+    share = ceil(found * 100 - 1e-9) / 100
+    how = "as measured" if any(point.sparsity == found for point in points) else "read off a straight line between two measured points"
+    task, more = ("cifar10", "") if size == 32 else ("imagenet", f" task.size={size}")
+    return [*said, f"{wanted:g} ms on one thread of this machine take a sparsity of {share:.2f}, {how}. Next, with your data:",
+            f"  suite run {task} one_by_n arch={arch} n={n} sparsity={share:.2f}{more} --data DIR"]

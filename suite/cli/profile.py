@@ -119,8 +119,8 @@ def _model(title: str, networks: dict[str, Any], example: Any, width: int) -> No
                + (at if len(networks) > 1 else ""))
     _outside(kernel["outside"], (1 - kernel["macs_share"]) * total)
     best = max(zip(gains, networks, strict=True))
-    click.echo(f"{best[0]:.1f}x at {float(best[1]):.0%} with 1x{width} blocks on one thread; {kernel['macs_share']:.0%} of the MACs are "
-               "in the plan.")
+    click.echo(f"{best[0]:.1f}x at {float(best[1]):.0%} with 1x{width} blocks on one thread; {kernel['macs_share']:.0%} of the "
+               "MACs are in the plan.")
 
 
 def _outside(parts: list[str], macs: float) -> None:
@@ -140,25 +140,11 @@ def _outside(parts: list[str], macs: float) -> None:
 
 def _propose(arch: str, networks: dict[str, Any], example: Any, width: int, wanted: float) -> None:
     """Measure latency by sparsity, and propose the least sparsity that reaches `wanted` ms."""
-    from math import ceil
-
-    from suite.bench.curve import latency_curve, sparsity_for
+    from suite.bench.curve import latency_curve, proposal
 
     points = latency_curve({float(share): network for share, network in networks.items()}, example)
-    for point in points:
-        click.echo(f"  {point.sparsity:4.0%} of the 1x{width} blocks removed: {point.ms:.2f} ms" + (" (noisy)" if point.noisy else ""))
-    found, size = sparsity_for(points, wanted), example.shape[-1]
-    if found is None:
-        return click.echo(f"{wanted:g} ms are not reached: {min(point.ms for point in points):.2f} ms is the least on one thread of "
-                          "this machine. Take a smaller network or --size, or a higher --sparsity.")
-    if found == 0:
-        return click.echo(f"{wanted:g} ms are reached without pruning on one thread of this machine.")
-    exact = any(point.sparsity == found for point in points)
-    share = ceil(found * 100 - 1e-9) / 100
-    task, more = ("cifar10", "") if size == 32 else ("imagenet", f" task.size={size}")
-    click.echo(f"{wanted:g} ms on one thread of this machine take {share:.0%} sparsity, "
-               + ("as measured." if exact else "read off a straight line between two measured points."))
-    click.echo(f"Next, with your data: suite run {task} one_by_n arch={arch} n={width} sparsity={share:.2f}{more} --data DIR")
+    for sentence in proposal(points, wanted, arch, width, example.shape[-1]):
+        click.echo(sentence)
 
 
 def _peers(title: str, networks: dict[str, Any], example: Any) -> None:

@@ -5,7 +5,6 @@ timm's convolutions with padding "same" and with standardised weights are such, 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 

@@ -21,6 +21,12 @@ from suite.nn.trace import Tracer
 _RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
 CLAMPS: dict[Any, tuple[float, float]] = {
     nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
+ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+COMBINED = {**dict.fromkeys(ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
+             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
+MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
+SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
+           functional.hardsigmoid: "hard_sigmoid"}
 NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
 
 

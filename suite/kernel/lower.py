@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from functools import partial
 from typing import Any
 
@@ -13,36 +12,16 @@ from torch.nn import functional
 
 from suite.cost import count
 from suite.kernel.emit import Emitter, Slot
-from suite.kernel.graph import (
-    CLAMPS,
-    NOTHING,
-    are_tokens,
-    averages_maps,
-    drops_nothing,
-    flattens,
-    has_macs,
-    in_torch,
-    is_depthwise,
-    is_view,
-    operation,
-    pair,
-    resizing,
-    shape_of,
-    takes,
-    tangled,
-    traced,
+
+from suite.kernel.graph import (  # isort: skip
+    ADD, CLAMPS, COMBINED, MULTIPLY, NOTHING, SMOOTH, are_tokens, averages_maps, drops_nothing, flattens, has_macs, in_torch,
+    is_depthwise, is_view, operation, pair, resizing, shape_of, takes, tangled, traced,
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, arguments, engine, signature
 from suite.modes import plain
 from suite.nn import PadShortcut, widened
 
-_ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
-_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
-             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
-_MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-_SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
-           functional.hardsigmoid: "hard_sigmoid"}
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
 
 
@@ -137,19 +116,19 @@ class _Lowering:
         if first not in self.slots:
             return False
         source = self.slots[first]
-        if source.tokens and kind not in CLAMPS and kind not in _SMOOTH:
+        if source.tokens and kind not in CLAMPS and kind not in SMOOTH:
             return False  # the rest takes (1, C, H, W) and (1, C)
         if kind in CLAMPS:
             self.slots[node] = self.emit.activate(source, "clamp", *CLAMPS[kind])
-        elif kind in _SMOOTH:
-            self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
+        elif kind in SMOOTH:
+            self.slots[node] = self.emit.activate(source, SMOOTH[kind], 0.0, 0.0)
         elif kind in (nn.LeakyReLU, functional.leaky_relu):
             slope = module.negative_slope if module else node.args[1] if len(node.args) > 1 else 0.01
             self.slots[node] = self.emit.activate(source, "leaky_relu", float(node.kwargs.get("negative_slope", slope)), 0.0)  # type: ignore[arg-type]
         elif kind is PadShortcut:
             self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
-        elif kind in _COMBINED or kind in _MULTIPLY:
-            return self._binary(node, first, _COMBINED.get(kind))
+        elif kind in COMBINED or kind in MULTIPLY:
+            return self._binary(node, first, COMBINED.get(kind))
         elif kind is functional.max_pool2d:
             return self._max_pool(node, source)
         elif kind is nn.MaxPool2d and not module.ceil_mode and pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
@@ -223,7 +202,7 @@ class _Lowering:
                 pass
             elif kind in CLAMPS:
                 return [*fused, user], residual, CLAMPS[kind]
-            elif kind in _ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
+            elif kind in ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
                 residual = other
             else:
                 break
@@ -284,14 +263,13 @@ class _Lowering:
 
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
         """The node's value on the engine, written there if it is a torch variable; a tangled one anew for every reader."""
-        slot = self.slots.get(node)
-        if slot is not None and slot.tokens == tokens:
-            return slot
-        if slot is not None:
-            self._variable(node)  # laid out otherwise
-            return self.emit.write(node, shape_of(node), tokens)
+        known = self.slots.get(node)
+        if known is not None and known.tokens == tokens:
+            return known
+        if known is not None:  # laid out otherwise
+            self._variable(node)
         slot = self.emit.write(node, shape_of(node), tokens)
-        if not tangled(node):
+        if known is None and not tangled(node):
             self.slots[node] = slot
         return slot
 

@@ -13,12 +13,12 @@ outputs, and ``size``, height and width of the images in pixels. It draws random
 **What it returns.** An ``nn.Module`` that maps images float32 (N, 3, size, size) to logits (N, classes), one tensor, in training as
 in evaluation mode. It may start from weights of its own. One image of zeros is tried at once, and what is wrong is said.
 
-**Where the two numbers come from.** In a run they are the task's: 32 pixels for CIFAR, ``task.size`` for ImageNet. ``suite profile``
-takes ``--classes`` and ``--size``; without, the size is the default of the function's own ``size``, else what timm has for
-the network, else 224, and a function without ``classes`` decides alone how many there are.
+**Where the two numbers come from.** In a run they are the task's: 32 pixels for CIFAR, ``task.size`` for ImageNet.
+``suite profile`` takes ``--classes`` and ``--size``; without, the size is the default of the function's own ``size``, else what
+timm has for the network, else 224, and a function without ``classes`` decides alone how many there are.
 
-**What counts as the same network.** Of a file its contents, and the function's name, count in a record's fingerprint; neither its own
-name nor what it imports does. Of installed modules, torchvision and timm the name counts; their versions are in the record.
+**What counts as the same network.** Of a file its contents, and the function's name, count in a record's fingerprint; neither its
+own name nor what it imports does. Of installed modules, torchvision and timm the name counts; their versions are in the record.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -62,7 +61,7 @@ class _Maker(NamedTuple):
 
 def source_of(arch: Any) -> Source | None:
     """The file that an `arch` names, and the function in it; None for everything else. Imports nothing."""
-    place, colon, function = arch.rpartition(":") if isinstance(arch, str) else ("", "", "")
+    place, _, function = arch.rpartition(":") if isinstance(arch, str) else ("", "", "")
     if not place or not function or place in LIBRARIES or "\0" in place:
         return None
     path = Path(place) if place.endswith(".py") else Path(*place.split(".")).with_suffix(".py")
@@ -145,14 +144,14 @@ def _maker(arch: str) -> _Maker:
     try:
         module = importlib.import_module(place)
     except Exception as error:
-        raise UserError(f"'{arch}' names no network: there is no file '{place.replace('.', '/')}.py', and importing '{place}' raised "
-                        f"{_told(error)} ({HOW}).") from error
+        raise UserError(f"'{arch}' names no network: there is no file '{place.replace('.', '/')}.py', and importing '{place}' "
+                        f"raised {_told(error)} ({HOW}).") from error
     return _of_function(arch, module, name, place)
 
 
 def _of_function(arch: str, module: Any, name: str, place: str) -> _Maker:
     function = getattr(module, name, None)
-    if not callable(function) or hasattr(function, "state_dict") and not isinstance(function, type):
+    if not callable(function) or (hasattr(function, "state_dict") and not isinstance(function, type)):
         own = [key for key, item in vars(module).items() if callable(item) and getattr(item, "__module__", "") == module.__name__]
         what = f"no function '{name}'{nearest(name, own) or '.'}" if function is None else \
             f"{_article(type(function).__name__)} called '{name}', and must have a function that makes one."
@@ -162,8 +161,8 @@ def _of_function(arch: str, module: Any, name: str, place: str) -> _Maker:
     except (TypeError, ValueError):
         parameters = {}
     default = getattr(parameters.get("size"), "default", PIXELS)
-    return _Maker(function, *(key if key in parameters else "" for key in ("classes", "size")),
-                  pixels=default if isinstance(default, int) else PIXELS)
+    classes, size = (key if key in parameters else "" for key in ("classes", "size"))
+    return _Maker(function, classes, size, default if isinstance(default, int) else PIXELS)
 
 
 def _loaded(source: Source) -> Any:

@@ -55,7 +55,9 @@ class _Proxy(fx.Proxy):
         return len(self.example) if self.example is not None else super().__len__()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[place] for place in range(len(self))]) if isinstance(self.example, (tuple, list)) else super().__iter__()
+        if not isinstance(self.example, (tuple, list)):
+            return super().__iter__()
+        return iter([self[place] for place in range(len(self))])  # type: ignore[index]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
@@ -101,7 +103,7 @@ class Tracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, name: Any = None, type_expr: Any = None,
                      proxy_factory_fn: Any = None) -> Any:
-        proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
+        proxy: Any = super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
         if self.inputs is None:
             return proxy
         self.computing = True

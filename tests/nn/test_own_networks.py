@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from suite.baselines.l1_filter import L1FilterMethod
+from suite.baselines.one_by_n import OneByNMethod
 from torch import nn
 
 from suite import networks
-from suite.baselines.l1_filter import L1FilterMethod
-from suite.baselines.one_by_n import OneByNMethod
-from suite.bench.curve import Point, sparsity_for
+from suite.bench.curve import Point, proposal, sparsity_for
 from suite.errors import UserError
 from suite.kernel import check, lower
 from suite.nn import build, choose_cut, prunable, streams
@@ -207,6 +207,16 @@ def test_layers_over_tokens_are_pruned_and_cut() -> None:
 def test_a_latency_is_read_off_between_measured_points(wanted: float, share: float | None) -> None:
     points = [Point(0.0, 4.0), Point(0.5, 2.0), Point(0.9, 1.0)]
     assert sparsity_for(points, wanted) == (pytest.approx(share) if share is not None else None)
+
+
+def test_a_proposal_names_the_command_to_type_next() -> None:
+    points = [Point(0.0, 40.0), Point(0.5, 20.0, noisy=True)]
+    said = proposal(points, 30.0, "timm:resnet18", 4, 224)
+    assert said[1].endswith("20.000 ms (noisy)") and "a sparsity of 0.25, read off a straight line" in said[2]
+    assert said[3] == "  suite run imagenet one_by_n arch=timm:resnet18 n=4 sparsity=0.25 task.size=224 --data DIR"
+    assert "0.50, as measured" in proposal(points, 20.0, "timm:resnet18", 4, 224)[2]
+    assert "20.000 ms is the least" in proposal(points, 10.0, "timm:resnet18", 4, 224)[-1]
+    assert "without pruning" in proposal(points, 50.0, "timm:resnet18", 4, 224)[-1]
 
 
 def test_profile_proposes_what_to_type_next(here: Path) -> None:
