@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from suite import kernel
+from suite.errors import UserError
 from suite.paths import timing_lock
 from suite.profile import call_latency
 from suite.profile.latency import TOLERANCE
@@ -27,13 +28,14 @@ class Point(NamedTuple):
 def latency_curve(networks: Mapping[float, nn.Module], example: Tensor) -> list[Point]:
     """The latency of networks by their sparsity, ascending, timed against each other in about a second each.
 
-    RuntimeError for a plan whose output is not torch's.
+    UserError for a plan whose output is not torch's.
     """
     plans = {}
     for sparsity, network in networks.items():
         plans[f"{sparsity}"] = plan = kernel.lower(network, example)
         if not (error := kernel.check(plan, network, example)) < TOLERANCE:
-            raise RuntimeError(f"the output of the plan at {sparsity:.0%} differs from torch's by {error:.2g}; nothing was timed")
+            raise UserError(f"Nothing was timed: the output of the plan at a sparsity of {sparsity:g} differs from torch's by "
+                            f"{error:.2g} (relative), and {TOLERANCE:g} is allowed.")
     timings = call_latency({name: partial(plan, example) for name, plan in plans.items()}, timing_lock(), calls=50, seconds=1.0)
     return [Point(sparsity, timings[f"{sparsity}"]["median_ms"], timings[f"{sparsity}"]["noisy"]) for sparsity in sorted(networks)]
 
@@ -62,7 +64,8 @@ def proposal(points: Sequence[Point], wanted: float, arch: str, n: int, size: in
     if found == 0:
         return [*said, f"{wanted:g} ms are reached without pruning on one thread of this machine."]
     share = ceil(found * 100 - 1e-9) / 100
-    how = "as measured" if any(point.sparsity == found for point in points) else "read off a straight line between two measured points"
+    measured = any(point.sparsity == found for point in points)
+    how = "as measured" if measured else "read off a straight line between two measured points"
     task, more = ("cifar10", "") if size == 32 else ("imagenet", f" task.size={size}")
     return [*said, f"{wanted:g} ms on one thread of this machine take a sparsity of {share:.2f}, {how}. Next, with your data:",
             f"  suite run {task} one_by_n arch={arch} n={n} sparsity={share:.2f}{more} --data DIR"]

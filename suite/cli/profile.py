@@ -104,7 +104,10 @@ def _model(title: str, networks: dict[str, Any], example: Any, width: int) -> No
         table.add_column(name, justify="right")
     gains, total = [], 0
     for share, network in networks.items():
-        latency, kernel = network_latency(network, (example,), timing_lock())
+        try:
+            latency, kernel = network_latency(network, (example,), timing_lock())
+        except RuntimeError as error:  # the gate's; as of a network so deep that rounding grows to what it allows
+            raise UserError(f"Nothing is said of this network with random weights: {error}.") from error
         gains.append(latency["one"]["speedup"])
         cost = count(network, example)
         total = cost.macs

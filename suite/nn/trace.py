@@ -41,23 +41,7 @@ def tap(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 class _Proxy(fx.Proxy):
-    """Stands for a value while a network is traced. fx itself takes ``a += b`` for ``a = a + b``, and refuses ``a[0] = b``.
-
-    With an `example` of the value, what Python asks of its shape is answered, and a tuple can be gone through.
-    """
-
-    example: Any = None
-
-    def __getattr__(self, key: str) -> Any:
-        return getattr(self.example, key) if key in _ASKED and isinstance(self.example, Tensor) else super().__getattr__(key)
-
-    def __len__(self) -> int:
-        return len(self.example) if self.example is not None else super().__len__()
-
-    def __iter__(self) -> Iterator[Any]:
-        if not isinstance(self.example, (tuple, list)):
-            return super().__iter__()
-        return iter([self[place] for place in range(len(self))])  # type: ignore[index]
+    """Stands for a value while a network is traced. fx itself takes ``a += b`` for ``a = a + b``, and refuses ``a[0] = b``."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
@@ -69,6 +53,26 @@ def _in_place(function: Any) -> Any:
 
 for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor"):
     setattr(_Proxy, f"__{_name}__", _in_place(getattr(operator, _name)))
+
+
+class _ShapedProxy(_Proxy):
+    """With an `example` of the value: what Python asks of its shape is answered, and a tuple can be gone through.
+
+    A class of its own, as fx looks at who calls ``__iter__`` to tell how many values are unpacked.
+    """
+
+    example: Any = None
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self.example, key) if key in _ASKED and isinstance(self.example, Tensor) else super().__getattr__(key)
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not isinstance(self.example, (tuple, list)):
+            raise fx.proxy.TraceError("it goes through the parts of a tensor")
+        return iter([self[place] for place in range(len(self))])  # type: ignore[index]
 
 
 _ASKED = ("shape", "ndim", "dtype", "device", "layout", "is_cuda", "requires_grad")
@@ -99,7 +103,7 @@ class Tracer(fx.Tracer):
         return self.graph
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+        return _Proxy(node, self) if self.inputs is None else _ShapedProxy(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, name: Any = None, type_expr: Any = None,
                      proxy_factory_fn: Any = None) -> Any:

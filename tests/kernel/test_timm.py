@@ -61,8 +61,23 @@ def test_layers_are_in_the_plan_and_no_normalisation_is_left(name: str) -> None:
     assert {layer.name for layer in prunable(network, images)} <= names
 
 
+#: So ill-conditioned with random weights that torch's own rounding exceeds what the gate allows, or all but: the gate refuses them.
+ROUNDED = ("inception_v4", "res2net50_14w_8s")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("name", ROUNDED)
+def test_what_the_gate_refuses_is_as_far_from_the_truth_as_torch_is(name: str) -> None:
+    plan, network, images = lowered(name)
+    assert plan.macs_share == pytest.approx(1)
+    with torch.inference_mode():
+        ours, theirs = plan(images), network(images)
+        truth = network.double()(images.double())
+    assert (ours - truth).abs().max() < 3 * (theirs - truth).abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SHARES if name not in ROUNDED])
 def test_every_family_lowers_or_says_what_does_not(name: str) -> None:
     plan, network, images = lowered(name)
     assert int(100 * plan.macs_share + 1e-6) >= SHARES[name]

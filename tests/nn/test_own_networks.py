@@ -149,6 +149,17 @@ class ByShape(nn.Module):
         return self.head(features.mean((1, 2)))
 
 
+@pytest.mark.parametrize("arch", ("vit_ti_16", "resnet8"))
+def test_the_suites_own_networks_are_traced_for_all_shapes(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.kernel.functions.spelt_out", None)  # what depends on shapes would go through it
+    monkeypatch.setattr("suite.nn.trace._like", lambda network, example: pytest.fail("traced for one shape"))
+    network, images = build(arch, 10, 32), torch.zeros(1, 3, 32, 32)
+    assert lower(network, images).layers
+    from suite.nn.trace import _traced
+
+    assert _traced(network, images)[0].inputs is None
+
+
 def test_code_that_depends_on_shapes_is_lowered_for_its_shapes() -> None:
     torch.manual_seed(0)
     network, images = ByShape().eval(), torch.randn(1, 3, 7, 9)
