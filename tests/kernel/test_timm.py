@@ -61,19 +61,23 @@ def test_layers_are_in_the_plan_and_no_normalisation_is_left(name: str) -> None:
     assert {layer.name for layer in prunable(network, images)} <= names
 
 
-#: So ill-conditioned with random weights that torch's own rounding exceeds what the gate allows, or all but: the gate refuses them.
-ROUNDED = ("inception_v4", "res2net50_14w_8s")
+#: So ill-conditioned with these random weights that rounding alone exceeds what the gate allows, torch's own or all but: it refuses
+#: them. They are held to float64 instead, on every input that is drawn.
+ROUNDED = ("inception_v3", "inception_v4", "levit_128s", "res2net50_14w_8s")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROUNDED)
 def test_what_the_gate_refuses_is_as_far_from_the_truth_as_torch_is(name: str) -> None:
     plan, network, images = lowered(name)
-    assert plan.macs_share == pytest.approx(1)
+    assert int(100 * plan.macs_share + 1e-6) >= SHARES[name]
+    draws = [images, *(torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))]
     with torch.inference_mode():
-        ours, theirs = plan(images), network(images)
-        truth = network.double()(images.double())
-    assert (ours - truth).abs().max() < 3 * (theirs - truth).abs().max()
+        found = [(plan(draw), network(draw)) for draw in draws]
+        network.double()
+        for draw, (ours, theirs) in zip(draws, found, strict=True):
+            truth = network(draw.double())
+            assert (ours - truth).abs().max() < 3 * (theirs - truth).abs().max() + 1e-6 * truth.abs().max()
 
 
 @pytest.mark.slow
