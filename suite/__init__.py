@@ -93,7 +93,7 @@ def load(source: str | Path | Mapping[str, Any]) -> nn.Module:
     task's: `suite export` prints it. UserError where there is no such record or file, where its run made no network, and where the
     network is neither in the cache nor beside its record.
     """
-    from suite.networks import find_network
+    from suite.recorded import find_network
 
     return find_network(source)
 

@@ -16,7 +16,7 @@ from suite.data.source import EMBEDDED, Source, layout_of, locate_data, locate_n
 from suite.errors import UserError
 from suite.options import build
 from suite.paths import cache_folder
-from suite.spec import Spec, counted
+from suite.spec import Spec, counted, files_of
 
 DEEPEST = 20  # runs that rest on each other
 
@@ -189,6 +189,10 @@ def spec_of(found: record.Record, data: Path | None = None) -> Spec:
                  chosen("tasks", task), device=training["device"], threads=training["threads"] or 1)
     spec = made.wanted[0]
     if spec.id != found["id"]:
+        was = {name: found["notes"].get(f"{name}_sha256", digest) for name, digest in files_of(spec.method).items()}
+        if was != files_of(spec.method):
+            raise UserError(f"'{found['id']}' was made with a network whose file has changed since; restore the file, or run its "
+                            "command again.")
         if task["source"]["kind"] == "embedded":
             raise UserError(f"'{found['id']}' was made on embedded data that this version no longer makes; run its command again.")
         raise UserError(f"'{found['id']}' was made on other data ({task['source']['kind']}); name its data with --data.")

@@ -22,7 +22,7 @@ from suite.launch import Shown, launch
 from suite.paths import cache_folder, full_disk, full_disk_named, results_folder, run_folder, writable
 from suite.plan import Plan, identity, recorded, standing, stored, waits_for_timing
 from suite.record import Record
-from suite.spec import Spec, context
+from suite.spec import Spec, context, own_network
 from suite.timing import counted, profile_again
 
 Say = Callable[[str], None]
@@ -238,7 +238,7 @@ class _Execution:
                        "paper": vars(spec.method.paper), "summary": _summary(spec.method)},
             "seed": spec.seed, "scale": spec.scale, "budget": vars(run.budget).copy(),
             "training": {"device": spec.device, "threads": spec.threads, "precision": run.training.get("precision", "")},
-            "notes": run.notes, "ledger": run.ledger, "curves": run.curves, "timed_on": {}, **self.result,
+            "notes": run.notes | own_network(spec), "ledger": run.ledger, "curves": run.curves, "timed_on": {}, **self.result,
             "published": [{**vars(item), "options": dict(item.options)} for item in spec.method.published
                           if item.task == spec.task_name],
             "time": {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": seconds},

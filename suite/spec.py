@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from suite import networks
 from suite.context import Budget, Run
 from suite.contract import Method, Role, Task, options_of
 from suite.data.dataset import digest_of
@@ -106,10 +107,29 @@ def context(spec: Spec, budget: int = 0, **more: Any) -> Run:
 
 def counted(plugin: Task | Method) -> dict[str, Any]:
     """A plug-in's options, with the digest of each file that one of them names in the place of its name."""
-    found = options_of(plugin)
-    free = [item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")]  # type: ignore[arg-type]
-    files = {name: Path(found[name]) for name in free if isinstance(found.get(name), str) and os.path.isfile(found[name])}
-    return {**found, **{name: _contents(path, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()}}
+    return {**options_of(plugin), **files_of(plugin)}
+
+
+def files_of(plugin: Task | Method) -> dict[str, str]:
+    """The digest of each file that an option names, by the option's name; of a network in a file with the function behind it."""
+    found, digests = options_of(plugin), dict[str, str]()
+    for name in (item.name for item in dataclasses.fields(plugin) if not item.metadata.get("choices")):  # type: ignore[arg-type]
+        value = found.get(name)
+        if isinstance(value, str) and os.path.isfile(value):
+            digests[name] = _digest(Path(value))
+        elif source := networks.source_of(value):
+            digests[name] = f"{_digest(source.path)}:{source.function}"
+    return digests
+
+
+def own_network(spec: Spec) -> dict[str, str]:
+    """What a record says of a user's network: the digest of the file, and the function in it, that each option names."""
+    named = {name for name, item in options_of(spec.method).items() if networks.source_of(item)}
+    return {f"{name}_sha256": digest for name, digest in files_of(spec.method).items() if name in named}
+
+
+def _digest(path: Path) -> str:
+    return _contents(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @cache

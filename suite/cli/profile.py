@@ -9,26 +9,34 @@ import click
 
 from suite.errors import UserError
 
+SHOWN = 8  # kinds of layers outside a plan that are named
+
 
 @click.command()
 @click.argument("what", metavar="MODEL|RECORD...", nargs=-1)
 @click.option("--sparsity", default="0,0.5,0.75,0.9", show_default=True, help="For a MODEL: shares of blocks removed.")
 @click.option("-n", "width", default=4, show_default=True, help="For a MODEL: block width N.")
-@click.option("--size", type=int, help="For a MODEL: pixels (default 32 for CIFAR networks, else 224).")
-@click.option("--classes", default=10, show_default=True, help="For a MODEL: outputs.")
+@click.option("--size", type=click.IntRange(1), help="For a MODEL: pixels (default 32 for CIFAR networks, else mostly 224).")
+@click.option("--classes", type=click.IntRange(1), help="For a MODEL: outputs (default 10).")
+@click.option("--latency", type=click.FloatRange(0, min_open=True), metavar="MS",
+              help="For a MODEL: which sparsity reaches so many ms here on one thread, and the command to prune with.")
 @click.option("--update", is_flag=True, help="For RECORDs, also patterns like 'cifar10/*': count and time them again; no training.")
 @click.option("--noisy", is_flag=True, help="With --update: of those (default: of all) what is noisy, or timed on another machine.")
 @click.option("--data", type=click.Path(path_type=Path), help="For --update and --peers: the data the record was made on.")
 @click.option("--peers", is_flag=True, help="Time the same network in other engines too, in the same rounds.")
-def command(what: tuple[str, ...], sparsity: str, width: int, size: int | None, classes: int, update: bool, noisy: bool,
-            data: Path | None, peers: bool) -> None:
+def command(what: tuple[str, ...], sparsity: str, width: int, size: int | None, classes: int | None, latency: float | None,
+            update: bool, noisy: bool, data: Path | None, peers: bool) -> None:
     """Profile a RECORD (its stored layers and latencies) or a MODEL by name, randomly initialised and 1xN-masked.
+
+    A MODEL is one of the suite's, FILE.py:FUNCTION, MODULE:FUNCTION, timm:NAME or torchvision:NAME.
 
     \b
     suite profile resnet20 --peers
+    suite profile my.py:net --sparsity 0.75
+    suite profile timm:resnet18 --latency 20
     suite profile --update --noisy 'cifar10/*'
     """
-    from suite import record
+    from suite import networks, record
     from suite.nn import ARCHS
 
     if noisy and not update:
@@ -37,10 +45,15 @@ def command(what: tuple[str, ...], sparsity: str, width: int, size: int | None, 
         return _update(_chosen(what, noisy), data)
     if len(what) != 1:
         raise UserError(f"One MODEL or RECORD is shown at a time and {len(what)} are named; several are for --update.")
-    if what[0] in ARCHS:
-        networks, example = _networks(what[0], _shares(sparsity), width, size, classes)
+    if what[0] in ARCHS or networks.is_named(what[0]):
+        made, example = _networks(what[0], _shares(sparsity), width, size, classes)
+        if latency:
+            return _propose(what[0], made, example, width, latency)
         title = f"{what[0]}, {example.shape[-1]}x{example.shape[-1]}, 1x{width} blocks, batch 1, median ms"
-        return _peers(title, networks, example) if peers else _model(title, networks, example)
+        return _peers(title, made, example) if peers else _model(title, made, example, width)
+    if latency:
+        raise UserError(f"--latency is for a MODEL, and '{what[0]}' is none: name it as one of the suite's, FILE.py:FUNCTION, "
+                        "timm:NAME or torchvision:NAME.")
     found = record.find(what[0])
     if peers:
         network, example = _deployed(found, data)
@@ -58,20 +71,18 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
-def _networks(arch: str, shares: list[float], width: int, size: int | None, classes: int) -> tuple[dict[str, Any], Any]:
+def _networks(arch: str, shares: list[float], width: int, size: int | None, classes: int | None) -> tuple[dict[str, Any], Any]:
     """Randomly initialised copies by the share of blocks that they lack, and an image for them."""
     import torch
 
-    from suite.bench.pruned import pruned, usual_size
-    from suite.nn import build
+    from suite.bench.pruned import pruned, random_network
 
-    size = size or usual_size(arch)
-    torch.manual_seed(0)
-    dense, example = build(arch, classes, size), torch.randn(1, 3, size, size)
+    dense, size = random_network(arch, classes, size)
+    example = torch.randn(1, 3, size, size)
     return {f"{share:.2f}": pruned(dense, example, width, share) for share in shares}, example
 
 
-def _model(title: str, networks: dict[str, Any], example: Any) -> None:
+def _model(title: str, networks: dict[str, Any], example: Any, width: int) -> None:
     from rich.table import Table
 
     from suite.cost import count
@@ -81,22 +92,54 @@ def _model(title: str, networks: dict[str, Any], example: Any) -> None:
     from suite.terminal import console
 
     table = Table(title=f"{title} (random weights: latency only)")
-    for name in ("sparsity", "MACs", "torch 1T", "dense 1T", "sparse 1T", "speed-up 1T", "torch all", "dense all", "sparse all",
-                 "speed-up all"):
+    for name in ("sparsity", "MACs", "threads", "torch", "dense", "sparse", "speed-up"):
         table.add_column(name, justify="right")
-    gains = []
+    gains, total = [], 0
     for share, network in networks.items():
-        latency, kernel = network_latency(network, (example,), timing_lock())
+        try:
+            latency, kernel = network_latency(network, (example,), timing_lock())
+        except RuntimeError as error:  # the gate's; as of a network so deep that rounding grows to what it allows
+            raise UserError(f"Nothing is said of this network with random weights: {error}.") from error
         gains.append(latency["one"]["speedup"])
-        cells = [share, f"{count(network, example).macs_effective / 1e6:.2f}M"]
+        cost = count(network, example)
+        total = cost.macs
         for threads in ("one", "all"):
-            cells += [_ms(latency[threads][name]) for name in ("torch", "dense", "sparse")]
-            cells.append(f"{latency[threads]['speedup']:.2f}x")
-        table.add_row(*cells)
+            found = latency[threads]
+            table.add_row(share, f"{cost.macs_effective / 1e6:.2f}M", str(found["threads"]),
+                          *(_ms(found[name]) for name in ("torch", "dense", "sparse")), f"{found['speedup']:.2f}x")
     console().print(table)
     even = break_even([float(share) for share in networks], gains)
-    click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs ({kernel['simd']}); * marks a noisy timing. "
-               + (f"One thread breaks even at {even:.0%} sparsity." if even is not None else "No break-even in this range."))
+    at = f" One thread breaks even at {even:.0%} sparsity." if even is not None else " No break-even in this range."
+    click.echo(f"In the plan: {kernel['macs_share']:.1%} of the MACs ({kernel['simd']}); * marks a noisy timing."
+               + (at if len(networks) > 1 else ""))
+    _outside(kernel["outside"], (1 - kernel["macs_share"]) * total)
+    best = max(zip(gains, networks, strict=True))
+    click.echo(f"{best[0]:.1f}x at {float(best[1]):.0%} with 1x{width} blocks on one thread; {kernel['macs_share']:.0%} of the "
+               "MACs are in the plan.")
+
+
+def _outside(parts: list[str], macs: float) -> None:
+    """Say what of a network runs in torch, and how many MACs that is; parts that differ by a number at their end together."""
+    import re
+    from collections import Counter
+
+    if not parts:
+        return
+    click.echo(f"In torch: {macs / 1e6:.2f}M MACs, in")
+    kinds = Counter(re.sub(r"_\d+: ", ": ", part) for part in parts)
+    for part, times in kinds.most_common(SHOWN):
+        click.echo(f"  {f'{times} times ' if times > 1 else ''}{part}")
+    if len(kinds) > SHOWN:
+        click.echo(f"  and {len(kinds) - SHOWN} more")
+
+
+def _propose(arch: str, networks: dict[str, Any], example: Any, width: int, wanted: float) -> None:
+    """Measure latency by sparsity, and propose the least sparsity that reaches `wanted` ms."""
+    from suite.bench.curve import latency_curve, proposal
+
+    points = latency_curve({float(share): network for share, network in networks.items()}, example)
+    for sentence in proposal(points, wanted, arch, width, example.shape[-1]):
+        click.echo(sentence)
 
 
 def _peers(title: str, networks: dict[str, Any], example: Any) -> None:
@@ -130,7 +173,7 @@ def _deployed(found: dict[str, Any], data: Path | None) -> tuple[Any, Any]:
     from torch import Tensor, nn
 
     from suite.context import load
-    from suite.networks import spec_with_artifact
+    from suite.recorded import spec_with_artifact
     from suite.spec import context
 
     spec = spec_with_artifact(found, data)
@@ -175,7 +218,7 @@ def _doubtful(found: dict[str, Any]) -> bool:
 
 def _update(found: list[dict[str, Any]], data: Path | None) -> None:
     """Time records again, one after the other; what was interrupted goes on, with --noisy, with those that are left."""
-    from suite.networks import spec_with_artifact
+    from suite.recorded import spec_with_artifact
     from suite.timing import profile_again
 
     if len(found) == 1:

@@ -51,7 +51,7 @@ def of_record(found: Record, data: Path | None = None) -> Deployed:
     record without a network."""
     from suite import references
     from suite.context import load
-    from suite.networks import spec_with_artifact
+    from suite.recorded import spec_with_artifact
     from suite.plan import recorded
     from suite.spec import context
 
@@ -72,14 +72,10 @@ def of_record(found: Record, data: Path | None = None) -> Deployed:
 
 
 def of_arch(arch: str, size: int | None = None, classes: int = 10) -> Deployed:
-    """A network of `suite.nn.ARCHS` with random weights, for images of `size` pixels, checked on noise. UserError as `build`."""
-    from suite.bench.pruned import pruned, usual_size
-    from suite.nn import build
+    """A network by name with random weights, for images of `size` pixels, checked on noise. UserError as `build`."""
+    from suite.bench.pruned import pruned, random_network
 
-    size = size or usual_size(arch)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build(arch, classes, size)
+    network, size = random_network(arch, classes, size)
     images = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
     network = pruned(network, images[:1], 1, 0.0)
     calls: list[tuple[Tensor, ...]] = [(image,) for image in images.split(1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ class Emitter:
 
     def write(self, variable: Any, shape: tuple[int, ...], tokens: bool = False) -> Slot:
         if tokens:
-            slot = self._buffer((shape[-1], 1, shape[-2]), False, True)
+            slot = self._buffer((shape[-1], 1, math.prod(shape[:-1])), False, True)
         elif len(shape) == 4:
             slot = self._buffer((shape[1], shape[2], shape[3]), False)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from suite.nn.trace import Tracer
 _RELU, _RELU6 = (0.0, float("inf")), (0.0, 6.0)
 CLAMPS: dict[Any, tuple[float, float]] = {
     nn.ReLU: _RELU, functional.relu: _RELU, torch.relu: _RELU, "relu": _RELU, nn.ReLU6: _RELU6, functional.relu6: _RELU6}
+ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+COMBINED = {**dict.fromkeys(ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
+             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
+MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
+SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
+           functional.hardsigmoid: "hard_sigmoid"}
 NOTHING = (nn.Identity, nn.Dropout, functional.dropout)
 
 
@@ -56,7 +63,31 @@ class _Shapes(ShapeProp):
         return result
 
 
+class _Refused(TypeError):
+    """Of a network that no way of tracing could make a plan of."""
+
+
 def traced(network: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
+    """A folded copy as a graph (see `_traced`); where its code depends on shapes, or calls layers as functions, of the network as
+    it runs for these `inputs`, with such layers as modules (`suite.kernel.functions`)."""
+    from suite.kernel.functions import calls_layers, spelt_out
+
+    graph, reason = None, Exception()
+    try:
+        graph = _traced(network, inputs)
+    except _Refused:
+        raise
+    except Exception as error:
+        reason = error
+    if graph is None or calls_layers(graph.graph):
+        with suppress(Exception):
+            return _traced(spelt_out(network, _Tracer(inputs)), inputs)
+    if graph is None:
+        raise reason
+    return graph
+
+
+def _traced(network: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     """A folded copy as a graph with the shape of every value for positional arguments like `inputs`; any exception where there
     is none.
 
@@ -67,19 +98,29 @@ def traced(network: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     with torch.inference_mode(False), torch.no_grad():  # inference mode would not tell who works in place
         folded = fold(network)
         if listened(folded):
-            raise TypeError("a hook looks at it as a whole")
+            raise _Refused("a hook looks at it as a whole")
         open_attention(folded)
-        before = _state(folded)
+        _number_paddings(folded)
+        before = state_of(folded)
         graph = fx.GraphModule(folded, _Tracer().trace(folded))
         shapes = _Shapes(graph)
         shapes.propagate(*tree_map_only(Tensor, Tensor.clone, inputs))
-    if _state(folded) != before:
-        raise TypeError("it changes its own weights, buffers or numbers")
+    if state_of(folded) != before:
+        raise _Refused("it changes its own weights, buffers or numbers")
     for node in {user for number in shapes.numbers for user in number.users}:
         node.args, node.kwargs = fx.node.map_arg((node.args, node.kwargs), lambda item: shapes.numbers.get(item, item))
     _untangle(graph, shapes)
     graph.graph.eliminate_dead_code(lambda node: node.is_impure() or node in shapes.written)
     return graph
+
+
+def _number_paddings(network: nn.Module) -> None:
+    """Give convolutions whose padding has a name, "same" or "valid", that padding in numbers where it is equal on both sides."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and isinstance(module.padding, str):
+            wide = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
+            if module.padding == "valid" or not any(total % 2 for total in wide):
+                module.padding = tuple(0 if module.padding == "valid" else total // 2 for total in wide)
 
 
 def _untangle(graph: fx.GraphModule, shapes: _Shapes) -> None:
@@ -99,7 +140,7 @@ def _untangle(graph: fx.GraphModule, shapes: _Shapes) -> None:
                     item.meta["tangled"] = first
 
 
-def _state(network: nn.Module) -> list[Any]:
+def state_of(network: nn.Module) -> list[Any]:
     """What a call may change of a network, for the next call to find."""
     numbers = [item for module in network.modules() for item in vars(module).values() if isinstance(item, (int, float, str))]
     return [*numbers, *map(_version, (*network.parameters(), *network.buffers()))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from functools import partial
 from typing import Any
 
@@ -13,36 +12,16 @@ from torch.nn import functional
 
 from suite.cost import count
 from suite.kernel.emit import Emitter, Slot
-from suite.kernel.graph import (
-    CLAMPS,
-    NOTHING,
-    are_tokens,
-    averages_maps,
-    drops_nothing,
-    flattens,
-    has_macs,
-    in_torch,
-    is_depthwise,
-    is_view,
-    operation,
-    pair,
-    resizing,
-    shape_of,
-    takes,
-    tangled,
-    traced,
+
+from suite.kernel.graph import (  # isort: skip
+    ADD, CLAMPS, COMBINED, MULTIPLY, NOTHING, SMOOTH, are_tokens, averages_maps, drops_nothing, flattens, has_macs, in_torch,
+    is_depthwise, is_view, operation, pair, resizing, shape_of, takes, tangled, traced,
 )  # fmt: skip
 from suite.kernel.layout import bands, paddings
 from suite.kernel.plan import Call, Plan, arguments, engine, signature
 from suite.modes import plain
 from suite.nn import PadShortcut, widened
 
-_ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
-_COMBINED = {**dict.fromkeys(_ADD, "add"), **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), "subtract"),
-             **dict.fromkeys((torch.maximum, "maximum"), "maximum"), **dict.fromkeys((torch.minimum, "minimum"), "minimum")}
-_MULTIPLY = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-_SMOOTH = {nn.Hardswish: "hard_swish", functional.hardswish: "hard_swish", nn.Hardsigmoid: "hard_sigmoid",
-           functional.hardsigmoid: "hard_sigmoid"}
 _NEAR = 2**18  # floats that stay in half of a usual L2 cache
 
 
@@ -124,30 +103,32 @@ class _Lowering:
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if kind in (torch.cat, torch.concat):
             return self._concatenation(node)
-        if first is None or not shape_of(first) or not shape_of(node) or not (shape_of(first)[0] == 1 or are_tokens(first)):
+        if first is None or not shape_of(first) or not shape_of(node):
+            return False
+        if kind is nn.Linear and len(shape_of(first)) > 1:
+            return self._layer(node, first, module)
+        if not (shape_of(first)[0] == 1 or are_tokens(first)):
             return False
         if kind in NOTHING:
             return drops_nothing(node, kind) and self._alias(node, first)
         if kind is nn.Conv2d and takes(module) and len(shape_of(first)) == 4:
             return self._layer(node, first, module)
-        if kind is nn.Linear and len(shape_of(first)) in (2, 3):
-            return self._layer(node, first, module)
         if first not in self.slots:
             return False
         source = self.slots[first]
-        if source.tokens and kind not in CLAMPS and kind not in _SMOOTH:
+        if source.tokens and kind not in CLAMPS and kind not in SMOOTH:
             return False  # the rest takes (1, C, H, W) and (1, C)
         if kind in CLAMPS:
             self.slots[node] = self.emit.activate(source, "clamp", *CLAMPS[kind])
-        elif kind in _SMOOTH:
-            self.slots[node] = self.emit.activate(source, _SMOOTH[kind], 0.0, 0.0)
+        elif kind in SMOOTH:
+            self.slots[node] = self.emit.activate(source, SMOOTH[kind], 0.0, 0.0)
         elif kind in (nn.LeakyReLU, functional.leaky_relu):
             slope = module.negative_slope if module else node.args[1] if len(node.args) > 1 else 0.01
             self.slots[node] = self.emit.activate(source, "leaky_relu", float(node.kwargs.get("negative_slope", slope)), 0.0)  # type: ignore[arg-type]
         elif kind is PadShortcut:
             self.slots[node] = self.emit.shortcut(source, module.extra, module.stride)  # type: ignore[union-attr, arg-type]
-        elif kind in _COMBINED or kind in _MULTIPLY:
-            return self._binary(node, first, _COMBINED.get(kind))
+        elif kind in COMBINED or kind in MULTIPLY:
+            return self._binary(node, first, COMBINED.get(kind))
         elif kind is functional.max_pool2d:
             return self._max_pool(node, source)
         elif kind is nn.MaxPool2d and not module.ceil_mode and pair(module.dilation) == (1, 1):  # type: ignore[union-attr]
@@ -192,7 +173,7 @@ class _Lowering:
 
     def _layer(self, node: fx.Node, first: fx.Node, module: Any) -> bool:
         """A convolution or linear layer with all that can be fused behind it."""
-        tokens = are_tokens(first)
+        tokens = isinstance(module, nn.Linear) and shape_of(first)[:-1] != (1,)  # rows of a matrix, however many axes they have
         source = self._slot(first, tokens)
         fused, residual, clamp = self._tail(node, tokens)
         if second := self._depthwise(node, fused[-1], residual, source):
@@ -221,7 +202,7 @@ class _Lowering:
                 pass
             elif kind in CLAMPS:
                 return [*fused, user], residual, CLAMPS[kind]
-            elif kind in _ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
+            elif kind in ADD and residual is None and (other := self._other(user, fused[-1])) is not None:
                 residual = other
             else:
                 break
@@ -282,8 +263,13 @@ class _Lowering:
 
     def _slot(self, node: fx.Node, tokens: bool = False) -> Slot:
         """The node's value on the engine, written there if it is a torch variable; a tangled one anew for every reader."""
-        slot = self.slots.get(node) or self.emit.write(node, shape_of(node), tokens)
-        if not tangled(node):
+        known = self.slots.get(node)
+        if known is not None and known.tokens == tokens:
+            return known
+        if known is not None:  # laid out otherwise
+            self._variable(node)
+        slot = self.emit.write(node, shape_of(node), tokens)
+        if known is None and not tangled(node):
             self.slots[node] = slot
         return slot
 

@@ -13,7 +13,8 @@ from functools import partial
 import torchvision
 from torch import nn
 
-from suite.errors import UserError, nearest
+from suite import networks
+from suite.errors import UserError
 from suite.nn.built import noted
 from suite.nn.cifar import VGG, Block, PadShortcut, ResNet
 from suite.nn.cut import Cut, choose_cut, cut
@@ -73,13 +74,13 @@ ARCHS = tuple(sorted((*_OURS, *_TORCHVISION, *_TRANSFORMERS)))
 
 @noted
 def build(arch: str, classes: int, size: int) -> nn.Module:
-    """A randomly initialised network: images (N, 3, size, size) -> logits (N, classes).
+    """A randomly initialised network: images (N, 3, size, size) -> logits (N, classes). Other names: see `suite.networks`.
 
     The random numbers are torch's global ones: seed first. UserError for an unknown `arch` or a `size` that it cannot
     take (less than 16 pixels, less than 32 for vgg16, no multiple of 16 for a vision transformer).
     """
     if arch not in ARCHS:
-        raise UserError(f"unknown network '{arch}'{nearest(arch, ARCHS)}")
+        return networks.build(arch, classes, size)
     least = 32 if arch == "vgg16" else 16
     if size < least:
         raise UserError(f"'{arch}' was given images of {size} pixels and needs at least {least}; choose a larger size")

@@ -54,10 +54,10 @@ class Stream:
 def streams(network: nn.Module, example: Tensor) -> list[Stream]:
     """The channel streams of `network` in order of their first writers, for images like `example` (N, C, H, W).
 
-    Only the shape of `example` matters. Needs a network that ``torch.fx`` can trace.
+    Only the shape of `example` matters. UserError for a network that cannot be traced.
     """
-    found = _Streams(network)
-    found.walk(example)
+    found = _Streams(network, example)
+    found.walk()
     return found.streams()
 
 
@@ -109,8 +109,8 @@ _SIZES = (int, float, torch.Size, torch.dtype, torch.device)  # what may be aske
 
 
 class _Streams(Walk):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        super().__init__(network, example)
         self.layouts: dict[fx.Node, _Layout] = {}
         self.sets: list[_Set] = []
         self.parents: list[int] = []
@@ -179,8 +179,8 @@ class _Streams(Walk):
             return None
         if isinstance(module, _NORMS) or (isinstance(module, nn.PReLU) and module.num_parameters > 1):
             before = self._carry(name, before)
-        if isinstance(module, _ACTIVATIONS):
-            return self._activate(before)
+        if isinstance(module, _ACTIVATIONS) or any(not isinstance(part, _ANYWHERE) for part in module.children()):
+            return self._activate(before)  # a normalisation of timm's holds its activation
         if isinstance(module, (*_NORMS, *_ANYWHERE)) or (isinstance(module, _POOLS) and before and before.axis == 1):
             return before
         return _reshape(before, source, result) if isinstance(module, nn.Flatten) and before else None

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def physical_cores() -> int:
 def packages() -> dict[str, str]:
     """Installed versions by distribution name, read from their metadata; absent ones are left out."""
     found = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *(["timm"] if "timm" in sys.modules else [])):  # whose networks a run may have used
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
