@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from suite.context import load, save
 from suite.errors import UserError
 from suite.paths import results_folder, weights_folder
-from suite.record import Record
+from suite.record import Record, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,16 +97,11 @@ def renew(found: Record, artifact: Any) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write by rename: others see the old file, the new one, or none."""
-    part = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_bytes(path, content)
     except OSError as error:
         raise UserError(f"The weights '{path}' could not be written ({error.strerror}); free space, then repeat the "
                         "command.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _header(path: Path) -> dict[str, Any]:

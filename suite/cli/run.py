@@ -9,6 +9,10 @@ import click
 
 from suite.errors import UserError
 
+engine_option = click.option(
+    "--engine", default="local", show_default=True, metavar="local|ray[=ADDRESS]",
+    help="Where runs are made: here, or on a Ray cluster (without ADDRESS one is started here).")
+
 
 def training_options(command: Any) -> Any:
     """The options of every command that trains: where, on how many threads each, and how many runs side by side."""
@@ -17,6 +21,7 @@ def training_options(command: Any) -> Any:
         click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
                      help="Threads of each training; part of the record, as another number gives another network."),
         click.option("--device", default="cpu", show_default=True, help="Where to train; latency is always the CPU's."),
+        engine_option,
     ):
         command = option(command)
     return command
@@ -36,7 +41,7 @@ def training_options(command: Any) -> Any:
 @click.option("--again", is_flag=True, help="Run even what is recorded; the old record stays until the new one is done.")
 def command(
     task: str, methods: str, options: tuple[str, ...], scale: str, seed: int | None, seeds: int | None, data: Path | None,
-    device: str, threads: int, jobs: int | None, track: str | None, dry_run: bool, again: bool,
+    device: str, threads: int, jobs: int | None, engine: str, track: str | None, dry_run: bool, again: bool,
 ) -> None:
     """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
 
@@ -53,17 +58,30 @@ def command(
         click.echo(f"stale, will be run again: {sentence}", err=True)
     if dry_run:
         return show_plan(plan, jobs)
-    records = run(plan, jobs)
-    finish(records, plan, track)
+    records = run(plan, jobs, engine)
+    finish(records, plan, track, elsewhere="=" in engine)
     if any(item["status"] == "failed" for item in records):
         raise SystemExit(1)
 
 
-def run(plan: Any, jobs: int | None) -> list[dict[str, Any]]:
-    """Execute a plan, `jobs` runs at a time (default: as many as there are physical cores), telling the user on standard error."""
+def run(plan: Any, jobs: int | None, engine: str = "local") -> list[dict[str, Any]]:
+    """Execute a plan, `jobs` runs at a time (default: as many as there are physical cores), telling the user on standard error.
+
+    UserError for an unknown `engine`, and for `jobs` where a cluster's CPUs decide.
+    """
     import sys
 
     from suite.profile.machine import physical_cores
+
+    kind, _, address = engine.partition("=")
+    if kind not in ("local", "ray") or engine.endswith("=") or engine.startswith("local="):
+        raise UserError(f"--engine {engine} is none; type local, ray, or ray=ADDRESS with the address of a Ray cluster.")
+    if address and jobs:
+        raise UserError("--jobs is for this machine: on a cluster as many runs stand side by side as it has CPUs; leave it out.")
+    if kind == "ray":
+        from suite.launch import on_ray
+
+        return on_ray.run_plan(plan, address, say=_say, jobs=jobs or physical_cores())
     from suite.runner import run_plan
 
     return run_plan(plan, say=_say, jobs=jobs or physical_cores(), show_progress=sys.stderr.isatty())
@@ -93,8 +111,9 @@ def make_plan(
     return plan.merge(plans)
 
 
-def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
-    """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone."""
+def finish(records: list[dict[str, Any]], plan: Any, track: str | None, elsewhere: bool = False) -> None:
+    """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone, or as a cluster that
+    made them `elsewhere` has measured them."""
     from suite.paths import cache_folder
     from suite.reporting.terminal import run_table
     from suite.terminal import console
@@ -102,7 +121,7 @@ def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(timed_here(records, plan.shown, _say), console())
+    run_table(records if elsewhere else timed_here(records, plan.shown, _say), console())
     click.echo(sentence)
 
 
