@@ -47,9 +47,10 @@ def digest_of(artifact: Any) -> str:
     return found.hexdigest()
 
 
-def file_of(found: Record) -> Path | None:
-    """The file with the very weights that a record was made with; None where there is none. UserError for a damaged one."""
-    for folder in (results_folder(), weights_folder()):
+def file_of(found: Record, *folders: Path) -> Path | None:
+    """The file with the very weights that a record was made with, in `folders`, else in those of results and of weights; None where
+    there is none. UserError for a damaged one."""
+    for folder in folders or (results_folder(), weights_folder()):
         path = folder / f"{found['id']}.safetensors" if folder else None
         if found["weights"] and path and path.is_file() and _header(path).get("weights") == found["weights"]:
             return path

@@ -28,10 +28,10 @@ def training_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("task")
-@click.argument("methods")
+@click.argument("task", metavar="TASK|GRID.toml")
+@click.argument("methods", required=False)
 @click.argument("options", nargs=-1)
-@click.option("--scale", default="short", show_default=True, help="smoke, short, long or full: the budget, and what shrinks.")
+@click.option("--scale", help="smoke, short (default), long or full: the budget, and what shrinks.")
 @click.option("--seed", type=int, help="One seed (default 0).")
 @click.option("--seeds", type=click.IntRange(1), help="That many seeds: 0, 1, ...")
 @click.option("--data", type=click.Path(path_type=Path), help="The data set, or a folder at most two levels above it.")
@@ -40,20 +40,32 @@ def training_options(command: Any) -> Any:
 @click.option("--dry-run", is_flag=True, help="Print the plan with a time estimate, and run nothing.")
 @click.option("--again", is_flag=True, help="Run even what is recorded; the old record stays until the new one is done.")
 def command(
-    task: str, methods: str, options: tuple[str, ...], scale: str, seed: int | None, seeds: int | None, data: Path | None,
-    device: str, threads: int, jobs: int | None, engine: str, track: str | None, dry_run: bool, again: bool,
+    task: str, methods: str | None, options: tuple[str, ...], scale: str | None, seed: int | None, seeds: int | None,
+    data: Path | None, device: str, threads: int, jobs: int | None, engine: str, track: str | None, dry_run: bool, again: bool,
 ) -> None:
     """Run METHODS (names separated by commas) on TASK with OPTIONS (key=value; a comma makes a grid).
+
+    GRID.toml holds several such lines as tables [[runs]], with task, methods, options, scale and seeds; --scale, --seed and --seeds
+    take the place of its own.
 
     \b
     suite run cifar10 one_by_n n=4 sparsity=0.5
     suite run cifar10 one_by_n,l1_filter sparsity=0.5,0.75 one_by_n.n=4 --seeds 3
     suite run imagenet one_by_n task.size=224 --data /datasets --scale full --device cuda
+    suite run grid.toml --dry-run
     """
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds exclude each other; --seeds 3 means the seeds 0, 1 and 2.")
-    numbers = list(range(seeds)) if seeds else [seed or 0]
-    plan = make_plan(task, methods.split(","), options, numbers, scale, data, again, device=device, threads=threads)
+    numbers = list(range(seeds)) if seeds else [] if seed is None else [seed]
+    if task.endswith(".toml"):
+        if methods:
+            raise UserError(f"'{methods}' follows the grid '{task}', which names its methods and options itself; leave it out.")
+        plan = grid_plan(Path(task), numbers, scale, data, again, device=device, threads=threads)
+    elif methods:
+        plan = make_plan(task, methods.split(","), options, numbers or [0], scale or "short", data, again, device=device,
+                         threads=threads)
+    else:
+        raise click.UsageError("Missing argument 'METHODS'.", click.get_current_context())
     for sentence in plan.stale:
         click.echo(f"stale, will be run again: {sentence}", err=True)
     if dry_run:
@@ -108,6 +120,21 @@ def make_plan(
     plans = [plan.specs(task, wanted, seeds, scale, data, chosen, again, **training) for chosen in for_task]
     if note := next((spec.source.note for item in plans for spec in item.wanted), ""):
         click.echo(note, err=True)
+    return plan.merge(plans)
+
+
+def grid_plan(path: Path, seeds: list[int], scale: str | None, data: Path | None, again: bool = False, **training: Any) -> Any:
+    """The plan of a file of tables [[runs]]; `seeds` and `scale`, where given, take the place of theirs."""
+    from suite import plan
+    from suite.reporting import declare
+
+    plans = []
+    for number, item in enumerate(declare.grid(path), 1):
+        try:
+            plans.append(make_plan(item.task, list(item.methods), tuple(item.options), seeds or list(range(item.seeds)),
+                                   scale or item.scale, data, again, **training))
+        except UserError as mistake:
+            raise UserError(f"{declare.table_of(path, number)}: {mistake}") from mistake
     return plan.merge(plans)
 
 

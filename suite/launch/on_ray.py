@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,10 +59,13 @@ def _cluster(address: str, cpus: int) -> Iterator[list[Node]]:
                for name in SHARED if os.environ.get(name)}
     own = {"address": "local", "num_cpus": cpus, "resources": {MARK: 1}, "include_dashboard": False}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it calls nobody
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdigit():  # Ray itself would wait for ten minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(**({"address": address} if address else own), runtime_env={"env_vars": folders}, log_to_driver=False,
                  logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"There is no Ray cluster at '{address}' ({str(error).splitlines()[0]}); start one with `ray start "
                         "--head`, or type --engine ray for one on this machine.") from error
     try:
