@@ -163,7 +163,7 @@ class _Store:
         return refused
 
     def _put(self, fresh: Sequence[Record], groups: dict[str, tuple[str, str]]) -> dict[str, str]:
-        """Add or replace the runs of `fresh`, and enter their experiments and parents in `groups`; see `put`."""
+        """`put` without summaries, once; enters experiments and parents in `groups`."""
         refused: dict[str, str] = {}
         for item in fresh:
             try:
@@ -188,8 +188,7 @@ class _Store:
         """The experiment of a task, tagged so that MLflow's pages open on runs and charts of its primary metric."""
         found = self.client.get_experiment_by_name(task["name"])
         if found is None:
-            made = self.client.create_experiment(task["name"], artifact_location=self.artifacts)
-            found = self.client.get_experiment(made)
+            found = self.client.get_experiment(self.client.create_experiment(task["name"], artifact_location=self.artifacts))
         elif found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         higher = next((metric["higher_is_better"] for metric in task["metrics"] if metric["name"] == task["primary"]), True)
