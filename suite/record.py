@@ -73,12 +73,17 @@ def number(found: Any) -> float | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` by rename: readers see the old file or the new one, and a full disk leaves nothing behind."""
+    """`write_bytes` of a text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` by rename: readers see the old file or the new one, and a full disk leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from suite.context import load, save
 from suite.errors import UserError
 from suite.paths import results_folder, weights_folder
-from suite.record import Record
+from suite.record import Record, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,9 +48,10 @@ def digest_of(artifact: Any) -> str:
     return found.hexdigest()
 
 
-def file_of(found: Record) -> Path | None:
-    """The file with the very weights that a record was made with; None where there is none. UserError for a damaged one."""
-    for folder in (results_folder(), weights_folder()):
+def file_of(found: Record, *folders: Path) -> Path | None:
+    """The file with the very weights that a record was made with, in `folders`, else in those of results and of weights; None where
+    there is none. UserError for a damaged one."""
+    for folder in folders or (results_folder(), weights_folder()):
         path = folder / f"{found['id']}.safetensors" if folder else None
         if found["weights"] and path and path.is_file() and _header(path).get("weights") == found["weights"]:
             return path
@@ -99,16 +99,11 @@ def renew(found: Record, artifact: Any) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write by rename: others see the old file, the new one, or none."""
-    part = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_bytes(path, content)
     except OSError as error:
         raise UserError(f"The weights '{path}' could not be written ({error.strerror}); free space, then repeat the "
                         "command.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""The file of the local MLflow store: whether it is damaged, and setting it aside."""
+"""MLflow's environment, and the file of the local store: whether it is damaged, and setting it aside."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 #: Tables that MLflow's store has since long before the oldest version that this suite works with.
@@ -48,3 +50,21 @@ def set_aside(path: Path, uri: str) -> Path:
     if engine := SqlAlchemyStore._engine_map.pop(uri, None):  # its connections lead to the renamed file
         engine.dispose()
     return aside
+
+
+@contextmanager
+def quiet(seconds: float) -> Iterator[None]:
+    """MLflow for the duration: no waits longer than `seconds`, no calls home, no tales of how it made its database."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{seconds:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+              "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text

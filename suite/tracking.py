@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +69,7 @@ def replay(records: Sequence[Record], uri: str | None, cache: Path, afresh: bool
         return Mirrored(f"The MLflow server at {uri} did not answer ({reason}); {safe}", 0)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / "mlflow.lock"), _environment():
+        with FileLock(cache / "mlflow.lock"), store.quiet(SECONDS):
             opened, damage = _opened(uri, cache)
             if damage:
                 mirrored, fresh = {}, list(records)
@@ -137,24 +136,6 @@ def _silent(uri: str) -> str:
         return str(getattr(error, "reason", error)) or type(error).__name__
 
 
-@contextmanager
-def _environment() -> Iterator[None]:
-    """MLflow for the duration: no long waits, no calls home, no tales of how it made its database."""
-    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{SECONDS:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-              "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-              "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            if text is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = text
-
-
 class _Store:
     """An MLflow store, written through the client with explicit run ids only."""
 
@@ -174,6 +155,15 @@ class _Store:
     def put(self, fresh: Sequence[Record]) -> dict[str, str]:
         """Add or replace the runs of `fresh`, then the summaries of their groups; why the store refuses a record, by its id."""
         groups: dict[str, tuple[str, str]] = {}
+        refused = self._put(fresh, groups)
+        if refused:  # another command may have made the same experiment or tag at the same moment
+            refused = self._put([item for item in fresh if item["id"] in refused], groups)
+        for group, (experiment, parent) in groups.items():
+            self._summarise(experiment, self._sole(experiment, group, parent))
+        return refused
+
+    def _put(self, fresh: Sequence[Record], groups: dict[str, tuple[str, str]]) -> dict[str, str]:
+        """`put` without summaries, once; enters experiments and parents in `groups`."""
         refused: dict[str, str] = {}
         for item in fresh:
             try:
@@ -186,8 +176,6 @@ class _Store:
                 if self._is_lost(error):
                     raise
                 refused[item["id"]] = _brief(error)
-        for pair in groups.values():
-            self._summarise(*pair)
         return refused
 
     def _is_lost(self, error: Exception) -> bool:
@@ -200,8 +188,7 @@ class _Store:
         """The experiment of a task, tagged so that MLflow's pages open on runs and charts of its primary metric."""
         found = self.client.get_experiment_by_name(task["name"])
         if found is None:
-            made = self.client.create_experiment(task["name"], artifact_location=self.artifacts)
-            found = self.client.get_experiment(made)
+            found = self.client.get_experiment(self.client.create_experiment(task["name"], artifact_location=self.artifacts))
         elif found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         higher = next((metric["higher_is_better"] for metric in task["metrics"] if metric["name"] == task["primary"]), True)
@@ -229,6 +216,19 @@ class _Store:
         self._lineage(run.info.run_id, item)
         self.client.set_terminated(run.info.run_id, end_time=end)
         return run.info.run_id
+
+    def _sole(self, experiment: str, group: str, parent: str) -> str:
+        """The one parent of a group. Commands at once make one each; the first by id stays, with the children of the others."""
+        from mlflow.exceptions import MlflowException
+
+        found = {run.info.run_id for run in self._find(experiment, "suite.group", group)}
+        first = min(found, default=parent)
+        for other in {*found, parent} - {first}:
+            for child in self._find(experiment, "mlflow.parentRunId", other):
+                self.client.set_tag(child.info.run_id, "mlflow.parentRunId", first)
+            with suppress(MlflowException):  # where another command has deleted it
+                self.client.delete_run(other)
+        return first
 
     def _params(self, run_id: str, item: Record, seed: bool = True) -> None:
         from mlflow.entities import Param

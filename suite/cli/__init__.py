@@ -26,6 +26,7 @@ VERBS = {
     "claims": "Re-test what a method's paper claims.",
     "check": "The contract tests, on anybody's plug-in.",
     "ui": "MLflow's own pages on the tracked runs.",
+    "merge": "Join the results of several machines.",
     "track": "Replay the records into an MLflow store.",
     "completion": "What makes a shell complete commands and names.",
 }

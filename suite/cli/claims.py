@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan of the next look with a time estimate, and run nothing.")
 def command(
     method: str, scale: str, seeds: int | None, data: Path | None, only: str | None, device: str, threads: int, jobs: int | None,
-    track: str | None, dry_run: bool,
+    engine: str, track: str | None, dry_run: bool,
 ) -> None:
     """Run both sides of every claim of METHOD on the same seeds, look by look, and print a verdict with its numbers.
 
@@ -58,7 +58,7 @@ def command(
             _advise(method, found, scale)
             return show_plan(merged, jobs)
         if merged.missing or not tried:
-            records |= {item["id"]: item for item in run(merged, jobs)}
+            records |= {item["id"]: item for item in run(merged, jobs, engine)}
         if not merged.missing:
             break
         tried |= {spec.id for spec in merged.missing}

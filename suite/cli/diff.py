@@ -35,11 +35,18 @@ def command(one: str, other: str) -> None:
         a, b = (record.value(item, f"profile.latency.one.{way}.median_ms") for item in (first, second))
         if a and b:
             click.echo(f"latency {way}, one thread: A {a:.3f} ms, B {b:.3f} ms, B / A {b / a:.2f}")
-    lines = [line for title, path in PARTS.items()
-             for line in _differences(title, record.value(first, path), record.value(second, path))]
+    lines = explained(first, second)
     click.echo("What differs:" if lines else "Nothing differs in options, data, code or machine: this is the run-to-run spread.")
     for line in lines:
         click.echo(f"  {line}")
+
+
+def explained(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """A line for everything that may explain why two records differ."""
+    from suite import record
+
+    return [line for title, path in PARTS.items()
+            for line in _differences(title, record.value(first, path), record.value(second, path))]
 
 
 def _differences(title: str, a: Any, b: Any) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from suite.cli import words
+from suite.cli.run import engine_option
 from suite.errors import UserError
 
 
@@ -23,9 +24,10 @@ from suite.errors import UserError
 @click.option("--jobs", type=click.IntRange(1), help="Missing runs side by side (default: the physical cores).")
 @click.option("--data", type=click.Path(path_type=Path),
               help="The data set of missing runs, or a folder at most two levels above it.")
+@engine_option
 def command(
     names: tuple[str, ...], reports: Path, to: Path | None, check: bool, run_missing: bool, dry_run: bool, jobs: int | None,
-    data: Path | None,
+    data: Path | None, engine: str,
 ) -> None:
     """Render the reports NAME (default: all): Markdown, LaTeX (booktabs), CSV, figures as SVG and PDF, and index.html.
 
@@ -43,12 +45,12 @@ def command(
     if not chosen:
         raise UserError(f"There is no declaration in '{reports}'; {declare.ELSEWHERE}")
     if run_missing:
-        _run(list(chosen.values()), data, dry_run, jobs)
+        _run(list(chosen.values()), data, dry_run, jobs, engine)
     if not dry_run:
         (_check if check else _write)(chosen, reports, to or reports, required=bool(names))
 
 
-def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None) -> None:
+def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None, engine: str) -> None:
     """Make the runs that the declarations need, those of claims included, as `suite run` and `suite claims` would."""
     from suite import plan
     from suite.cli.claims import claim_specs
@@ -62,7 +64,7 @@ def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None)
     merged = plan.merge(parts)
     if dry_run:
         return show_plan(merged, jobs)
-    click.echo(mirror(run(merged, jobs), None, cache_folder()), err=True)
+    click.echo(mirror(run(merged, jobs, engine), None, cache_folder()), err=True)
 
 
 def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:

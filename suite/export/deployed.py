@@ -51,8 +51,8 @@ def of_record(found: Record, data: Path | None = None) -> Deployed:
     record without a network."""
     from suite import references
     from suite.context import load
-    from suite.recorded import spec_with_artifact
     from suite.plan import recorded
+    from suite.recorded import spec_with_artifact
     from suite.spec import context
 
     if found["status"] != "done":

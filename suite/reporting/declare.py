@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from suite.errors import UserError, nearest
 from suite.record import Record, parent
@@ -47,13 +49,15 @@ COSTS = ("macs_effective", "bytes_packed")
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs that a report needs: words as after ``suite run``, so ``options = ["sparsity=0.5,0.75"]`` is a grid."""
+    """Runs that a report or a grid needs: words as after ``suite run``, so ``options = ["sparsity=0.5,0.75"]`` is a grid."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # a key that means nothing is a mistake
 
     task: str
     methods: Sequence[str]
     options: Sequence[str] = ()
     scale: str = "short"
-    seeds: int = 1
+    seeds: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True)
@@ -120,20 +124,73 @@ def names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
+def grid(path: Path) -> tuple[Runs, ...]:
+    """What ``suite run <path>`` is to make. UserError for a file that holds anything but tables ``[[runs]]``."""
+    found = _read(path)
+    for key in found:
+        if key != "runs":
+            raise UserError(f"'{path}' sets '{key}'; a grid holds tables [[runs]] alone, each with {', '.join(_keys(Runs))}.")
+    if not found.get("runs"):
+        raise UserError(f"'{path}' asks for no runs; write tables [[runs]], each with {', '.join(_keys(Runs))}.")
+    return _runs(found["runs"], path)
+
+
+def table_of(path: Path, number: int) -> str:
+    """How a message names the table [[runs]] of a `number`, from 1."""
+    return f"'{path}', table {number} of [[runs]]"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is no TOML ({error}).") from error
+
+
+def _runs(tables: Any, path: Path) -> tuple[Runs, ...]:
+    """The tables [[runs]] of a file. UserError naming the table and the key that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(tables, list):
+        raise UserError(f"'{path}' sets 'runs' to {tables!r:.40}; write tables that begin with [[runs]].")
+    made = []
+    for number, table in enumerate(tables, 1):
+        try:
+            made.append(TypeAdapter(Runs).validate_python(table))
+        except ValidationError as error:
+            fault = min(error.errors(), key=lambda item: item["type"] != "unexpected_keyword_argument")  # a typing error first
+            key = str(fault["loc"][0]) if fault["loc"] else "runs"
+            if fault["type"] == "missing":
+                problem = f"has no '{key}'."
+            elif fault["type"] == "unexpected_keyword_argument":
+                problem = f"sets '{key}', which means nothing{nearest(key, _keys(Runs))}"
+            elif fault["loc"]:
+                problem = f"sets '{key}' to {table[key]!r:.60}: {fault['msg']}."
+            else:
+                problem = f"is {table!r:.60}, and no table."
+            raise UserError(f"{table_of(path, number)} {problem}") from None
+    return tuple(made)
+
+
+def _keys(kind: type[Any]) -> list[str]:
+    return [item.name for item in fields(kind)]
+
+
 def load(name: str, folder: Path) -> Report:
     """The declaration ``<folder>/<name>.toml``. UserError where there is none, or it has keys that mean nothing."""
     path = folder / f"{name}.toml"
     if not path.is_file():
         raise UserError(f"There is no report '{name}' in '{folder}'{nearest(name, names(folder)) or f'; {ELSEWHERE}'}")
+    found = _read(path)
     try:
-        found: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = {"headline": Headline(**found["headline"])} if "headline" in found else {}
-        report = Report(**{**found, **parts, "runs": tuple(Runs(**item) for item in found.get("runs", ())),
+        report = Report(**{**found, **parts, "runs": _runs(found.get("runs", []), path),
                            "equal": tuple(Equal(**item) for item in found.get("equal", ())),
                            "systems": tuple(System(**item) for item in found.get("systems", ()))})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
-        keys = ", ".join(item.name for item in fields(Report))
-        raise UserError(f"'{path}' is no report ({error}); it may set {keys}.") from error
+    except TypeError as error:
+        raise UserError(f"'{path}' is no report ({error}); it may set {', '.join(_keys(Report))}.") from error
     if report.order not in ORDERS:
         raise UserError(f"'{path}' orders by '{report.order}', which is no order; choose one of {', '.join(ORDERS)}.")
     for item in report.equal:

@@ -65,7 +65,7 @@ def test_rows_are_ordered_as_declared():
 
 def test_a_wrong_declaration_is_a_sentence(tmp_path):
     for text, sentence in (('title = "x"\norder = "age"', "orders by 'age', which is no order"), ('title = "x"\n[headline]\ntask = "y"', "is no report"),
-                           ('title = "x"\n[[runs]]\nmethod = "y"', "is no report"),
+                           ('title = "x"\n[[runs]]\nmethod = "y"', "x.toml', table 1 of .* sets 'method', which means nothing; did you mean 'methods'"),
                            ('title = "x"\n[[equal]]\ntitle = "y"', "is no report"),
                            ('title = "x"\n[[equal]]\ntitle = "y"\ncost = "mac"', "of equal 'mac', which is neither a cost nor among")):
         (tmp_path / "x.toml").write_text(text)
