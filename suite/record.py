@@ -20,7 +20,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,12 +176,12 @@ def parent(record: Record, role: str) -> str:
     return next((record["parents"][name] for name, item in sorted(record["roles"].items()) if item == role), "")
 
 
-def read_all(folder: Path | None = None) -> list[Record]:
-    """All records below `folder`, ordered by id. Files that are none, or that lie elsewhere than their id says, are set aside:
+def read_all(folder: Path | None = None, tasks: Iterable[str] = ("*",)) -> list[Record]:
+    """All records below `folder`, or those of some tasks alone, ordered by id. Files that are none, or that lie elsewhere than their id says, are set aside:
     each is named once on standard error.
     """
     folder, found = folder or results_folder(), []
-    for name in sorted(_ids(folder)):
+    for name in sorted(name for task in tasks for name in _ids(folder, task)):
         path = folder / f"{name}.json"
         try:
             record = read(path)
@@ -193,8 +193,8 @@ def read_all(folder: Path | None = None) -> list[Record]:
     return found
 
 
-def _ids(folder: Path) -> list[str]:
-    return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*/*-s*.json")]
+def _ids(folder: Path, task: str = "*") -> list[str]:
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob(f"{task}/*/*-s*.json")]
 
 
 @cache

@@ -20,11 +20,14 @@ from suite.errors import UserError
 @click.option("--run-missing", is_flag=True, help="First run what the declaration needs and the records lack.")
 @click.option("--dry-run", is_flag=True, help="With --run-missing: print the plan with a time estimate, and run nothing.")
 @click.option("--jobs", type=click.IntRange(1), help="Missing runs side by side (default: the physical cores).")
+@click.option("--columns", metavar="all|KIND,...",
+              help="Write only wide.md and wide.tex, with all columns or those of some kinds: quality, scores, cost, ledger, latency, "
+                   "published, verdicts.")
 @click.option("--data", type=click.Path(path_type=Path),
               help="The data set of missing runs, or a folder at most two levels above it.")
 def command(
     names: tuple[str, ...], reports: Path, to: Path | None, check: bool, run_missing: bool, dry_run: bool, jobs: int | None,
-    data: Path | None,
+    columns: str | None, data: Path | None,
 ) -> None:
     """Render the reports NAME (default: all): Markdown, LaTeX (booktabs), CSV, figures as SVG and PDF, and index.html.
 
@@ -32,19 +35,22 @@ def command(
     suite report                             all tables again, where there are records for them
     suite report leaderboard                 then open reports/leaderboard/index.html
     suite report compression --run-missing   with the runs that it needs
+    suite report compression --columns all   its tables with every column, as wide.md and wide.tex
     suite report kernel                      the page of `suite bench`, without timing
     """
     from suite.reporting import declare
 
     if dry_run and not run_missing:
         raise UserError("--dry-run shows what --run-missing would run; write both.")
+    if check and columns:
+        raise UserError("--check looks at what is committed, which --columns does not write; write one of them.")
     chosen = {name: declare.load(name, reports) for name in names or declare.names(reports)}
     if not chosen:
         raise UserError(f"There is no declaration in '{reports}'; go to a checkout's folder or name one with --reports.")
     if run_missing:
         _run(list(chosen.values()), data, dry_run, jobs)
     if not dry_run:
-        (_check if check else _write)(chosen, reports, to or reports, required=bool(names))
+        _check(chosen, reports, bool(names), to or reports) if check else _write(chosen, reports, bool(names), to or reports, columns)
 
 
 def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None) -> None:
@@ -64,58 +70,99 @@ def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None)
     click.echo(mirror(run(merged, jobs), None, cache_folder()), err=True)
 
 
-def _write(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
+def _write(chosen: dict[str, Any], reports: Path, required: bool, folder: Path, columns: str | None) -> None:
     """Render; a report without records is a mistake where it was named, and passed over where all are rendered."""
-    import os
-
-    from suite import record
     from suite.bench import page
-    from suite.paths import results_folder
-    from suite.reporting import render, systems
+    from suite.record import write_text
+    from suite.reporting import systems
     from suite.reporting.content import gather, noise
+    from suite.reporting.inserted import front_page
+    from suite.reporting.terminal import overview_table
+    from suite.terminal import console
 
-    records, contents = record.read_all(), []
+    records, catalogue, tested = _read(chosen, reports)
+    contents = []
     for name, report in chosen.items():
+        made: list[Path] = []
         try:
             if report.bench:
                 made = page.render(reports / name, folder / name)
             elif report.systems:
-                made = systems.write(report, records, reports) if folder == reports else []
+                made = systems.write(report, records, reports, tested) if folder == reports else []
             else:
-                back = os.path.relpath(results_folder(), folder / name)
-                contents.append(gather(report, records))
-                made = render.write(contents[-1], folder / name, back)
+                content = gather(report, records, catalogue, tested)
+                contents.append(content)
+                if required:
+                    overview_table(content, console())
+                made = _render(content, folder / name, columns)
+                for path, text in front_page(content, reports).items() if folder == reports and not columns else ():
+                    write_text(path, text)
+                    made.append(path)
         except UserError as error:
             if required:
                 raise
             click.echo(f"{name}: {error}", err=True)
-            continue
         for path in made:
             click.echo(path)
     if sentence := noise(contents):
         click.echo(sentence, err=True)
 
 
-def _check(chosen: dict[str, Any], reports: Path, folder: Path, required: bool) -> None:
-    """Compare what the records say today with what is committed."""
+def _read(chosen: dict[str, Any], reports: Path) -> tuple[list[dict[str, Any]], Any, list[Any]]:
+    """What all reports are made of, read once: the records, the catalogue, and the verdicts on all claims."""
     from suite import record
+    from suite.reporting.content import judged
+    from suite.reporting.declare import catalogue
+
+    if all(report.bench for report in chosen.values()):
+        return [], None, []
+    records, declared = record.read_all(), catalogue(reports)
+    return records, declared, judged(records, declared)
+
+
+def _render(content: Any, folder: Path, columns: str | None) -> list[Path]:
+    """The files of one report, or with `columns` its wide tables alone; the paths."""
+    import os
+
+    from suite.paths import results_folder
+    from suite.record import write_text
+    from suite.reporting import render
+    from suite.reporting.columns import KINDS
+
+    if not columns:
+        return render.write(content, folder, os.path.relpath(results_folder(), folder))
+    made = render.wide(content, KINDS if columns == "all" else [word.strip() for word in columns.split(",")])
+    for name, text in made.items():
+        write_text(folder / name, text)
+    return [folder / name for name in made]
+
+
+def _check(chosen: dict[str, Any], reports: Path, required: bool, folder: Path) -> None:
+    """Compare what the records say today with what is committed."""
     from suite.bench import page
     from suite.reporting import render, systems
     from suite.reporting.content import gather
+    from suite.reporting.inserted import front_page
 
-    records = record.read_all()
+    records, catalogue, tested = _read(chosen, reports)
     found: dict[str, list[Path]] = {}
     for name, report in chosen.items():
         if report.systems:
-            found[name] = systems.stale(report, records, reports)
+            found[name] = systems.stale(report, records, reports, tested)
             continue
+        pages: dict[Path, str] = {}
         try:
-            texts = {"README.md": page.text(reports / name)} if report.bench else render.texts(gather(report, records))
+            if report.bench:
+                texts = {"README.md": page.text(reports / name)}
+            else:
+                content = gather(report, records, catalogue, tested)
+                texts, pages = render.texts(content), front_page(content, reports)
         except UserError:
             if required:
                 raise
             texts = {}
         found[name] = render.stale(texts, folder / name)
+        found[name] += [path for path, text in pages.items() if path.read_text(encoding="utf-8") != text]
     stale = [path for paths in found.values() for path in paths]
     if stale:
         raise UserError(f"'{stale[0]}'{f' and {len(stale) - 1} more' if len(stale) > 1 else ''} is not what the records say; "

@@ -95,14 +95,18 @@ def make_plan(
 
 def finish(records: list[dict[str, Any]], plan: Any, track: str | None) -> None:
     """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone."""
+    from suite import record
     from suite.paths import cache_folder
     from suite.reporting.terminal import run_table
+    from suite.reporting.verdicts import verdicts
     from suite.terminal import console
     from suite.timing import timed_here
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(timed_here(records, plan.shown, _say), console())
+    shown = timed_here(records, plan.shown, _say)
+    known = record.read_all(tasks={item["task"]["name"] for item in records})
+    run_table(shown, console(), verdicts(known, sorted({item["method"]["name"] for item in records})))
     click.echo(sentence)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ class Group:
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
     report: Report | None = None  # the declaration that shows it, where there is one
+    verdicts: Mapping[str, str] = field(default_factory=dict)  # what became of a method's claims here, counted in words
     equal: Equal | None = None  # what the rows have in common, where they were chosen for a table at equal cost
 
     @property

@@ -330,6 +330,6 @@ def test_the_terminal_table_fits(width):
 
 def test_a_title_names_the_options_of_the_task_that_are_not_usual_at_its_scale():
     usual = {"label_share": 0.05, "label_choice": "balanced", "imbalance": 0.0}
-    assert notes._unusual("astar_har", "short", json.dumps(usual)) == []
-    assert notes._unusual("astar_har", "short", json.dumps(usual | {"imbalance": 10.0})) == [("imbalance", 10.0)]
-    assert notes._unusual("unknown", "short", json.dumps({"kept": 1})) == [("kept", 1)]
+    assert notes.unusual("astar_har", "short", json.dumps(usual)) == []
+    assert notes.unusual("astar_har", "short", json.dumps(usual | {"imbalance": 10.0})) == [("imbalance", 10.0)]
+    assert notes.unusual("unknown", "short", json.dumps({"kept": 1})) == [("kept", 1)]
