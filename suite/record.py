@@ -177,8 +177,8 @@ def parent(record: Record, role: str) -> str:
 
 
 def read_all(folder: Path | None = None, tasks: Iterable[str] = ("*",)) -> list[Record]:
-    """All records below `folder`, or those of some tasks alone, ordered by id. Files that are none, or that lie elsewhere than their id says, are set aside:
-    each is named once on standard error.
+    """All records below `folder`, or those of some tasks alone, ordered by id. Files that are none, or that lie elsewhere than
+    their id says, are set aside: each is named once on standard error.
     """
     folder, found = folder or results_folder(), []
     for name in sorted(name for task in tasks for name in _ids(folder, task)):

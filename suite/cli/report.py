@@ -21,8 +21,8 @@ from suite.errors import UserError
 @click.option("--dry-run", is_flag=True, help="With --run-missing: print the plan with a time estimate, and run nothing.")
 @click.option("--jobs", type=click.IntRange(1), help="Missing runs side by side (default: the physical cores).")
 @click.option("--columns", metavar="all|KIND,...",
-              help="Write only wide.md and wide.tex, with all columns or those of some kinds: quality, scores, cost, ledger, latency, "
-                   "published, verdicts.")
+              help="Write wide.md and wide.tex alone, with all columns or those of some kinds: quality, scores, cost, ledger, "
+                   "latency, published, verdicts.")
 @click.option("--data", type=click.Path(path_type=Path),
               help="The data set of missing runs, or a folder at most two levels above it.")
 def command(
@@ -50,7 +50,10 @@ def command(
     if run_missing:
         _run(list(chosen.values()), data, dry_run, jobs)
     if not dry_run:
-        _check(chosen, reports, bool(names), to or reports) if check else _write(chosen, reports, bool(names), to or reports, columns)
+        if check:
+            _check(chosen, reports, bool(names), to or reports)
+        else:
+            _write(chosen, reports, bool(names), to or reports, columns)
 
 
 def _run(reports: list[Any], data: Path | None, dry_run: bool, jobs: int | None) -> None:

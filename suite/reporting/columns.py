@@ -104,7 +104,8 @@ def _cost(group: Group) -> list[Column]:
     def change(heading: str, name: str) -> list[Column]:
         return [Column("cost", f"{heading} change", "change against the reference (without one: against the own dense shape)",
                        lambda row: kept(row, name),
-                       lambda row: _marked(cells.reduction(1.0, kept(row, name)), _part(row, name, "reference_uncounted")))] if _reduced(group, name) else []
+                       lambda row: _marked(cells.reduction(1.0, kept(row, name)), _part(row, name, "reference_uncounted")))
+                ] if _reduced(group, name) else []
 
     ops = [name for name in names(group, "ops.") if any(_telling(row, name) for row in group.rows)]
     return [_count("cost", "params ≠ 0", "parameters that are not zero", "params_nonzero"), *change("params", "params_nonzero"),
@@ -243,8 +244,9 @@ def _published(group: Group) -> list[Column]:
 
 
 def _verdicts(group: Group) -> list[Column]:
-    return [Column("verdicts", "claims", "what became of the claims of the method's paper on this data, at this scale; open: not decided",
-                   lambda row: None, lambda row: cells.MISSING if row.role else group.verdicts.get(row.method, cells.MISSING),
+    what = "what became of the claims of the method's paper on these data at this scale; open: not decided"
+    return [Column("verdicts", "claims", what,
+                   lambda row: None, lambda row: cells.MISSING if row.role else group.verdicts.get(row.method) or cells.MISSING,
                    None, "verdicts")]
 
 

@@ -15,7 +15,7 @@ from suite.reporting.front import Sheet
 from suite.reporting.notes import footnotes, title
 from suite.reporting.paper import marks, shown
 from suite.reporting.rows import Group, Row
-from suite.reporting.tables import spans
+from suite.reporting.tables import sides_of, spans
 
 
 def text(found: object) -> str:
@@ -50,8 +50,8 @@ def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
     listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
     above = [f"<p>{text(caption)}</p>"] if caption else []
     behind = [details(row, back) for row in group.rows]
-    return "\n".join([*above, *lines, f'</tbody></table></div><script type="application/json" class="details">{data(behind)}</script>'
-                      f'<ul class="notes">{listed}</ul>'])
+    return "\n".join([*above, *lines, f'</tbody></table></div>'
+                      f'<script type="application/json" class="details">{data(behind)}</script><ul class="notes">{listed}</ul>'])
 
 
 def data(found: Any) -> str:
@@ -61,15 +61,16 @@ def data(found: Any) -> str:
 
 def small_table(found: Sheet) -> str:
     """A small table with its heading."""
-    heads = "".join(f'<th scope="col">{text(head)}</th>' for head in found.head)
+    looks = [" class=left" if side == "l" else "" for side in sides_of(found)]
+    heads = "".join(f'<th scope="col"{look}>{text(head)}</th>' for head, look in zip(found.head, looks, strict=True))
     rows = []
     for place, (first, *rest) in enumerate(found.rows):
-        made = "".join(f'<td{" class=best" if (place, column) == (found.best, 0) else ""}>{text(cell)}</td>'
-                       for column, cell in enumerate(rest))
+        made = "".join(f"<td{' class=best' if (place, column) == (found.best, 1) else looks[column]}>{text(cell)}</td>"
+                       for column, cell in enumerate(rest, 1))
         rows.append(f'<tr><th scope="row">{text(first)}</th>{made}</tr>')
-    return (f"<h3>{text(found.title)}</h3><p>{text(found.text)}</p>"
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{text(found.title)}"><table class="sortable">'
-            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
+    return (f'<h3>{text(found.title)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{text(found.title)}">'
+            f'<table class="sortable small"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+            f'<p class="notes">{text(found.text)}</p>')
 
 
 def _kind(group: str) -> str:

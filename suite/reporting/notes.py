@@ -105,10 +105,11 @@ def _notes(row: Row, brief: bool) -> list[str]:
 
 
 def standins(groups: Sequence[Group]) -> dict[str, list[str]]:
-    """What each method of some groups does where its paper is silent, by its name; methods that do nothing of their own left out."""
+    """What each method of some groups does where its paper is silent, by its name, those that do nothing of their own left out."""
     found: dict[str, dict[str, None]] = {}
     for row in sorted((row for group in groups for row in group.rows), key=lambda row: row.method):
-        found.setdefault(row.method, {}).update(dict.fromkeys(cells.clean(text) for seed in row.seeds for text in seed["standins"]))
+        texts = [cells.clean(text) for seed in row.seeds for text in seed["standins"]]
+        found.setdefault(row.method, {}).update(dict.fromkeys(texts))
     return {method: list(texts) for method, texts in found.items() if texts}
 
 

@@ -16,12 +16,12 @@ from suite.reporting.verdicts import Tested, counts
 ENOUGH = 3  # seeds below which a row is not the best where another one has as many
 SOURCES = ("official", "subset", "embedded")  # the most telling data first
 
-TEXT = ("A line for each task and kind of data, which are never mixed, at the largest scale that is recorded with the task's usual "
-        f"options. Best is the row with the best mean of the task's primary metric, whatever its cost, as it would be deployed: "
-        f"no reference, teacher or masked row, and of at least {ENOUGH} seeds where a row has them. Change is against the network "
-        "that it started from or learned from; gain is how many times faster it is than that network's shape in the same kernel, or, "
-        "where nothing was removed, than itself in PyTorch (torch). Claims are of all methods on these data at this scale; open "
-        "are those that the seeds so far do not decide.")
+TEXT = ("A line for each task and kind of data, which are never mixed, at the largest scale that is recorded, with the task's "
+        "usual options. Best is the row with the best mean of the task's primary metric, whatever its cost, as it would be "
+        f"deployed: no reference, teacher or masked row, and of at least {ENOUGH} seeds where a row has them; their number "
+        "stands in brackets. Change is against the network that it started from or learned from; gain is how many times faster it "
+        "is than that network's shape in the same kernel, or, where nothing was removed, than itself in PyTorch (torch). Claims "
+        "are of all methods on these data at this scale; open are those that the seeds so far do not decide.")
 
 
 def overview(groups: Sequence[Group], tested: Sequence[Tested]) -> Sheet | None:
@@ -31,7 +31,7 @@ def overview(groups: Sequence[Group], tested: Sequence[Tested]) -> Sheet | None:
         tasks.setdefault(group.facts["task"], {}).setdefault(group.facts["source"], []).append(group)
     rows = [made for sources in tasks.values() for source in sorted(sources, key=_telling)
             if (made := _line(sources[source], tested))]
-    return Sheet("Overview", TEXT, ["task", "data, scale, seeds", "best method", "its score", "change", "gain",
+    return Sheet("Overview", TEXT, ["task", "data, scale", "best method", "its score (seeds)", "change", "gain",
                  "claims held / refuted / open"], rows, None, "lllrrrr") if rows else None
 
 
@@ -52,10 +52,9 @@ def _line(groups: Sequence[Group], tested: Sequence[Tested]) -> list[str] | None
     facts, columns = group.facts, {column.part: column for column in shown(group)}
     judged = [item for item in tested if item.place and (item.place[0], item.place[2], item.place[4]) == (
         facts["task"], facts["source"], scale)]
-    seeds = f"{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}"
     score = cells.spread(row.mean("score"), row.deviation("score"))
     best = f"not above chance: {label(row)}" if _at_chance(group, row) else label(row)
-    made = [facts["task"], f"{facts['source']}, {scale}, {seeds}", best, f"{facts['metric']} {score} {facts['unit']}",
+    made = [facts["task"], f"{facts['source']}, {scale}", best, f"{facts['metric']} {score} {facts['unit']} ({len(row.seeds)})",
             columns["change"].text(row) if "change" in columns else cells.MISSING, _gain(columns.get("gain"), row),
             " / ".join(map(str, counts(judged).values())) if judged else cells.MISSING]
     return [cells.clean(text) for text in made]

@@ -1,7 +1,8 @@
 """``index.html``: one file that opens from disk without a network, whose tables are readable without JavaScript.
 
-Plotly (the Python package ships its JavaScript) draws the interactive plots once they are opened; ``page.js`` sorts,
-filters, and shows what stands behind a row. The page's own security policy lets nothing else run and nothing be loaded, so text from records is data twice over.
+Plotly (the Python package ships its JavaScript) draws the interactive plots once they are opened; ``page.js`` sorts, filters, and
+shows what stands behind a row. The page's own security policy lets nothing else run and nothing be loaded, so text from records is
+data twice over.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def page(content: Content, back: str, diagrams: Mapping[str, Path] | None = None
         f"<p>{text(report.text)}</p>" if report.text else "",
         _controls(content.groups) if report.tables else "",
         f"<nav><details><summary>{len(anchors)} tables</summary><ul>{''.join(anchors)}</ul></details></nav>" if anchors else "",
-        "</header><main>", *sections, _standins(content) if report.tables else "", _claims(content.claims), _unfinished(content), "</main>",
+        "</header><main>", *sections, _standins(content.groups if report.tables else []), _claims(content.claims),
+        _unfinished(content), "</main>",
         f'<script type="text/plain" id="plotly">{plotly}</script>', f"<script>{glue}</script>",
     ]), glue, plotly)
 
@@ -76,8 +78,8 @@ def _controls(groups: Sequence[Group]) -> str:
     kinds = dict.fromkeys(column.group.partition(",")[0] for group in groups for column in columns(group))
     switches = "".join(f'<label><input type="checkbox" name="{kind}" checked> {kind}</label>' for kind in kinds)
     return ('<p class="switch"><label><input type="checkbox" id="wide"> all columns</label></p>'
-            '<noscript><p>Sorting, filters, plots, and what stands behind a row need JavaScript; the CSV beside this page has every '
-            'number without it.</p></noscript><form class="controls" role="search" hidden>'
+            '<noscript><p>Sorting, filters, plots, and what stands behind a row need JavaScript; the CSV beside this page has '
+            'every number without it.</p></noscript><form class="controls" role="search" hidden>'
             '<label>filter <input type="search" placeholder="method, option, data …"></label>'
             f'{"".join(made)}<fieldset class="rest"><legend>columns</legend>{switches}</fieldset>'
             '<output aria-live="polite"></output></form>')
@@ -112,8 +114,9 @@ def embedded(path: Path) -> str:
     return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
 
 
-def _standins(content: Content) -> str:
-    items = "".join(f"<li><b>{text(method)}</b>: {text(' '.join(texts))}</li>" for method, texts in standins(content.groups).items())
+def _standins(groups: Sequence[Group]) -> str:
+    found = standins(groups)
+    items = "".join(f"<li><b>{text(method)}</b>: {text(' '.join(texts))}</li>" for method, texts in found.items())
     return f'<section id="standins"><h2>{STANDINS}</h2><p>{STANDINS_TEXT}</p><ul>{items}</ul></section>' if items else ""
 
 

@@ -40,7 +40,8 @@ def texts(content: Content) -> dict[str, str]:
     report = content.report
     made = {"table.md": _markdown(content)}
     if report.tables:
-        fronts = [text for found in content.fronts for text in _front(found, latex, lambda small, group: latex_sheet(small, title(group)))]
+        fronts = [text for found in content.fronts
+                  for text in _front(found, latex, lambda small, group: latex_sheet(small, title(group)))]
         first = [latex_sheet(content.overview, "")] if content.overview else []
         tables = [latex(group, report.columns, report.caption) for group in content.groups]
         made["table.tex"] = "\n".join([*first, *fronts, *tables, latex_standins(content.groups)])
@@ -65,7 +66,8 @@ def write(content: Content, folder: Path, back: str) -> list[Path]:
                                                  ("critical differences of the mean ranks", diagram)) if paths}
     pictures = {path.stem.removesuffix("-frontier"): path for path in drawn if path.name.endswith("-frontier.svg")}
     write_text(folder / "index.html", page.page(content, back, diagrams, pictures))
-    gone = [folder / name for name in TEXTS if name not in made] + list({*folder.glob("figures/*-frontier.*"), *folder.glob(f"{PROGRESS}.*")} - {*drawn, *bars})
+    kept = {*folder.glob("figures/*-frontier.*"), *folder.glob(f"{PROGRESS}.*")}
+    gone = [folder / name for name in TEXTS if name not in made] + list(kept - {*drawn, *bars})
     for path in gone:  # committed for records that are no more
         path.unlink(missing_ok=True)
     return [*(folder / name for name in made), *drawn, *bars, *diagram, folder / "index.html"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,13 +17,12 @@ from suite.reporting.cells import clean
 from suite.reporting.columns import Column, label
 from suite.reporting.content import Content
 from suite.reporting.flat import flatten
-from suite.reporting.front import Sheet
 from suite.reporting.notes import caption, doubtful, footnotes, start
 from suite.reporting.paper import shown
 from suite.reporting.rows import Group, groups
 from suite.reporting.verdicts import Tested, beside
 
-FIRST = 18  # least width of the column of names, which fold
+LEAST = 16  # width of the column of names at the least
 
 
 def run_table(records: Sequence[Record], console: Console, tested: Sequence[Tested] = ()) -> None:
@@ -37,7 +37,8 @@ def run_table(records: Sequence[Record], console: Console, tested: Sequence[Test
         narrow |= dict.fromkeys(column.heading for column in chosen if column not in fitting)
         doubts = [f"{label(row)}: {note}" for row, notes in zip(group.rows, doubtful(group), strict=True) for note in notes]
         heading = ", ".join(filter(None, (group.facts["task"], start(group))))
-        console.print(_table(group, fitting, heading, "\n".join([caption(group), *doubts])))
+        below = "\n".join([f"{caption(group)}; times in ms", *doubts])
+        console.print(_table(group, fitting, heading, below, console.width))
         console.print("\n".join([*footnotes(group, fitting).general[1:], *_untimed(group)]), markup=False)
     for record in records:
         if record["status"] != "done":
@@ -60,35 +61,63 @@ def _untimed(group: Group) -> list[str]:
 
 def _fitting(group: Group, chosen: Sequence[Column], width: int) -> list[Column]:
     """As many of the columns, from the first on, as have room beside the names."""
-    left, found = width - FIRST, []
-    for column in chosen:
-        cells = [*_heading(column).split("\n"), *(word for row in group.rows for word in _lines(column, column.text(row)))]
-        left -= 1 + max(map(len, cells))
-        if left < 0:
-            break
-        found.append(column)
-    return found
+    widths = [_widest([_heading(column), *_cells(group, column)]) for column in chosen]
+    return list(chosen[:_count(widths, width - LEAST)])
 
 
-def _lines(column: Column, text: str) -> list[str]:
-    """A cell's text in the lines that it may be broken into: counts of claims behind their commas, numbers nowhere."""
-    return re.split(r"(?<=,) ", text) if column.group == "verdicts" else [text]
+def _count(widths: Sequence[int], room: int) -> int:
+    """How many columns of these widths, from the first on, have room with a space before each."""
+    return sum(total <= room for total in accumulate(width + 1 for width in widths))
+
+
+def _cells(group: Group, column: Column) -> list[str]:
+    """A column's texts, counts of claims on a line each; a number is on one line always."""
+    return [column.text(row).replace(", ", ",\n") if column.group == "verdicts" else column.text(row) for row in group.rows]
 
 
 def _heading(column: Column) -> str:
-    """A heading broken at every space, and long names behind an underscore."""
-    return re.sub(r"(\w{8,}?_)(?=\w{4})", r"\1\n", column.heading.removesuffix(" (ms)").replace(" ", "\n"))
+    """A heading on as many lines as it has words; the unit of latencies stands in the caption."""
+    words = column.heading.removesuffix(" (ms)").replace("≠ ", "≠\N{NO-BREAK SPACE}").split(" ")
+    return "\n".join(folded(word, 12) if "_" in word else word for word in words)
 
 
-def _table(group: Group, chosen: Sequence[Column], title: str, caption: str) -> Table:
+def _widest(texts: Iterable[str]) -> int:
+    return max(len(line) for text in texts for line in text.split("\n"))
+
+
+def folded(text: str, width: int) -> str:
+    """`text` on lines of at most `width` letters, broken at spaces, and words that are longer behind ``=``, ``_`` or ``/``.
+
+    A number is never broken, nor is a word without such a place: rich folds that.
+    """
+    lines = [""]
+    for word in text.split():
+        parts = [word] if len(word) <= width else re.split(r"(?<=[=_/])", word)
+        for place, part in enumerate(parts):
+            space = " " if place == 0 and lines[-1] else ""
+            if len(lines[-1]) + len(space) + len(part) <= width:
+                lines[-1] += space + part
+            else:
+                lines.append(part)
+    return "\n".join(lines).removeprefix("\n")
+
+
+def _plain(title: str, caption: str = "") -> Table:
     """A table without rules between columns, so that it also fits 80 columns."""
-    table = Table(title=escape(title), caption=escape(caption), title_justify="left", caption_justify="left", box=SIMPLE_HEAD,
-                  padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("method", overflow="fold", min_width=FIRST)
-    for column in chosen:
-        table.add_column(escape(_heading(column)), justify="right", no_wrap=True)
-    for row in group.rows:
-        table.add_row(escape(label(row)), *(escape("\n".join(_lines(column, column.text(row)))) for column in chosen))
+    return Table(title=escape(title), caption=escape(caption) or None, title_justify="left", caption_justify="left",
+                 box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _table(group: Group, chosen: Sequence[Column], title: str, caption: str, width: int) -> Table:
+    """The rows of a group in so many columns of the terminal."""
+    table, texts = _plain(title, caption), [_cells(group, column) for column in chosen]
+    heads = [_heading(column) for column in chosen]
+    left = width - sum(1 + _widest([head, *cells]) for head, cells in zip(heads, texts, strict=True))
+    table.add_column("method", overflow="fold", min_width=min(left, LEAST))
+    for head in heads:
+        table.add_column(escape(head), justify="right", no_wrap=True)
+    for row, *cells in zip(group.rows, *texts, strict=True):
+        table.add_row(escape(folded(label(row), left)), *map(escape, cells))
     return table
 
 
@@ -96,13 +125,29 @@ def overview_table(content: Content, console: Console) -> None:
     """Print a report's overview, a line or two for each task and kind of data; nothing of a report without one."""
     if not content.overview:
         return
-    sheet: Sheet = content.overview
-    table = Table(title=escape(content.report.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for place, (head, side) in enumerate(zip(sheet.head, sheet.sides, strict=True)):
-        longest = max(len(word) for row in sheet.rows for word in row[place].split())
-        table.add_column(escape(head), justify="right" if side == "r" else "left", overflow="fold",
-                         min_width=longest if side == "r" else 8)
-    for row in sheet.rows:
-        table.add_row(*map(escape, row))
+    heads = ["best method", "its score\n(seeds)", "change", "gain", "claims\nheld/\nrefuted/\nopen"]
+    rows = [[f"{task}\n{data}", best, _two_lines(score), change, _two_lines(gain, -1), claims.replace(" / ", "/")]
+            for task, data, best, score, change, gain, claims in content.overview.rows]
+    widths = [_widest([head, *(row[place] for row in rows)]) for place, head in enumerate(heads[1:], 2)]
+    shown = _count(widths, console.width - 2 * LEAST - 1)
+    first = min(_widest(row[0] for row in rows), LEAST + 4)
+    names = console.width - first - 1 - sum(width + 1 for width in widths[:shown])
+    table = _plain(content.report.title)
+    table.add_column("task\ndata, scale", overflow="fold", min_width=LEAST)
+    table.add_column(heads[0], overflow="fold", min_width=LEAST)
+    for head in heads[1:shown + 1]:
+        table.add_column(head, justify="right", no_wrap=True)
+    for task, best, *cells in rows:
+        table.add_row(escape("\n".join(folded(line, first) for line in task.split("\n"))), escape(folded(best, names)),
+                      *map(escape, cells[:shown]))
     console.print(table)
-    console.print("Best: the highest mean of the primary metric as deployed, whatever its cost. The whole rule stands in table.md.")
+    if shown < len(widths):
+        left_out = ", ".join(head.partition("\n")[0] for head in heads[shown + 1:])
+        console.print(f"Left out, as {console.width} columns have no room: {left_out}.")
+    console.print("Best: the best mean of the primary metric as deployed, whatever its cost. The whole rule is in table.md.")
+
+
+def _two_lines(text: str, place: int = 1) -> str:
+    """``"top1 76.10 ± 1.41 % (3)"`` with its first word, or with `place` -1 its last, on a line of its own."""
+    words = text.split(" ")
+    return "\n".join(filter(None, (folded(" ".join(words[:place]), LEAST), " ".join(words[place:])))) if len(words) > 1 else text
