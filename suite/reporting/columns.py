@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import isclose
 from typing import Any, Literal, NamedTuple
 
@@ -41,6 +42,11 @@ def columns(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
 
     Latencies are those of the group's commonest machine and kernel alone. UserError for a kind that is none.
     """
+    return _columns(group, tuple(kinds))
+
+
+@lru_cache(maxsize=512)  # every view of a report asks for them
+def _columns(group: Group, kinds: tuple[str, ...]) -> list[Column]:
     made = {"network": _network, "quality": _quality, "scores": _scores, "cost": _cost, "ledger": _ledger,
             "latency": _latencies, "published": _published, "verdicts": _verdicts}
     for kind in kinds:
@@ -138,7 +144,12 @@ def _count(group: str, heading: str, explanation: str, name: str, part: Part = "
 
 def names(group: Group, beginning: str) -> list[str]:
     """The flat columns of a group's rows that begin so, such as ``"ledger."``."""
-    return list(dict.fromkeys(name for row in group.rows for seed in row.seeds for name in seed if name.startswith(beginning)))
+    return [name for name in _names(group) if name.startswith(beginning)]
+
+
+@lru_cache(maxsize=512)
+def _names(group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for row in group.rows for seed in row.seeds for name in seed))
 
 
 def _telling(row: Row, name: str) -> bool:
