@@ -159,7 +159,7 @@ def _check(chosen: dict[str, Any], reports: Path, required: bool, folder: Path) 
                 texts = {"README.md": page.text(reports / name)}
             else:
                 content = gather(report, records, catalogue, tested)
-                texts, pages = render.texts(content), front_page(content, reports)
+                texts, pages = render.texts(content), front_page(content, reports) if folder == reports else {}
         except UserError:
             if required:
                 raise

@@ -56,7 +56,8 @@ def _columns(group: Group, kinds: tuple[str, ...]) -> list[Column]:
     return [column for column in found if any(column.text(row) not in ("", cells.MISSING) for row in group.rows)]
 
 
-def _measure(name: str, unit: str) -> str:
+def measure(name: str, unit: str) -> str:
+    """A metric with its unit, ``top1 (%)``."""
     return cells.clean(f"{name} ({unit})" if unit else name)
 
 
@@ -78,7 +79,7 @@ def _quality(group: Group) -> list[Column]:
         return cells.spread(row.mean("score"), row.deviation("score")) + (f" ({len(row.seeds)})" if uneven else "")
 
     return [
-        Column("quality", _measure(metric, facts["unit"]),
+        Column("quality", measure(metric, facts["unit"]),
                f"mean and sample deviation over seeds{', in brackets how many' * uneven}; {'more' if higher else 'less'} is better",
                lambda row: row.mean("score"), score, higher, "quality"),
         change("vs reference", "change_reference", "the network that the method started from", "change"),
@@ -99,7 +100,7 @@ def _scores(group: Group) -> list[Column]:
     """The task's other metrics, in its order."""
     def one(metric: dict[str, Any]) -> Column:
         key, higher = f"score.{metric['name']}", bool(metric["higher_is_better"])
-        return Column("scores", _measure(metric["name"], metric["unit"]),
+        return Column("scores", measure(metric["name"], metric["unit"]),
                       f"mean and sample deviation over seeds; {'more' if higher else 'less'} is better",
                       lambda row: row.mean(key), lambda row: cells.spread(row.mean(key), row.deviation(key)), higher)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from suite.claims import SCALES
 from suite.reporting import cells
-from suite.reporting.columns import Column, label
+from suite.reporting.columns import Column, label, measure
 from suite.reporting.front import Sheet
 from suite.reporting.notes import unusual
 from suite.reporting.paper import shown
@@ -54,7 +54,8 @@ def _line(groups: Sequence[Group], tested: Sequence[Tested]) -> list[str] | None
         facts["task"], facts["source"], scale)]
     score = cells.spread(row.mean("score"), row.deviation("score"))
     best = f"not above chance: {label(row)}" if _at_chance(group, row) else label(row)
-    made = [facts["task"], f"{facts['source']}, {scale}", best, f"{facts['metric']} {score} {facts['unit']} ({len(row.seeds)})",
+    made = [facts["task"], f"{facts['source']}, {scale}", best,
+            f"{measure(facts['metric'], facts['unit'])} {score} ({len(row.seeds)})",
             columns["change"].text(row) if "change" in columns else cells.MISSING, _gain(columns.get("gain"), row),
             " / ".join(map(str, counts(judged).values())) if judged else cells.MISSING]
     return [cells.clean(text) for text in made]
@@ -73,7 +74,8 @@ def _gain(column: Column | None, row: Row) -> str:
 def _best(groups: Sequence[Group]) -> tuple[Group, Row] | None:
     """The best of the rows that compete; where none does, of the references and teachers."""
     known = [(group, row) for group in groups for row in group.rows if row.mean("score") is not None]
-    deployed = [(group, row) for group, row in known if not row.role and not _masked(group, row)]
+    parents = {row.first("config") for _, row in known if row.role}  # references, in whichever table they stand
+    deployed = [(group, row) for group, row in known if row.first("config") not in parents and not _masked(group, row)]
     enough = [(group, row) for group, row in deployed if len(row.seeds) >= ENOUGH]
     rivals = enough or deployed or known
     sign = 1 if groups[0].facts["higher_is_better"] else -1

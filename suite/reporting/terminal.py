@@ -22,7 +22,8 @@ from suite.reporting.paper import shown
 from suite.reporting.rows import Group, groups
 from suite.reporting.verdicts import Tested, beside
 
-LEAST = 16  # width of the column of names at the least
+LEAST = 15  # width of a column of names at the least
+APART = 2  # spaces between columns
 
 
 def run_table(records: Sequence[Record], console: Console, tested: Sequence[Tested] = ()) -> None:
@@ -44,7 +45,7 @@ def run_table(records: Sequence[Record], console: Console, tested: Sequence[Test
         if record["status"] != "done":
             console.print(f"{record['status']}: {escape(record['id'])}: {escape(clean(record['reason']))}")
     if narrow:
-        console.print(f"Left out, as {console.width} columns have no room: {', '.join(narrow)}.", markup=False)
+        console.print(f"Left out, as {console.width} columns have no room: {', '.join(narrow)}", markup=False)
     console.print("All columns are in the page and the CSV of: suite report leaderboard", markup=False)
     if len(records) == 1:
         console.print(f"Record: {results_folder() / records[0]['id']}.json", highlight=False, soft_wrap=True)
@@ -66,8 +67,8 @@ def _fitting(group: Group, chosen: Sequence[Column], width: int) -> list[Column]
 
 
 def _count(widths: Sequence[int], room: int) -> int:
-    """How many columns of these widths, from the first on, have room with a space before each."""
-    return sum(total <= room for total in accumulate(width + 1 for width in widths))
+    """How many columns of these widths, from the first on, have room with what keeps them apart before each."""
+    return sum(total <= room for total in accumulate(width + APART for width in widths))
 
 
 def _cells(group: Group, column: Column) -> list[str]:
@@ -105,14 +106,14 @@ def folded(text: str, width: int) -> str:
 def _plain(title: str, caption: str = "") -> Table:
     """A table without rules between columns, so that it also fits 80 columns."""
     return Table(title=escape(title), caption=escape(caption) or None, title_justify="left", caption_justify="left",
-                 box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+                 box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
 def _table(group: Group, chosen: Sequence[Column], title: str, caption: str, width: int) -> Table:
     """The rows of a group in so many columns of the terminal."""
     table, texts = _plain(title, caption), [_cells(group, column) for column in chosen]
     heads = [_heading(column) for column in chosen]
-    left = width - sum(1 + _widest([head, *cells]) for head, cells in zip(heads, texts, strict=True))
+    left = width - sum(APART + _widest([head, *cells]) for head, cells in zip(heads, texts, strict=True))
     table.add_column("method", overflow="fold", min_width=min(left, LEAST))
     for head in heads:
         table.add_column(escape(head), justify="right", no_wrap=True)
@@ -126,15 +127,16 @@ def overview_table(content: Content, console: Console) -> None:
     if not content.overview:
         return
     heads = ["best method", "its score\n(seeds)", "change", "gain", "claims\nheld/\nrefuted/\nopen"]
-    rows = [[f"{task}\n{data}", best, _two_lines(score), change, _two_lines(gain, -1), claims.replace(" / ", "/")]
+    rows = [[f"{task}\n{data}", best, _metric_first(score), change, gain.replace(" ", "\n"), claims.replace(" / ", "/")]
             for task, data, best, score, change, gain, claims in content.overview.rows]
     widths = [_widest([head, *(row[place] for row in rows)]) for place, head in enumerate(heads[1:], 2)]
-    shown = _count(widths, console.width - 2 * LEAST - 1)
-    first = min(_widest(row[0] for row in rows), LEAST + 4)
-    names = console.width - first - 1 - sum(width + 1 for width in widths[:shown])
+    shown = _count(widths, console.width - 2 * LEAST - APART)
+    left = console.width - APART - sum(APART + width for width in widths[:shown])
+    first = min(_widest(row[0] for row in rows), max(LEAST, left // 2))
+    names = left - first
     table = _plain(content.report.title)
-    table.add_column("task\ndata, scale", overflow="fold", min_width=LEAST)
-    table.add_column(heads[0], overflow="fold", min_width=LEAST)
+    table.add_column("task\ndata, scale", overflow="fold", min_width=LEAST, max_width=first)
+    table.add_column(heads[0], overflow="fold", min_width=LEAST, max_width=names)
     for head in heads[1:shown + 1]:
         table.add_column(head, justify="right", no_wrap=True)
     for task, best, *cells in rows:
@@ -143,11 +145,11 @@ def overview_table(content: Content, console: Console) -> None:
     console.print(table)
     if shown < len(widths):
         left_out = ", ".join(head.partition("\n")[0] for head in heads[shown + 1:])
-        console.print(f"Left out, as {console.width} columns have no room: {left_out}.")
+        console.print(f"Left out, as {console.width} columns have no room: {left_out}")
     console.print("Best: the best mean of the primary metric as deployed, whatever its cost. The whole rule is in table.md.")
 
 
-def _two_lines(text: str, place: int = 1) -> str:
-    """``"top1 76.10 ± 1.41 % (3)"`` with its first word, or with `place` -1 its last, on a line of its own."""
-    words = text.split(" ")
-    return "\n".join(filter(None, (folded(" ".join(words[:place]), LEAST), " ".join(words[place:])))) if len(words) > 1 else text
+def _metric_first(score: str) -> str:
+    """``"top1 (%) 76.10 ± 1.41 (3)"`` with the metric on a line, or lines, of its own."""
+    metric, number = re.split(r" (?=[−\d])", score, maxsplit=1)
+    return f"{folded(metric, LEAST)}\n{number}"

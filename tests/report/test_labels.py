@@ -40,7 +40,7 @@ def scattered(count):
 def test_no_label_overlaps_another_or_leaves_the_axes(chart):
     found = list(boxes(chart))
     assert found and not any(labels._meet(one, other) for one, other in combinations(found, 2))
-    assert all(0 <= box[0] and 0 <= box[1] and box[2] <= WIDTH and box[3] <= HEIGHT for box in found)
+    assert all(min(box) >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT for box in found)
 
 
 def test_points_are_named_by_what_tells_them_apart_and_lines_at_their_ends():
