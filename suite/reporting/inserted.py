@@ -32,7 +32,8 @@ def front_page(content: Content, reports: Path) -> dict[Path, str]:
     path = Path(os.path.normpath(reports / report.into))
     pictures = [found.relative_to(reports) for pattern in report.pictures for found in sorted(reports.glob(pattern))]
     parts = ["\n".join(table(content.overview)), escape_markdown(content.overview.text)]
-    parts += [f"![{found.parts[0]}: {found.stem.rpartition('-')[2]}]({os.path.relpath(reports / found, path.parent)})" for found in pictures]
+    parts += [f"![{found.parts[0]}: {found.stem.rpartition('-')[2]}]({os.path.relpath(reports / found, path.parent)})"
+              for found in pictures]
     return {path: inserted(path, "overview", "\n\n".join(parts))}
 
 

@@ -57,7 +57,7 @@ def _line(groups: Sequence[Group], tested: Sequence[Tested]) -> list[str] | None
     made = [facts["task"], f"{facts['source']}, {scale}", best,
             f"{measure(facts['metric'], facts['unit'])} {score} ({len(row.seeds)})",
             columns["change"].text(row) if "change" in columns else cells.MISSING, _gain(columns.get("gain"), row),
-            " / ".join(map(str, counts(judged).values())) if judged else cells.MISSING]
+            "/".join(map(str, counts(judged).values())) if judged else cells.MISSING]
     return [cells.clean(text) for text in made]
 
 

@@ -94,7 +94,7 @@ def latex_standins(groups: Sequence[Group]) -> str:
     """What methods do where their papers are silent, a paragraph each; empty where none does anything of its own."""
     found = standins(groups)
     lines = [rf"\paragraph{{{escape_latex(method)}}} {escape_latex(' '.join(texts))}" for method, texts in found.items()]
-    return "\n".join([rf"\section*{{{STANDINS}}}", STANDINS_TEXT, *lines, ""]) if found else ""
+    return "\n".join([rf"\section*{{{STANDINS}}}", r"{\sloppy", STANDINS_TEXT, *lines, r"\par}", ""]) if found else ""
 
 
 def latex_sheet(found: Sheet, caption: str) -> str:

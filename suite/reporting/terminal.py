@@ -127,7 +127,7 @@ def overview_table(content: Content, console: Console) -> None:
     if not content.overview:
         return
     heads = ["best method", "its score\n(seeds)", "change", "gain", "claims\nheld/\nrefuted/\nopen"]
-    rows = [[f"{task}\n{data}", best, _metric_first(score), change, gain.replace(" ", "\n"), claims.replace(" / ", "/")]
+    rows = [[f"{task}\n{data}", best, _metric_first(score), change, gain.replace(" ", "\n"), claims]
             for task, data, best, score, change, gain, claims in content.overview.rows]
     widths = [_widest([head, *(row[place] for row in rows)]) for place, head in enumerate(heads[1:], 2)]
     shown = _count(widths, console.width - 2 * LEAST - APART)

@@ -66,7 +66,7 @@ def test_data_and_scales_are_never_mixed_and_the_most_telling_come_first():
 def test_claims_are_counted_on_the_data_they_were_tested_on():
     found = [judged("holds"), judged("refuted", name="b"), judged("inconclusive", name="c"), judged("holds", scale="long", name="d")]
     assert counts(found) == {"held": 2, "refuted": 1, "open": 1} and counted(found[:1]) == "1 held"
-    assert rows(RECORDS, found)[0][6] == "1 / 1 / 1" and len(by_place(found)) == 2
+    assert rows(RECORDS, found)[0][6] == "1/1/1" and len(by_place(found)) == 2
     text = texts(gather(Report("x"), RECORDS, tested=found))["table.md"]
     assert text.count("1 held, 1 refuted, 1 open |") == 2  # the rows of the method, and no others
     assert "| claims |" in text and "what became of the claims" in text
