@@ -63,7 +63,7 @@ def draw(found: Sequence[Progress], path: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8.0, 0.6 + 0.2 * len(found)), layout="constrained")
+    figure = Figure(figsize=(8.0, max(2.0, 0.6 + 0.2 * len(found))), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(found))
     starts = [0] * len(found)
