@@ -54,8 +54,8 @@ def lower_module(module: nn.Module, example: Tensor | tuple[Any, ...], threads: 
 
 
 def render_report(name: str, reports: Path, folder: Path) -> list[Path]:
-    from suite import record
     from suite.reporting import declare
-    from suite.reporting.files import write_report
+    from suite.reporting.files import read_known, write_report
 
-    return write_report(name, declare.load(name, reports), record.read_all(), reports, folder)[0]
+    declared = declare.load(name, reports)
+    return write_report(name, declared, read_known([declared], reports), reports, folder)[0]

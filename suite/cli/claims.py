@@ -123,15 +123,18 @@ def _advise(method: str, found: list[Claim], scale: str) -> None:
 
 
 def _print(verdicts: list[Any], undecidable: list[Any], scale: str) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     from suite.reporting.verdicts import differences, level, means
     from suite.terminal import console
 
-    table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left")
+    # Without rules between columns, so that all numbers have room at 80 columns.
+    table = Table(title="difference over seeds: mean and interval of the look, paired by seed", title_justify="left",
+                  box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("claim", overflow="fold")
-    table.add_column("verdict", min_width=26)
+    table.add_column("verdict")
     table.add_column("means")
     table.add_column("difference")
     if imaged := any(verdict.images for verdict in verdicts):

@@ -134,14 +134,18 @@ def grid_plan(path: Path, seeds: list[int], scale: str | None, data: Path | None
 def finish(records: list[dict[str, Any]], plan: Any, track: str | None, elsewhere: bool = False) -> None:
     """Mirror the records of a plan into MLflow and print their table, with latencies of this machine alone, or as a cluster that
     made them `elsewhere` has measured them."""
+    from suite import record
     from suite.paths import cache_folder
     from suite.reporting.terminal import run_table
+    from suite.reporting.verdicts import verdicts
     from suite.terminal import console
     from suite.timing import timed_here
     from suite.tracking import mirror
 
     sentence = mirror(records, track, cache_folder())
-    run_table(records if elsewhere else timed_here(records, plan.shown, _say), console())
+    shown = records if elsewhere else timed_here(records, plan.shown, _say)
+    known = record.read_all(like=[f"{name}/*" for name in sorted({item["task"]["name"] for item in records})])
+    run_table(shown, console(), verdicts(known, sorted({item["method"]["name"] for item in records})))
     click.echo(sentence)
     if name := _exportable(plan):
         click.echo(f"To use the network elsewhere: suite export {name} --to network.onnx")

@@ -10,7 +10,10 @@ MINUS = "−"
 
 def clean(text: object) -> str:
     """Text from a record on one line, without control characters; markup is left to each renderer's escape."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    words = str(text)
+    if not words.isprintable():  # seldom, and slow
+        words = "".join(letter if letter.isprintable() else " " for letter in words)
+    return " ".join(words.split())
 
 
 def count(number: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import isclose
 from typing import Any, Literal, NamedTuple
 
@@ -11,18 +12,19 @@ from suite.reporting import cells
 from suite.reporting.rows import Group, Place, Row, Timing, timings
 
 Number = Callable[[Row], float | None]
-Mark = Literal["best", "second"]
 #: The column groups that a declaration may name, in the order they stand in unless it says otherwise.
-KINDS = ("network", "quality", "scores", "cost", "ledger", "latency", "published")
-MOST = 8  # columns of a table on paper, unless its declaration names column groups
+KINDS = ("network", "quality", "scores", "cost", "ledger", "latency", "published", "verdicts")
+#: What a table on paper shows beside the method, a column each: eight at most.
+PARTS = ("quality", "change", "work", "latency", "gain", "published", "verdicts")
+Part = Literal["quality", "change", "work", "latency", "gain", "published", "verdicts", ""]
 NOISY, PART = "~", "†"  # behind a number: a noisy timing, or a ratio with one; work of which not all could be counted
 
 
 class Column(NamedTuple):
     """A heading in its group, what it measures, how it is written, and whether more is better (None: nothing is best).
 
-    Where room is short those with the least `weight` stay: 0 is what a row is about, 1 its cost in short, 2 the rest. `noisy`
-    says of a row whether its number rests on a noisy timing: its text then carries `NOISY`, and it is never the best.
+    `part` is the part of a table on paper (of `PARTS`) that it can play, empty for none. `noisy` says of a row whether its number
+    rests on a noisy timing: its text then carries `NOISY`, and it is never the best.
     """
 
     group: str
@@ -31,22 +33,8 @@ class Column(NamedTuple):
     number: Number
     text: Callable[[Row], str]
     higher: bool | None = None
-    weight: int = 0
+    part: Part = ""
     noisy: Callable[[Row], bool] = lambda row: False
-
-
-def shown(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
-    """The columns of a table on paper: all of the `kinds` that its declaration names, else the `MOST` important ones."""
-    if kinds:
-        return columns(group, ("network", *kinds))
-    found = [column._replace(weight=0) if column.heading == _EQUAL.get(group.equal.cost if group.equal else "") else column
-             for column in columns(group)]
-    chosen = sorted(range(len(found)), key=lambda place: (found[place].weight, place))[:MOST]
-    return [found[place] for place in sorted(chosen)]
-
-
-#: The column that shows what rows at an equal cost have in common.
-_EQUAL = {"macs_effective": "MACs change", "bytes_packed": "bytes change"}
 
 
 def columns(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
@@ -54,8 +42,13 @@ def columns(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
 
     Latencies are those of the group's commonest machine and kernel alone. UserError for a kind that is none.
     """
+    return _columns(group, tuple(kinds))
+
+
+@lru_cache(maxsize=512)  # every view of a report asks for them
+def _columns(group: Group, kinds: tuple[str, ...]) -> list[Column]:
     made = {"network": _network, "quality": _quality, "scores": _scores, "cost": _cost, "ledger": _ledger,
-            "latency": _latencies, "published": _published}
+            "latency": _latencies, "published": _published, "verdicts": _verdicts}
     for kind in kinds:
         if kind not in made:
             raise UserError(f"There is no column group '{kind}'{nearest(kind, KINDS)}")
@@ -63,7 +56,8 @@ def columns(group: Group, kinds: Sequence[str] = ()) -> list[Column]:
     return [column for column in found if any(column.text(row) not in ("", cells.MISSING) for row in group.rows)]
 
 
-def _measure(name: str, unit: str) -> str:
+def measure(name: str, unit: str) -> str:
+    """A metric with its unit, ``top1 (%)``."""
     return cells.clean(f"{name} ({unit})" if unit else name)
 
 
@@ -75,21 +69,22 @@ def _quality(group: Group) -> list[Column]:
     facts = group.facts
     higher = bool(facts["higher_is_better"])
 
-    def change(heading: str, name: str, what: str) -> Column:
-        return Column("quality", heading, f"change of {facts['metric']} against {what}, mean over seeds",
-                      lambda row: row.mean(name), lambda row: cells.change(row.mean(name)), higher)
+    metric, uneven = facts["metric"], len({len(row.seeds) for row in group.rows}) > 1
 
-    uneven = [Column("quality", "seeds", "how many seeds the means rest on", lambda row: float(len(row.seeds)),
-                     lambda row: str(len(row.seeds)))] if len({len(row.seeds) for row in group.rows}) > 1 else []
-    metric = facts["metric"]
+    def change(heading: str, name: str, what: str, part: Part = "") -> Column:
+        return Column("quality", heading, f"change of {metric} against {what}, mean over seeds",
+                      lambda row: row.mean(name), lambda row: cells.change(row.mean(name)), higher, part)
+
+    def score(row: Row) -> str:
+        return cells.spread(row.mean("score"), row.deviation("score")) + (f" ({len(row.seeds)})" if uneven else "")
+
     return [
-        Column("quality", _measure(facts["metric"], facts["unit"]),
-               f"mean and sample deviation over seeds; {'more' if higher else 'less'} is better", lambda row: row.mean("score"),
-               lambda row: cells.spread(row.mean("score"), row.deviation("score")), higher),
-        *uneven,
-        change("vs reference", "change_reference", "the network that the method started from"),
+        Column("quality", measure(metric, facts["unit"]),
+               f"mean and sample deviation over seeds{', in brackets how many' * uneven}; {'more' if higher else 'less'} is better",
+               lambda row: row.mean("score"), score, higher, "quality"),
+        change("vs reference", "change_reference", "the network that the method started from", "change"),
         change("vs trained on", "change_trained_on", "that network trained on with the same extra budget"),
-        change("vs teacher", "change_teacher", "the network that it learned to imitate"),
+        change("vs teacher", "change_teacher", "the network that it learned to imitate", "change"),
         Column("quality", "by step", f"{metric} after each step (session, round) of the method, mean over seeds",
                lambda row: next(reversed(row.steps(metric)), None), lambda row: _series(row.steps(metric))),
     ]
@@ -105,9 +100,9 @@ def _scores(group: Group) -> list[Column]:
     """The task's other metrics, in its order."""
     def one(metric: dict[str, Any]) -> Column:
         key, higher = f"score.{metric['name']}", bool(metric["higher_is_better"])
-        return Column("scores", _measure(metric["name"], metric["unit"]),
+        return Column("scores", measure(metric["name"], metric["unit"]),
                       f"mean and sample deviation over seeds; {'more' if higher else 'less'} is better",
-                      lambda row: row.mean(key), lambda row: cells.spread(row.mean(key), row.deviation(key)), higher, 2)
+                      lambda row: row.mean(key), lambda row: cells.spread(row.mean(key), row.deviation(key)), higher)
 
     return [one(metric) for metric in group.facts["metrics"] if metric["name"] != group.facts["metric"]]
 
@@ -116,16 +111,16 @@ def _cost(group: Group) -> list[Column]:
     def change(heading: str, name: str) -> list[Column]:
         return [Column("cost", f"{heading} change", "change against the reference (without one: against the own dense shape)",
                        lambda row: kept(row, name),
-                       lambda row: _marked(cells.reduction(1.0, kept(row, name)), _part(row, name, "reference_uncounted")),
-                       None, 2)] if _reduced(group, name) else []
+                       lambda row: _marked(cells.reduction(1.0, kept(row, name)), _part(row, name, "reference_uncounted")))
+                ] if _reduced(group, name) else []
 
     ops = [name for name in names(group, "ops.") if any(_telling(row, name) for row in group.rows)]
-    return [_count("cost", "params ≠ 0", "parameters that are not zero", "params_nonzero", 1), *change("params", "params_nonzero"),
-            _count("cost", "MACs ≠ 0", "multiply-accumulates with non-zero weights, one input", "macs_effective", 1),
+    return [_count("cost", "params ≠ 0", "parameters that are not zero", "params_nonzero"), *change("params", "params_nonzero"),
+            _count("cost", "MACs ≠ 0", "multiply-accumulates with non-zero weights, one input", "macs_effective", "work"),
             *change("MACs", "macs_effective"),
-            *(_count("cost", f"{name.removeprefix('ops.')} ops", "operations of that kind, one input", name)
+            *(_count("cost", f"{name.removeprefix('ops.')} ops", "operations of that kind, one input", name, "work")
               for name in ops),
-            _count("cost", "bytes", "the weights as stored, packed, with their indices", "bytes_packed", 2),
+            _count("cost", "bytes", "the weights as stored, packed, with their indices", "bytes_packed"),
             *change("bytes", "bytes_packed")]
 
 
@@ -143,14 +138,19 @@ def _marked(text: str, mark: str) -> str:
     return text if text == cells.MISSING else text + mark
 
 
-def _count(group: str, heading: str, explanation: str, name: str, weight: int = 0) -> Column:
+def _count(group: str, heading: str, explanation: str, name: str, part: Part = "") -> Column:
     return Column(group, cells.clean(heading), explanation, lambda row: row.mean(name),
-                  lambda row: _marked(cells.count(row.mean(name)), _part(row, name)), None, weight)
+                  lambda row: _marked(cells.count(row.mean(name)), _part(row, name)), None, part)
 
 
 def names(group: Group, beginning: str) -> list[str]:
     """The flat columns of a group's rows that begin so, such as ``"ledger."``."""
-    return list(dict.fromkeys(name for row in group.rows for seed in row.seeds for name in seed if name.startswith(beginning)))
+    return [name for name in _names(group) if name.startswith(beginning)]
+
+
+@lru_cache(maxsize=512)
+def _names(group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for row in group.rows for seed in row.seeds for name in seed))
 
 
 def _telling(row: Row, name: str) -> bool:
@@ -162,7 +162,7 @@ def _telling(row: Row, name: str) -> bool:
 def _ledger(group: Group) -> list[Column]:
     """What methods asked for or sent: queries, bytes, operations."""
     what = "what the whole run spent, by the ledger's count, mean over seeds"  # "bytes" alone are those of the network
-    return [_count("ledger", f"{name.removeprefix('ledger.')} spent", what, name) for name in names(group, "ledger.")]
+    return [_count("ledger", f"{name.removeprefix('ledger.')} spent", what, name, "work") for name in names(group, "ledger.")]
 
 
 def kept(row: Row, name: str) -> float | None:
@@ -189,21 +189,19 @@ def _latencies(group: Group) -> list[Column]:
         cores: int = next(flat["timed_cores"] for row in group.rows for flat in row.seeds if str(flat["timed_machine"]) == place[0])
         both = f" (1T: on one thread, {cores}T: on {cores})"
         for label, threads, words in (("1T", "one", "one thread"), (f"{cores}T", "all", f"{cores} threads")):
-            heading, first = f"latency, {words}", 1 if threads == "one" else 2
+            heading, one = f"latency, {words}", threads == "one"
             for way, what in _WAYS.items():
                 explained = f"median latency of one input: {what}{both}"
-                weight = first if way == "sparse" else 2
-                found.append(_latency(heading, f"{way} {label} (ms)", explained, threads, way, place)._replace(weight=weight))
+                found.append(_latency(heading, f"{way} {label} (ms)", explained, threads, way, place,
+                                      "latency" if one and way == "sparse" else ""))
             for way, name in (("dense", f"gain {label}"), ("torch", f"vs torch {label}")):
-                if way == "dense" and not reduced:
-                    continue  # a dense network against itself
-                weight = first if (way == "dense") == reduced else 2
-                found.append(_gain(group, heading, name, gains[way] + both, threads, way, place)._replace(weight=weight))
+                if way == "torch" or reduced:  # else a dense network against itself
+                    found.append(_gain(group, heading, name, gains[way] + both, threads, way, place, "gain" if one else ""))
     return found + _timings(group)
 
 
 def _timings(group: Group) -> list[Column]:
-    """What a task times itself: what follows the network, or a function without one."""
+    """What a task times itself: what follows the network, or a function without one. That of the most items is its latency."""
     machine, found = timings(group)
     several = len({what for what, items in found if items is not None}) > 1
 
@@ -214,18 +212,19 @@ def _timings(group: Group) -> list[Column]:
 
         return _timed(heading, cells.clean(f"{words} (ms)"),
                       "median of the task's own timing in PyTorch, one thread, mean over seeds",
-                      lambda row: row.timing(timing, machine), cells.digits, False, 1,
-                      lambda row: row.noisy_timing(timing, machine))
+                      lambda row: row.timing(timing, machine), cells.digits, False,
+                      lambda row: row.noisy_timing(timing, machine),
+                      "latency" if timing == max(found, key=lambda item: item[1] or 0) else "")
 
     return [one(timing) for timing in found]
 
 
-def _latency(group: str, heading: str, explanation: str, threads: str, way: str, place: Place) -> Column:
+def _latency(group: str, heading: str, explanation: str, threads: str, way: str, place: Place, part: Part) -> Column:
     return _timed(group, heading, explanation, lambda row: row.latency(threads, way, place), cells.digits,
-                  False if way == "sparse" else None, 2, lambda row: row.noisy(threads, way, place))
+                  False if way == "sparse" else None, lambda row: row.noisy(threads, way, place), part)
 
 
-def _gain(group: Group, heading: str, name: str, explanation: str, threads: str, way: str, place: Place) -> Column:
+def _gain(group: Group, heading: str, name: str, explanation: str, threads: str, way: str, place: Place, part: Part) -> Column:
     def number(row: Row) -> float | None:
         before = dense_of(group, row, place, threads, way).latency(threads, way, place)
         after = row.latency(threads, "sparse", place)
@@ -234,23 +233,13 @@ def _gain(group: Group, heading: str, name: str, explanation: str, threads: str,
     def noisy(row: Row) -> bool:
         return dense_of(group, row, place, threads, way).noisy(threads, way, place) or row.noisy(threads, "sparse", place)
 
-    return _timed(heading, name, explanation, number, cells.times, True, 2, noisy)
+    return _timed(heading, name, explanation, number, cells.times, True, noisy, part)
 
 
 def _timed(group: str, heading: str, explanation: str, number: Number, text: Callable[[float | None], str], higher: bool | None,
-           weight: int, noisy: Callable[[Row], bool]) -> Column:
+           noisy: Callable[[Row], bool], part: Part) -> Column:
     return Column(group, heading, explanation, number, lambda row: _marked(text(number(row)), NOISY if noisy(row) else ""), higher,
-                  weight, lambda row: number(row) is not None and noisy(row))
-
-
-def noisy_columns(group: Group) -> list[str]:
-    """The headings of the timings of which more than half of the numbers are noisy; ratios follow from them and are left out."""
-    found = []
-    for column in columns(group, ("latency",)):
-        known = [row for row in group.rows if column.number(row) is not None]
-        if column.heading.endswith("(ms)") and 2 * sum(map(column.noisy, known)) > len(known):
-            found.append(column.heading)
-    return found
+                  part, lambda row: number(row) is not None and noisy(row))
 
 
 def dense_of(group: Group, row: Row, place: Place, threads: str = "one", way: str = "dense") -> Row:
@@ -263,27 +252,14 @@ def dense_of(group: Group, row: Row, place: Place, threads: str = "one", way: st
 
 def _published(group: Group) -> list[Column]:
     return [Column("published", "published", "the paper's own number for these options; never mixed with ours",
-                   lambda row: row.first("published"), lambda row: cells.digits(row.first("published")), None, 1)]
+                   lambda row: row.first("published"), lambda row: cells.digits(row.first("published")), None, "published")]
 
 
-def marks(group: Group, column: Column) -> dict[int, Mark]:
-    """The best and second best rows of a column, by their place in ``group.rows``.
-
-    The rule: within each block; references, teachers and noisy numbers take no part; numbers equal as printed share their mark; a
-    block in which all have the same number, or one row alone has any, has no best; nor has a group that is not `ranked`.
-    """
-    found: dict[int, Mark] = {}
-    for block in {row.block for row in group.rows} if column.higher is not None and group.ranked else ():
-        rivals = {place: (column.text(row).split(" ± ")[0], number) for place, row in enumerate(group.rows)
-                  if row.block == block and row.role not in ("reference", "teacher") and not column.noisy(row)
-                  and (number := column.number(row)) is not None}
-        ordered = sorted(rivals.values(), key=lambda item: item[1], reverse=bool(column.higher))
-        texts = list(dict.fromkeys(text for text, _ in ordered))
-        if len(texts) > 1:
-            for place, (text, _) in rivals.items():
-                if text in texts[:2]:
-                    found[place] = "best" if text == texts[0] else "second"
-    return found
+def _verdicts(group: Group) -> list[Column]:
+    what = "what became of the claims of the method's paper on these data at this scale; open: not decided"
+    return [Column("verdicts", "claims", what,
+                   lambda row: None, lambda row: cells.MISSING if row.role else group.verdicts.get(row.method) or cells.MISSING,
+                   None, "verdicts")]
 
 
 def name(row: Row) -> str:

@@ -70,6 +70,27 @@ class System:
 
 
 @dataclass(frozen=True)
+class Family:
+    """Tasks that belong together, in the order in which reports show them."""
+
+    title: str
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the declarations of a folder say about all reports: the systems to carry, and the families of tasks."""
+
+    systems: Sequence[System] = ()
+    families: Sequence[Family] = ()
+
+    def order(self, task: str) -> int:
+        """The place of a task among those of the families; behind them all for one that is in none."""
+        known = [name for family in self.families for name in family.tasks]
+        return known.index(task) if task in known else len(known)
+
+
+@dataclass(frozen=True)
 class Report:
     """What to show: only records whose task, method, tags, scale and source match one of those listed (an empty list: all).
 
@@ -92,13 +113,16 @@ class Report:
     figures: Sequence[str] = ()  # of `suite.reporting.charts.CHARTS`
     tables: bool = True
     bench: bool = False  # whether it is the page of `suite bench`, from results*.json in its folder and no records
-    claims: bool = False  # whether to test the claims of the methods shown
+    claims: bool = False  # whether to show the claims of the methods shown
+    progress: bool = False  # whether to draw how far the claims of all declared systems are
     headline: Headline | None = None
     equal: Sequence[Equal] = ()  # tables at equal cost, before all others; with a headline the one at equal latency is first
     runs: Sequence[Runs] = ()  # that --run-missing makes
     test: Mapping[str, str] = field(default_factory=dict)  # method -> scale: the claims whose runs --run-missing makes too
     systems: Sequence[System] = ()  # to list, in a table of their own instead of records
-    into: str = ""  # the Markdown file in which that table stands, seen from the declaration's folder
+    families: Sequence[Family] = ()  # the tasks of all reports in order
+    into: str = ""  # the Markdown file that has the table of systems, or the report's overview, seen from the declaration's folder
+    pictures: Sequence[str] = ()  # SVG files below the overview there, seen from the declaration's folder; may hold ``*``
 
     def select(self, records: Sequence[Record]) -> list[Record]:
         """The records to show, with the references and teachers that they are compared with."""
@@ -188,7 +212,8 @@ def load(name: str, folder: Path) -> Report:
         parts = {"headline": Headline(**found["headline"])} if "headline" in found else {}
         report = Report(**{**found, **parts, "runs": _runs(found.get("runs", []), path),
                            "equal": tuple(Equal(**item) for item in found.get("equal", ())),
-                           "systems": tuple(System(**item) for item in found.get("systems", ()))})
+                           "systems": tuple(System(**item) for item in found.get("systems", ())),
+                           "families": tuple(Family(**item) for item in found.get("families", ()))})
     except TypeError as error:
         raise UserError(f"'{path}' is no report ({error}); it may set {', '.join(_keys(Report))}.") from error
     if report.order not in ORDERS:
@@ -198,3 +223,10 @@ def load(name: str, folder: Path) -> Report:
             raise UserError(f"'{path}' has a table of equal '{item.cost}', which is neither a cost nor among 'blocks'; choose "
                             f"one of {', '.join((*COSTS, *report.blocks))}.")
     return report
+
+
+def catalogue(folder: Path) -> Catalogue:
+    """The systems and families of all declarations in a folder."""
+    found = [load(name, folder) for name in names(folder)]
+    return Catalogue([system for report in found for system in report.systems],
+                     [family for report in found for family in report.families])

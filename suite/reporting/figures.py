@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from suite.reporting import cells
 from suite.reporting.charts import COLOURS, Chart, charts
+from suite.reporting.labels import labels, limits
 from suite.reporting.notes import start
 from suite.reporting.rows import Group
 
@@ -39,26 +41,29 @@ def stem(group: Group) -> str:
 def _save(group: Group, chart: Chart, path: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 3.8))
-    axes = figure.add_axes((0.13, 0.16, 0.84, 0.76))
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_axes(AREA)
     paint(chart, axes)
     facts = group.facts
     words = [facts["task"], start(group), f"{facts['source']} data", facts["scale"]]
     axes.set_title(literal(", ".join(word for word in words if word)), fontsize=9)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
-    entries = len(axes.get_legend_handles_labels()[1])
-    if entries > 5:  # beside the curves, not on them
-        figure.set_size_inches(8.6, 3.8)
-        axes.set_position((0.085, 0.16, 0.54, 0.76))
-        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    elif entries:
-        axes.legend(fontsize=7, frameon=False)
+    told = {item.get_text() for item in axes.texts} & {literal(series.name) for series in chart.series if series.dash is not None}
+    entries = [(handle, "\n".join(wrap(words, 36, subsequent_indent="  ")))
+               for handle, words in zip(*axes.get_legend_handles_labels(), strict=True) if words not in told]
+    if entries:
+        axes.legend(*zip(*entries, strict=True), fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return save(figure, path)
 
 
+SIZE = (8.6, 4.4)  # inches
+AREA = (0.085, 0.13, 0.66, 0.79)  # of the axes, as shares of the figure; the legend stands beside them
+FONT = 6.0  # of the names at points and lines, in points
+
+
 def paint(chart: Chart, axes: Axes) -> None:
-    """Draw a chart's series and guides."""
+    """Draw a chart's series and guides, with names at points and at the ends of lines where they have room."""
     for series in chart.series:
         across, up, error, _, doubts = zip(*series.points, strict=True)
         colour = COLOURS[series.colour % len(COLOURS)]
@@ -83,6 +88,12 @@ def paint(chart: Chart, axes: Axes) -> None:
     if chart.ticks:
         axes.set(xscale="log", yscale="log", xticks=chart.ticks, xticklabels=chart.ticks)
         axes.minorticks_off()
+    width, height = (72 * inches * share for inches, share in zip(SIZE, AREA[2:], strict=True))
+    ranges = [[10 ** end if chart.ticks else end for end in ends] for ends in limits(chart, width, FONT)]
+    axes.set(xlim=ranges[0], ylim=ranges[1])
+    for name in labels(chart, width, height, FONT):
+        axes.annotate(literal(name.text), (name.across, name.up), (name.right, name.above), textcoords="offset points",
+                      fontsize=FONT, ha=name.side, va="center", color=name.colour)
 
 
 def save(figure: Figure, path: Path, kinds: Sequence[str] = ("svg", "pdf")) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -81,7 +81,7 @@ def _row(record: Record, done: dict[str, Record]) -> Flat:
     row: Flat = {"id": record["id"], "config": _config(record["id"])}
     row |= {name: value(record, place) for name, place in PLACES.items()}
     row["source"], row["source_digest"] = data_of(record)
-    row |= {"task_options": _text(value(record, "task.options") or {}), "options": _text(options)}
+    row |= {"task_options": text_of(value(record, "task.options") or {}), "options": text_of(options)}
     row |= {f"option.{name}": item for name, item in options.items()}
     row |= {"arch": str(options.get("arch", "")), "standins": tuple(value(record, "method.standins") or ())}
     row |= {"tags": tuple(value(record, "method.tags") or ())}
@@ -97,7 +97,8 @@ def _uncounted(record: Record) -> tuple[str, ...]:
     return tuple(map(str, value(record, "profile.uncounted") or ()))
 
 
-def _text(options: dict[str, Any]) -> str:
+def text_of(options: Mapping[str, Any]) -> str:
+    """Options as the text by which they compare."""
     return json.dumps(options, sort_keys=True)
 
 

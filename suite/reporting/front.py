@@ -31,6 +31,7 @@ class Sheet(NamedTuple):
     head: list[str]
     rows: list[list[str]]
     best: int | None
+    sides: str = ""  # an ``l`` or ``r`` per column, the side it keeps to; by default the first and last ``l``, others ``r``
 
 
 def front(group: Group) -> Front | None:

@@ -30,8 +30,8 @@ def headline(report: Report, groups: Sequence[Group]) -> list[str]:
         members = [group for group in groups if group.facts["source"] == kind]
         if members:
             runs = len({flat["id"] for group in members for row in group.rows for flat in row.seeds})
-            places = {(group.facts["task"], group.facts["scale"]) for group in members}
-            tasks = ", ".join(f"{task} at scale {scale}" for task, scale in sorted(places))
+            places = dict.fromkeys((group.facts["task"], group.facts["scale"]) for group in members)
+            tasks = ", ".join(f"{task} at scale {scale}" for task, scale in places)
             sentences.append(f"{kind.capitalize()} data ({what}): {runs} run{'' if runs == 1 else 's'}, {cells.clean(tasks)}.")
     wanted = report.headline
     if wanted:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 from urllib.parse import quote
 
 from suite.reporting import cells
-from suite.reporting.columns import NOISY, Column, columns, marks, name
+from suite.reporting.columns import NOISY, Column, columns, label
 from suite.reporting.flat import Flat
 from suite.reporting.front import Sheet
 from suite.reporting.notes import footnotes, title
+from suite.reporting.paper import marks, shown
 from suite.reporting.rows import Group, Row
-from suite.reporting.tables import spans
+from suite.reporting.tables import sides_of, spans
 
 
 def text(found: object) -> str:
@@ -22,48 +24,64 @@ def text(found: object) -> str:
 
 
 def table(group: Group, kinds: Sequence[str], caption: str, back: str) -> str:
-    """The table with caption and footnotes; `back` leads from the page to the results folder, for links to records."""
-    chosen, notes = columns(group, kinds and ("network", *kinds)), footnotes(group, kinds)
+    """The table with caption and footnotes: all columns, of which those that a paper has no room for have the class ``rest``.
+
+    What stands behind its rows lies beside it as JSON, for ``page.js`` to show where it is asked for: most of a page is that.
+    `back` leads from the page to the results folder, for links to records.
+    """
+    chosen = columns(group, kinds and ("network", *kinds))
+    notes, first = footnotes(group, chosen), {column.heading for column in shown(group, kinds)}
     ranks = [marks(group, column) for column in chosen]
+    looks = [f'data-kind="{_kind(column.group)}"{"" if column.heading in first else " class=rest"}' for column in chosen]
     over = "".join(f'<th colspan="{span}" scope="colgroup" data-kind="{_kind(heading)}">{text(heading)}</th>'
                    for heading, span in spans(chosen))
-    heads = "".join(f'<th scope="col" data-kind="{_kind(column.group)}" title="{text(column.explanation)}">'
-                    f"{text(column.heading)}</th>" for column in chosen)
+    heads = "".join(f'<th scope="col" {look} title="{text(column.explanation)}">{text(column.heading)}</th>'
+                    for column, look in zip(chosen, looks, strict=True))
     lines = [f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title(group))}"><table class="sortable">',
-             f"<thead><tr><td></td>{over}</tr><tr><th scope=\"col\">method</th>{heads}</tr></thead><tbody>"]
+             f'<thead><tr class="rest"><td></td>{over}</tr><tr><th scope="col">method</th>{heads}</tr></thead><tbody>']
     for place, row in enumerate(group.rows):
         marked = f"<sup>{','.join(map(str, notes.marks[place]))}</sup>" if notes.marks[place] else ""
-        first = f"<details><summary>{text(name(row))}{marked}</summary><div class=\"more\">{details(row, back)}</div></details>"
-        made = "".join(_cell(column, row, rank.get(place, "")) for column, rank in zip(chosen, ranks, strict=True))
+        name = f'<details data-row="{place}"><summary>{text(label(row))}{marked}</summary></details>'
+        made = "".join(_cell(column, row, look, rank.get(place, ""))
+                       for column, look, rank in zip(chosen, looks, ranks, strict=True))
         divided = place > 0 and row.block != group.rows[place - 1].block
         kind = f"{row.role.replace(' ', '-')}{' block' if divided else ''}"
-        lines.append(f'<tr class="{kind}"><th scope="row">{first}</th>{made}</tr>')
+        lines.append(f'<tr class="{kind}"><th scope="row">{name}</th>{made}</tr>')
     listed = "".join(f"<li>{text(note)}</li>" for note in notes.all)
     above = [f"<p>{text(caption)}</p>"] if caption else []
-    return "\n".join([*above, *lines, f'</tbody></table></div><ul class="notes">{listed}</ul>'])
+    behind = [details(row, back) for row in group.rows]
+    return "\n".join([*above, *lines, f'</tbody></table></div>'
+                      f'<script type="application/json" class="details">{data(behind)}</script><ul class="notes">{listed}</ul>'])
+
+
+def data(found: Any) -> str:
+    """JSON that no HTML parser leaves: every ``<`` is written as its code point."""
+    return json.dumps(found, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def small_table(found: Sheet) -> str:
     """A small table with its heading."""
-    heads = "".join(f'<th scope="col">{text(head)}</th>' for head in found.head)
+    looks = [" class=left" if side == "l" else "" for side in sides_of(found)]
+    heads = "".join(f'<th scope="col"{look}>{text(head)}</th>' for head, look in zip(found.head, looks, strict=True))
     rows = []
     for place, (first, *rest) in enumerate(found.rows):
-        made = "".join(f'<td{" class=best" if (place, column) == (found.best, 0) else ""}>{text(cell)}</td>'
-                       for column, cell in enumerate(rest))
+        made = "".join(f"<td{' class=best' if (place, column) == (found.best, 1) else looks[column]}>{text(cell)}</td>"
+                       for column, cell in enumerate(rest, 1))
         rows.append(f'<tr><th scope="row">{text(first)}</th>{made}</tr>')
-    return (f"<h3>{text(found.title)}</h3><p>{text(found.text)}</p>"
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{text(found.title)}"><table class="sortable">'
-            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
+    return (f'<h3>{text(found.title)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{text(found.title)}">'
+            f'<table class="sortable small"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+            f'<p class="notes">{text(found.text)}</p>')
 
 
 def _kind(group: str) -> str:
     return group.partition(",")[0]
 
 
-def _cell(column: Column, row: Row, rank: str) -> str:
+def _cell(column: Column, row: Row, look: str, rank: str) -> str:
     number = column.number(row)
     value = "" if number is None else f' data-value="{number!r}"'
-    return f'<td data-kind="{_kind(column.group)}"{value}{f" class={rank}" if rank else ""}>{text(column.text(row))}</td>'
+    marked = f'<span class="{rank}">{text(column.text(row))}</span>' if rank else text(column.text(row))
+    return f"<td {look}{value}>{marked}</td>"
 
 
 def details(row: Row, back: str) -> str:

@@ -13,7 +13,8 @@ from suite.contract import options_of, options_then
 from suite.errors import UserError
 from suite.options import build
 from suite.reporting import cells
-from suite.reporting.columns import NOISY, PART, Column, columns, shown
+from suite.reporting.columns import NOISY, PART, Column
+from suite.reporting.paper import shown
 from suite.reporting.rows import Group, Row, trivial
 
 
@@ -30,9 +31,9 @@ class Footnotes(NamedTuple):
         return [f"{number}: {text}" for number, text in enumerate(self.notes, 1)] + self.general
 
 
-def footnotes(group: Group, kinds: Sequence[str] = ()) -> Footnotes:
-    """What a reader must know beside the numbers: stand-ins, layers outside the plan, places of published numbers, noise,
-    counts that are not whole, and rows that were trained otherwise than most, by an older core or by nobody knows which."""
+def footnotes(group: Group, chosen: Sequence[Column]) -> Footnotes:
+    """What a reader must know beside the numbers of the columns `chosen`: layers outside the plan, places of published numbers,
+    noise, counts that are not whole, and rows that were trained otherwise than most, by an older core or by nobody knows which."""
     numbers: dict[str, int] = {}
     texts = [[*_notes(row, brief=group.equal is not None), *doubts]
              for row, doubts in zip(group.rows, doubtful(group), strict=True)]
@@ -40,14 +41,14 @@ def footnotes(group: Group, kinds: Sequence[str] = ()) -> Footnotes:
     general = ["Bold is best and underlined second best of a block; references, teachers and noisy timings take no part."
                if group.ranked else "Nothing is marked best here, as these rows differ in cost: the tables at equal cost compare."]
     general += [every for fact, (_, every) in _FACTS.items() if all(_some(row, fact) for row in group.rows)]
-    chosen = columns(group, kinds and ("network", *kinds))
+    kinds = {column.group.partition(",")[0] for column in chosen}
     if any(column.noisy(row) for column in chosen for row in group.rows):
         general.append(f"{NOISY} noisy timing, or a ratio with one: the 90th percentile or the drift of some seed is large.")
     uncounted = sorted({str(what) for row in group.rows for flat in row.seeds
                         for what in (*flat["uncounted"], *flat["reference_uncounted"])})
-    if uncounted and (not kinds or "cost" in kinds):
+    if uncounted and kinds & {"cost", "latency"}:
         general.append(f"{PART} not whole: more work is done than could be counted ({', '.join(uncounted)}).")
-    if len(group.places) > 1 and (not kinds or "latency" in kinds):
+    if len(group.places) > 1 and "latency" in kinds:
         general.append("Latencies of other machines or kernel versions than the commonest are left out.")
     return Footnotes(general, list(numbers), marks)
 
@@ -89,7 +90,7 @@ def _some(row: Row, fact: str) -> bool:
 
 def _notes(row: Row, brief: bool) -> list[str]:
     """What must be known about one row; `brief` leaves out what its list of all rows says anyway."""
-    notes = [] if brief else [f"Stand-in in {row.method}, where its paper is silent: {text}" for text in row.first("standins")]
+    notes = []
     if row.first("outside"):
         notes.append(f"Layers outside the kernel's plan, run in torch: {', '.join(map(str, row.first('outside')))}")
     if row.first("untimed"):
@@ -101,6 +102,19 @@ def _notes(row: Row, brief: bool) -> list[str]:
     if row.first("published") is not None and not brief:
         notes.append(f"Published number: {row.first('published_where')}")
     return notes
+
+
+def standins(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """What each method of some groups does where its paper is silent, by its name, those that do nothing of their own left out."""
+    found: dict[str, dict[str, None]] = {}
+    for row in sorted((row for group in groups for row in group.rows), key=lambda row: row.method):
+        texts = [cells.clean(text) for seed in row.seeds for text in seed["standins"]]
+        found.setdefault(row.method, {}).update(dict.fromkeys(texts))
+    return {method: list(texts) for method, texts in found.items() if texts}
+
+
+STANDINS = "Where their papers are silent"
+STANDINS_TEXT = "What each method does where its paper does not say what to do, or what is done differently here (its stand-ins)."
 
 
 def legend(groups: Sequence[Group], kinds: Sequence[str] = (), choose: Callable[..., list[Column]] = shown) -> list[str]:
@@ -117,7 +131,7 @@ def title(group: Group) -> str:
     rows at equal cost what they have in common.
     """
     facts, equal = group.facts, f"{group.equal.title}: " if group.equal else ""
-    chosen = " ".join(f"{name}={item}" for name, item in _unusual(facts["task"], facts["scale"], facts["task_options"]))
+    chosen = " ".join(f"{name}={item}" for name, item in unusual(facts["task"], facts["scale"], facts["task_options"]))
     what = ", ".join(filter(None, (f"{facts['task']} (version {facts['task_version']})", start(group), chosen)))
     return cells.clean(f"{equal}{what}: {caption(group)}")
 
@@ -144,7 +158,7 @@ def caption(group: Group) -> str:
 
 
 @cache
-def _unusual(task: str, scale: str, text: str) -> list[tuple[str, Any]]:
+def unusual(task: str, scale: str, text: str) -> list[tuple[str, Any]]:
     """The options, given as JSON, that differ from the task's at `scale`; all of them where its file is not here."""
     found = json.loads(text)
     try:

@@ -37,23 +37,25 @@ function compare(one, other, sign) {
 
 const form = document.querySelector("form.controls");
 if (form) {
-  const texts = new Map(all("table.sortable > tbody > tr").map((row) => [row, row.textContent.toLowerCase()]));
+  const rows = all("main table.sortable > tbody > tr");
+  let texts = null; // read at the first word that is searched for
   const selects = all("select", form);
   const filter = () => {
     const words = form.querySelector("input[type=search]").value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length && !texts) texts = new Map(rows.map((row) => [row, searched(row)]));
     let count = 0;
     for (const section of all("main > section")) {
       const fits = selects.every((select) => !select.value || !section.dataset.task || section.dataset[select.name] === select.value);
-      const rows = all("table.sortable > tbody > tr", section);
+      const own = all("table.sortable > tbody > tr", section);
       let shown = 0;
-      for (const row of rows) {
+      for (const row of own) {
         row.hidden = !words.every((word) => texts.get(row).includes(word));
         shown += !row.hidden;
       }
-      section.hidden = !fits || (rows.length > 0 && shown === 0);
+      section.hidden = !fits || (own.length > 0 && shown === 0);
       count += section.hidden ? 0 : shown;
     }
-    form.querySelector("output").textContent = `${count} of ${texts.size} rows`;
+    form.querySelector("output").textContent = `${count} of ${rows.length} rows`;
   };
   for (const box of all("input[type=checkbox]", form)) {
     box.addEventListener("change", () => {
@@ -64,6 +66,27 @@ if (form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
   filter();
+}
+
+// What stands behind a row is text until it is asked for.
+function behind(row) {
+  const script = row.closest(".scroll").nextElementSibling;
+  script.texts ??= JSON.parse(script.textContent);
+  return script.texts[row.querySelector("details").dataset.row];
+}
+
+function searched(row) {
+  const more = row.querySelector("details") ? behind(row).replace(/<[^>]*>/g, " ") : "";
+  return `${row.textContent} ${more}`.toLowerCase();
+}
+
+for (const details of all("details[data-row]")) {
+  details.addEventListener("toggle", () => {
+    const more = document.createElement("div");
+    more.className = "more";
+    more.innerHTML = behind(details.closest("tr"));
+    details.append(more);
+  }, { once: true });
 }
 
 // Plotly is large: it is read when the first plots are opened.

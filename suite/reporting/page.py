@@ -1,32 +1,33 @@
-"""``index.html``: one file that opens from disk without a network, and is readable without JavaScript.
+"""``index.html``: one file that opens from disk without a network, whose tables are readable without JavaScript.
 
-Plotly (the Python package ships its JavaScript) draws the interactive plots once they are opened; ``page.js`` sorts and
-filters. The page's own security policy lets nothing else run and nothing be loaded, so text from records is data twice over.
+Plotly (the Python package ships its JavaScript) draws the interactive plots once they are opened; ``page.js`` sorts, filters, and
+shows what stands behind a row. The page's own security policy lets nothing else run and nothing be loaded, so text from records is
+data twice over.
 """
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from suite.reporting import verdicts
 from suite.reporting.columns import columns
 from suite.reporting.content import Content
 from suite.reporting.figures import stem
 from suite.reporting.front import Front, sheet
-from suite.reporting.html import small_table, table, text
-from suite.reporting.notes import legend, title
+from suite.reporting.html import data, small_table, table, text
+from suite.reporting.notes import STANDINS, STANDINS_TEXT, legend, standins, title
 from suite.reporting.plots import plots
+from suite.reporting.progress import sentence
 from suite.reporting.rows import Group
 
 
-def page(content: Content, back: str, diagram: Path | None = None, pictures: Mapping[str, Path] | None = None) -> str:
-    """The page. `back` leads from its folder to the results; `diagram` is the SVG of the ranks, `pictures` those of frontiers by
-    the stem of their group.
+def page(content: Content, back: str, diagrams: Mapping[str, Path] | None = None,
+         pictures: Mapping[str, Path] | None = None) -> str:
+    """The page. `back` leads from its folder to the results; `diagrams` are the SVGs of the whole report by what they show,
+    `pictures` those of frontiers by the stem of their group.
     """
     from plotly.offline import get_plotlyjs
 
@@ -38,11 +39,15 @@ def page(content: Content, back: str, diagram: Path | None = None, pictures: Map
     anchors = [f'<li><a href="#{stem(group)}">{text(title(group))}</a></li>' for group in content.groups if report.tables]
     return plain(report.title, "\n".join([
         f"<header><h1>{text(report.title)}</h1>",
-        f"<ul class=\"first\">{''.join(f'<li>{text(line)}</li>' for line in content.first)}</ul>", _ranks(diagram),
+        small_table(content.overview) if content.overview else "",
+        f"<p>{text(sentence(content.progress))}</p>" if content.progress else "",
+        *(f'<p class="diagram"><img alt="{text(what)}" src="{embedded(path)}"></p>' for what, path in (diagrams or {}).items()),
+        f"<ul class=\"first\">{''.join(f'<li>{text(line)}</li>' for line in content.first)}</ul>",
         f"<p>{text(report.text)}</p>" if report.text else "",
         _controls(content.groups) if report.tables else "",
         f"<nav><details><summary>{len(anchors)} tables</summary><ul>{''.join(anchors)}</ul></details></nav>" if anchors else "",
-        "</header><main>", *sections, _claims(content.claims), _unfinished(content), "</main>",
+        "</header><main>", *sections, _standins(content.groups if report.tables else []), _claims(content.claims),
+        _unfinished(content), "</main>",
         f'<script type="text/plain" id="plotly">{plotly}</script>', f"<script>{glue}</script>",
     ]), glue, plotly)
 
@@ -64,17 +69,20 @@ def _policy(*scripts: str) -> str:
 
 
 def _controls(groups: Sequence[Group]) -> str:
-    """Search box, choices and column switches; ``page.js`` shows them, as they do nothing without it."""
+    """The switch to all columns, which needs no script; and search box, choices and column groups, which ``page.js`` shows."""
     made = []
     for name in ("task", "source", "scale"):
-        found = sorted({str(group.facts[name]) for group in groups})
+        found = dict.fromkeys(str(group.facts[name]) for group in groups)
         options = "".join(f'<option value="{text(item)}">{text(item)}</option>' for item in found)
         made.append(f'<label>{name} <select name="{name}"><option value="">all</option>{options}</select></label>')
     kinds = dict.fromkeys(column.group.partition(",")[0] for group in groups for column in columns(group))
     switches = "".join(f'<label><input type="checkbox" name="{kind}" checked> {kind}</label>' for kind in kinds)
-    return ('<form class="controls" role="search" hidden>'
+    return ('<p class="switch"><label><input type="checkbox" id="wide"> all columns</label></p>'
+            '<noscript><p>Sorting, filters, plots, and what stands behind a row need JavaScript; the CSV beside this page has '
+            'every number without it.</p></noscript><form class="controls" role="search" hidden>'
             '<label>filter <input type="search" placeholder="method, option, data …"></label>'
-            f"{''.join(made)}<fieldset><legend>columns</legend>{switches}</fieldset><output aria-live=\"polite\"></output></form>")
+            f'{"".join(made)}<fieldset class="rest"><legend>columns</legend>{switches}</fieldset>'
+            '<output aria-live="polite"></output></form>')
 
 
 def _section(group: Group, content: Content, back: str) -> str:
@@ -84,7 +92,7 @@ def _section(group: Group, content: Content, back: str) -> str:
     meanings = "".join(f"<li>{text(line)}</li>" for line in legend([group], report.columns, columns))
     files = "; as pictures they lie in the folder figures beside this page" if report.figures else ""
     figures = (f'<details class="plots"><summary>Plots</summary><p>They need JavaScript{files}.</p>'
-               f'<script type="application/json">{_json(charts)}</script></details>') if charts else ""
+               f'<script type="application/json">{data(charts)}</script></details>') if charts else ""
     return (f'<section id="{stem(group)}" {keys}><h2>{text(title(group))}</h2>'
             f"{table(group, report.columns, report.caption, back)}<details><summary>What the columns mean</summary>"
             f'<ul class="notes">{meanings}</ul></details>{figures}</section>')
@@ -106,13 +114,10 @@ def embedded(path: Path) -> str:
     return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
 
 
-def _ranks(diagram: Path | None) -> str:
-    return f'<p class="diagram"><img alt="critical differences of the mean ranks" src="{embedded(diagram)}"></p>' if diagram else ""
-
-
-def _json(found: Any) -> str:
-    """JSON that no HTML parser leaves: every ``<`` is written as its code point."""
-    return json.dumps(found).replace("<", "\\u003c")
+def _standins(groups: Sequence[Group]) -> str:
+    found = standins(groups)
+    items = "".join(f"<li><b>{text(method)}</b>: {text(' '.join(texts))}</li>" for method, texts in found.items())
+    return f'<section id="standins"><h2>{STANDINS}</h2><p>{STANDINS_TEXT}</p><ul>{items}</ul></section>' if items else ""
 
 
 def _claims(claims: Sequence[verdicts.Tested]) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from suite.reporting.charts import COLOURS, Chart, Guide, Series, charts
 from suite.reporting.html import text
+from suite.reporting.labels import Label, labels, limits
 from suite.reporting.rows import Group
 
 ALWAYS = ("frontier", "macs", "latency", "ratio", "steps")  # whatever a report declares
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot")
+WIDTH, HEIGHT, FONT = 480.0, 300.0, 9.0  # of the axes at the least, and of the names in them, in pixels
 _MANY = 16  # points of a line that are marked, at most
 
 
@@ -24,12 +27,23 @@ def _plot(chart: Chart) -> dict[str, Any]:
     lines = any(series.dash is not None for series in chart.series)
     legend = {"font": {"size": 10}} if lines else {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     logarithmic = {"type": "log"} if chart.ticks else {}
+    width = WIDTH - 160 * lines  # of which the legend takes its part
+    across, up = limits(chart, width, FONT)
     layout = {
-        "xaxis": {"title": {"text": text(chart.across)}, **logarithmic, **({"tickvals": chart.ticks} if chart.ticks else {})},
-        "yaxis": {"title": {"text": text(chart.up)}, **logarithmic},
+        "xaxis": {"title": {"text": text(chart.across)}, "range": across, **logarithmic,
+                  **({"tickvals": chart.ticks} if chart.ticks else {})},
+        "yaxis": {"title": {"text": text(chart.up)}, "range": up, **logarithmic},
+        "annotations": [_annotation(label, bool(chart.ticks)) for label in labels(chart, width, HEIGHT, FONT)],
         "height": 420, "template": "none", "showlegend": True, "legend": legend, "margin": {"l": 60, "r": 10, "t": 20, "b": 50},
     }
     return {"data": [*map(_series, chart.series), *map(_guide, chart.guides)], "layout": layout}
+
+
+def _annotation(label: Label, logarithmic: bool) -> dict[str, Any]:
+    """A name beside its point, as Plotly has it: on a logarithmic axis at the logarithm."""
+    across, up = (math.log10(item) if logarithmic else item for item in (label.across, label.up))
+    return {"text": text(label.text), "x": across, "y": up, "xshift": label.right, "yshift": label.above, "xanchor": label.side,
+            "yanchor": "middle", "showarrow": False, "font": {"size": FONT, "color": label.colour}}
 
 
 def _series(series: Series) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from suite.record import write_text
-from suite.reporting import figures, page, verdicts
+from suite.reporting import figures, page, progress, verdicts
 from suite.reporting.charts import charts
 from suite.reporting.content import Content
 from suite.reporting.declare import Report
 from suite.reporting.front import Front, Sheet, sheet
-from suite.reporting.notes import legend, title
+from suite.reporting.inserted import table
+from suite.reporting.notes import STANDINS, STANDINS_TEXT, legend, standins, title
 from suite.reporting.ranks import draw
 from suite.reporting.rows import Group
 from suite.reporting.tables import (
@@ -23,11 +25,13 @@ from suite.reporting.tables import (
     escape_markdown,
     latex,
     latex_sheet,
+    latex_standins,
     markdown,
     markdown_sheet,
     markdown_table,
 )
 
+PROGRESS = "figures/progress"  # beside a report's texts, without its suffix
 TEXTS = ("table.md", "table.tex", "table.csv", "front.csv", "claims.csv")
 
 
@@ -36,8 +40,11 @@ def texts(content: Content) -> dict[str, str]:
     report = content.report
     made = {"table.md": _markdown(content)}
     if report.tables:
-        fronts = [text for found in content.fronts for text in _front(found, latex, latex_sheet)]
-        made["table.tex"] = "\n".join([*fronts, *(latex(group, report.columns, report.caption) for group in content.groups)])
+        fronts = [text for found in content.fronts
+                  for text in _front(found, latex, lambda small, group: latex_sheet(small, title(group)))]
+        first = [latex_sheet(content.overview, "")] if content.overview else []
+        tables = [latex(group, report.columns, report.caption) for group in content.groups]
+        made["table.tex"] = "\n".join([*first, *fronts, *tables, latex_standins(content.groups)])
         made["table.csv"] = comma_separated(content.groups)
     if content.fronts:
         made["front.csv"] = comma_separated_fronts(content.fronts)
@@ -53,31 +60,50 @@ def write(content: Content, folder: Path, back: str) -> list[Path]:
     for name, text in made.items():
         write_text(folder / name, text)
     drawn = figures.draw_all(content.groups, content.report.figures, folder / "figures")
+    bars = progress.draw(content.progress, folder / PROGRESS) if content.progress else []
     diagram = draw(content.ranked, folder / "figures/ranks") if content.ranked.mean and content.report.tables else []
+    diagrams = {what: paths[0] for what, paths in (("what became of the claims of every system", bars),
+                                                 ("critical differences of the mean ranks", diagram)) if paths}
     pictures = {path.stem.removesuffix("-frontier"): path for path in drawn if path.name.endswith("-frontier.svg")}
-    write_text(folder / "index.html", page.page(content, back, diagram[0] if diagram else None, pictures))
-    gone = [folder / name for name in TEXTS if name not in made] + list({*folder.glob("figures/*-frontier.*")} - {*drawn})
+    write_text(folder / "index.html", page.page(content, back, diagrams, pictures))
+    kept = {*folder.glob("figures/*-frontier.*"), *folder.glob(f"{PROGRESS}.*")}
+    gone = [folder / name for name in TEXTS if name not in made] + list(kept - {*drawn, *bars})
     for path in gone:  # committed for records that are no more
         path.unlink(missing_ok=True)
-    return [*(folder / name for name in made), *drawn, *diagram, folder / "index.html"]
+    return [*(folder / name for name in made), *drawn, *bars, *diagram, folder / "index.html"]
 
 
 def stale(made: Mapping[str, str], folder: Path) -> list[Path]:
     """The committed files in `folder` that differ from what the records say today, or should not be there, or are missing."""
     there = {path.name for pattern in ("*.md", "*.tex", "*.csv") for path in folder.glob(pattern)}
+    there -= {"wide.md", "wide.tex"}  # of `wide`, not committed
     return [folder / name for name in sorted(there | made.keys())
             if name not in made or name not in there or (folder / name).read_text(encoding="utf-8") != made[name]]
+
+
+def wide(content: Content, kinds: Sequence[str]) -> dict[str, str]:
+    """Markdown and LaTeX with the column groups `kinds` (of `columns.KINDS`), for who wants more than a paper has room for."""
+    report = replace(content.report, columns=tuple(kinds))
+    made = texts(replace(content, report=report))
+    return {f"wide{Path(name).suffix}": made[name] for name in ("table.md", "table.tex") if name in made}
 
 
 def _markdown(content: Content) -> str:
     report = content.report
     first = "\n".join(f"- {escape_markdown(sentence)}" for sentence in content.first)
-    parts = [f"# {escape_markdown(report.title)}", first, report.text.strip()]
+    parts = [f"# {escape_markdown(report.title)}"]
+    if content.overview:
+        parts += ["\n".join(table(content.overview)), escape_markdown(content.overview.text)]
+    if content.progress:
+        parts += [escape_markdown(progress.sentence(content.progress)), f"![the claims of all systems]({PROGRESS}.svg)"]
+    parts += [first, report.text.strip()]
     parts += [part.strip() for found in content.fronts for part in _front_markdown(found, report)]
     if report.tables:
         parts += [markdown(group, report.columns, report.caption).strip() for group in content.groups]
         listed = [f"- {escape_markdown(line)}" for line in legend(content.groups, report.columns)]
         parts += ["## What the columns mean", "\n".join(listed)]
+        silent = ["- " + escape_markdown(f"{method}: {' '.join(found)}") for method, found in standins(content.groups).items()]
+        parts += [f"## {STANDINS}", STANDINS_TEXT, "\n".join(silent)] if silent else []
     if content.claims:
         rows = [[escape_markdown(text) for text in tested.texts] for tested in content.claims]
         parts += ["## Claims", "\n".join(markdown_table(verdicts.HEADINGS, rows, "l" * len(verdicts.HEADINGS)))]

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Row:
     role: str  # of `ROLES`, or empty
     block: str
     seeds: tuple[Flat, ...]
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)  # means that were asked for
 
     def numbers(self, name: str, where: Callable[[Flat], bool] = lambda seed: True) -> list[float]:
         """The column's values over the seeds that have one."""
@@ -39,7 +40,13 @@ class Row:
 
     def mean(self, name: str) -> float | None:
         """The column's mean over the seeds that have it."""
-        return statistics.mean(self.numbers(name))
+        return self._remembered(("mean", name), lambda: statistics.mean(self.numbers(name)))
+
+    def _remembered(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once: every view of a report asks for the same means."""
+        if key not in self.known:
+            self.known[key] = make()
+        return self.known[key]
 
     def deviation(self, name: str) -> float | None:
         """The column's sample deviation over seeds."""
@@ -47,11 +54,13 @@ class Row:
 
     def latency(self, threads: str, way: str, place: Place) -> float | None:
         """The mean over seeds of the median latency in ms, of seeds timed at `place` alone."""
-        return statistics.mean(self.numbers(f"latency.{threads}.{way}", lambda seed: place_of(seed) == place))
+        return self._remembered(("latency", threads, way, *place), lambda: statistics.mean(
+            self.numbers(f"latency.{threads}.{way}", lambda seed: place_of(seed) == place)))
 
     def noisy(self, threads: str, way: str, place: Place) -> bool:
         """Whether that timing is noisy of a seed that is part of its `latency`."""
-        return any(self.numbers(f"noisy.{threads}.{way}", lambda seed: place_of(seed) == place))
+        return self._remembered(("noisy", threads, way, *place), lambda: any(
+            self.numbers(f"noisy.{threads}.{way}", lambda seed: place_of(seed) == place)))
 
     def timing(self, timing: Timing, machine: str) -> float | None:
         """The mean over seeds of one of the task's own timings in ms, of seeds timed on `machine` alone."""
@@ -79,7 +88,7 @@ class Row:
         return self.seeds[0].get(name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same as itself alone, so that what is made of it can be remembered
 class Group:
     """Rows that may be compared: one task, version, data source, scale, and reference network where they start from one."""
 
@@ -87,6 +96,7 @@ class Group:
     rows: tuple[Row, ...]
     places: tuple[Place, ...]  # where latencies were measured, the commonest first
     report: Report | None = None  # the declaration that shows it, where there is one
+    verdicts: Mapping[str, str] = field(default_factory=dict)  # what became of a method's claims here, counted in words
     equal: Equal | None = None  # what the rows have in common, where they were chosen for a table at equal cost
 
     @property

@@ -9,27 +9,29 @@ from pathlib import Path
 from typing import get_args
 
 from suite.claims import SCALES, Finding
-from suite.errors import UserError
 from suite.record import Record, write_text
 from suite.reporting import cells, verdicts
 from suite.reporting.declare import Report
 from suite.reporting.flat import Flat, flatten
+from suite.reporting.inserted import inserted
 from suite.reporting.tables import escape_markdown, markdown_table
 
-BEGIN, END = "<!-- systems -->", "<!-- end -->"
 HEADINGS = ("system", "method", "task", "scale reached", "one thread, ms", "claims")
 
 
-def rows(report: Report, records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """A row for each system on each of its tasks, in the order of the declaration: the cells of `HEADINGS`, plain text."""
+def rows(report: Report, records: Sequence[Record], judged: Sequence[verdicts.Tested] | None = None) -> list[tuple[str, ...]]:
+    """A row for each system on each of its tasks, in the order of the declaration: the cells of `HEADINGS`, plain text.
+
+    `judged` are the verdicts on all claims, where they are known.
+    """
     found = flatten(records)
-    tested = verdicts.verdicts(records, [system.name for system in report.systems])
+    tested = verdicts.verdicts(records, [system.name for system in report.systems]) if judged is None else judged
     made: list[tuple[str, ...]] = []
     for system in report.systems:
         for task in system.tasks:
             own = [row for row in found if (row["method"], row["task"]) == (system.name, task)]
-            judged = [item for item in tested if (item.method, item.claim.task) == (system.name, task)]
-            made.append((system.title, system.name, task, *_reached(own), _claims(judged)))
+            claims = [item for item in tested if (item.method, item.claim.task) == (system.name, task)]
+            made.append((system.title, system.name, task, *_reached(own), _claims(claims)))
     return made
 
 
@@ -52,28 +54,22 @@ def _claims(tested: Sequence[verdicts.Tested]) -> str:
     return found.replace("holds", "hold") or cells.MISSING
 
 
-def text(report: Report, records: Sequence[Record], reports: Path) -> tuple[Path, str]:
+def text(report: Report, records: Sequence[Record], reports: Path,
+         judged: Sequence[verdicts.Tested] | None = None) -> tuple[Path, str]:
     """The file that the table stands in, and what it should hold. UserError where it has no place for the table."""
     path = Path(os.path.normpath(reports / report.into))
-    try:
-        before, rest = path.read_text(encoding="utf-8").split(BEGIN, 1)
-        after = rest.split(END, 1)[1]
-    except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise UserError(f"'{path}' has no lines '{BEGIN}' and '{END}' between which the systems could stand; "
-                        "write them.") from error
-    shown = [[escape_markdown(cell) for cell in row] for row in rows(report, records)]
-    table = "\n".join(markdown_table(HEADINGS, shown, "lllrrl"))
-    return path, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    shown = [[escape_markdown(cell) for cell in row] for row in rows(report, records, judged)]
+    return path, inserted(path, "systems", "\n".join(markdown_table(HEADINGS, shown, "lllrrl")))
 
 
-def write(report: Report, records: Sequence[Record], reports: Path) -> list[Path]:
+def write(report: Report, records: Sequence[Record], reports: Path, judged: Sequence[verdicts.Tested] | None = None) -> list[Path]:
     """Put the table in its place; the path."""
-    path, wanted = text(report, records, reports)
+    path, wanted = text(report, records, reports, judged)
     write_text(path, wanted)
     return [path]
 
 
-def stale(report: Report, records: Sequence[Record], reports: Path) -> list[Path]:
+def stale(report: Report, records: Sequence[Record], reports: Path, judged: Sequence[verdicts.Tested] | None = None) -> list[Path]:
     """The file where its table is not what the records say today."""
-    path, wanted = text(report, records, reports)
+    path, wanted = text(report, records, reports, judged)
     return [] if path.read_text(encoding="utf-8") == wanted else [path]

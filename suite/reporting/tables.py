@@ -9,12 +9,13 @@ from itertools import chain, groupby, pairwise
 
 from suite.record import timing_name
 from suite.reporting import cells
-from suite.reporting.columns import Column, Mark, marks, name, names, shown
+from suite.reporting.columns import Column, label, name, names
 from suite.reporting.flat import GROUP, THREADS, WAYS
 from suite.reporting.front import Front, Sheet
 from suite.reporting.frontier import behind
-from suite.reporting.notes import footnotes, legend, title
-from suite.reporting.rows import Group, timings
+from suite.reporting.notes import STANDINS, STANDINS_TEXT, footnotes, legend, standins, title
+from suite.reporting.paper import Mark, marks, shown
+from suite.reporting.rows import Group, Row, timings
 from suite.statistics import interval, mean
 
 Escape = Callable[[str], str]
@@ -28,11 +29,17 @@ def body(group: Group, chosen: Sequence[Column], escape: Escape, styles: dict[Ma
             for place, row in enumerate(group.rows)]
 
 
+def caller(chosen: Sequence[Column]) -> Callable[[Row], str]:
+    """What writes a row's first cell: its name, with the architecture where no column of the table has it."""
+    return name if any(column.group == "network" for column in chosen) else label
+
+
 def markdown(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
     """A GitHub table with a heading and footnotes; the best of a column is bold, the second underlined."""
-    chosen, notes = shown(group, kinds), footnotes(group, kinds)
+    chosen = shown(group, kinds)
+    notes, call = footnotes(group, chosen), caller(chosen)
     rows = body(group, chosen, escape_markdown, {"best": lambda text: f"**{text}**", "second": lambda text: f"<ins>{text}</ins>"})
-    firsts = [escape_markdown(name(row)) + (f"<sup>{','.join(map(str, mark))}</sup>" if mark else "")
+    firsts = [escape_markdown(call(row)) + (f"<sup>{','.join(map(str, mark))}</sup>" if mark else "")
              for row, mark in zip(group.rows, notes.marks, strict=True)]
     heading = f"### {escape_markdown(group.equal.title)}" if group.equal else f"## {escape_markdown(title(group))}"
     lines = [heading, ""] + ([escape_markdown(caption), ""] if caption else [])
@@ -46,12 +53,13 @@ def markdown_sheet(found: Sheet) -> str:
     rows = [[escape_markdown(cell) for cell in row] for row in found.rows]
     if found.best is not None:
         rows[found.best][1] = f"**{rows[found.best][1]}**"
-    lines = markdown_table([escape_markdown(head) for head in found.head], rows, _sides_of(found))
+    lines = markdown_table([escape_markdown(head) for head in found.head], rows, sides_of(found))
     return "\n".join([f"### {escape_markdown(found.title)}", "", escape_markdown(found.text), "", *lines])
 
 
-def _sides_of(found: Sheet) -> str:
-    return "l" + "r" * (len(found.head) - 2) + "l"
+def sides_of(found: Sheet) -> str:
+    """To which side the columns of a small table keep."""
+    return found.sides or "l" + "r" * (len(found.head) - 2) + "l"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], aligned: str) -> list[str]:
@@ -68,10 +76,11 @@ def escape_markdown(text: object) -> str:
 
 def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
     """A booktabs table with a rule between blocks; needs ``\\usepackage{booktabs}`` and graphicx."""
-    chosen, notes = shown(group, kinds), footnotes(group, kinds)
+    chosen = shown(group, kinds)
+    notes, call = footnotes(group, chosen), caller(chosen)
     made = body(group, chosen, escape_latex, {"best": lambda text: rf"\textbf{{{text}}}",
                                               "second": lambda text: rf"\underline{{{text}}}"})
-    firsts = [escape_latex(name(row)) + (rf"\textsuperscript{{{','.join(map(str, mark))}}}" if mark else "")
+    firsts = [escape_latex(call(row)) + (rf"\textsuperscript{{{','.join(map(str, mark))}}}" if mark else "")
               for row, mark in zip(group.rows, notes.marks, strict=True)]
     over = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(heading)}}}" for heading, span in spans(chosen)]
     rows = [[first, *row] for first, row in zip(firsts, made, strict=True)]
@@ -81,13 +90,20 @@ def latex(group: Group, kinds: Sequence[str] = (), caption: str = "") -> str:
     return _booktabs(" ".join(filter(None, [title(group) + ".", caption])), f"l{_sides(chosen)}", heads, rows, rules, below)
 
 
-def latex_sheet(found: Sheet, group: Group) -> str:
+def latex_standins(groups: Sequence[Group]) -> str:
+    """What methods do where their papers are silent, a paragraph each; empty where none does anything of its own."""
+    found = standins(groups)
+    lines = [rf"\paragraph{{{escape_latex(method)}}} {escape_latex(' '.join(texts))}" for method, texts in found.items()]
+    return "\n".join([rf"\section*{{{STANDINS}}}", r"{\sloppy", STANDINS_TEXT, *lines, r"\par}", ""]) if found else ""
+
+
+def latex_sheet(found: Sheet, caption: str) -> str:
     """A small booktabs table."""
     rows = [[escape_latex(cell) for cell in row] for row in found.rows]
     if found.best is not None:
         rows[found.best][1] = rf"\textbf{{{rows[found.best][1]}}}"
     head = " & ".join(map(escape_latex, found.head))
-    return _booktabs(f"{found.title}: {title(group)}.", _sides_of(found), [head], rows, [], [found.text])
+    return _booktabs(f"{': '.join(filter(None, (found.title, caption)))}.", sides_of(found), [head], rows, [], [found.text])
 
 
 def _booktabs(caption: str, sides: str, heads: Sequence[str], rows: Sequence[Sequence[str]], rules: Sequence[int],
@@ -107,7 +123,7 @@ def _booktabs(caption: str, sides: str, heads: Sequence[str], rows: Sequence[Seq
 
 def _sides(chosen: Sequence[Column]) -> str:
     """To which side columns keep: words to the left, numbers to the right."""
-    return "".join("l" if column.group == "network" else "r" for column in chosen)
+    return "".join("l" if column.group in ("network", "verdicts") else "r" for column in chosen)
 
 
 def spans(chosen: Sequence[Column]) -> list[tuple[str, int]]:

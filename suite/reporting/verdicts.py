@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,19 +15,24 @@ from suite.errors import UserError
 from suite.looks import LOOKS
 from suite.record import Record, data_of
 from suite.reporting import cells
+from suite.reporting.flat import text_of
+from suite.reporting.rows import Group
 from suite.statistics import Interval
 
+#: Flat columns that say on what a claim was tested.
+PLACE = ("task", "task_options", "source", "source_digest", "scale")
 Load = Callable[[str, str], Any]  # plugins.load, remembered
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A claim with its verdict on one data source and scale; `where` says which."""
+    """A claim with its verdict on one data source and scale; `where` says which, `place` as the `PLACE` of their flat rows."""
 
     method: str
     claim: Claim
     where: str
     verdict: Verdict
+    place: tuple[str, ...] = ()  # () of a claim without runs that could decide it
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -69,6 +75,10 @@ def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
     be imported, has no claims to read and is left out.
     """
     load = cache(plugins.load)
+    done: dict[str, list[Record]] = {}
+    for item in records:
+        if item["status"] == "done":
+            done.setdefault(item["task"]["name"], []).append(item)
     here = {name: plugins.digest(item.path) for name, item in plugins.find("baselines").items()}
     found = []
     for name in methods:
@@ -78,25 +88,59 @@ def verdicts(records: Sequence[Record], methods: Sequence[str]) -> list[Tested]:
             continue
         for claim in claims:
             try:
-                found += _test(name, claim, records, here, load) or [_untested(name, claim)]
+                found += _test(name, claim, done.get(claim.task, []), here, load) or [_untested(name, claim)]
             except UserError as error:  # a rival that cannot be imported here
                 found.append(_untested(name, claim, str(error)))
     return found
 
 
-def _test(name: str, claim: Claim, records: Sequence[Record], here: Mapping[str, str], load: Load) -> list[Tested]:
-    done = [item for item in records if (item["status"], item["task"]["name"]) == ("done", claim.task)]
+#: What a finding counts as where claims are only counted.
+COUNTED: dict[str, str] = {"holds": "held", "refuted": "refuted"}
+
+
+def counts(tested: Iterable[Tested]) -> dict[str, int]:
+    """How many claims are ``held, refuted, open``, in this order."""
+    found = Counter(COUNTED.get(item.verdict.finding, "open") for item in tested)
+    return {name: found[name] for name in ("held", "refuted", "open")}
+
+
+def counted(tested: Iterable[Tested]) -> str:
+    """``"3 held, 1 refuted, 2 open"`` without what is none; empty of no claims."""
+    return ", ".join(f"{number} {name}" for name, number in counts(tested).items() if number)
+
+
+def by_place(tested: Iterable[Tested]) -> dict[tuple[str, ...], dict[str, list[Tested]]]:
+    """The claims that have runs, by the `PLACE` of these and by method."""
+    found: dict[tuple[str, ...], dict[str, list[Tested]]] = {}
+    for item in tested:
+        if item.place:
+            found.setdefault(item.place, {}).setdefault(item.method, []).append(item)
+    return found
+
+
+def beside(groups: Sequence[Group], tested: Iterable[Tested]) -> list[Group]:
+    """The groups with what became of their methods' claims on their data, at their scale."""
+    places = by_place(tested)
+    return [replace(group, verdicts={name: counted(items) for name, items in
+                                     places.get(tuple(str(group.facts[name]) for name in PLACE), {}).items()}) for group in groups]
+
+
+def _test(name: str, claim: Claim, done: Sequence[Record], here: Mapping[str, str], load: Load) -> list[Tested]:
+    """The claim on every kind of data and at every scale that all its sides have runs of, among those `done` on its task."""
     scales = {item["scale"] for item in done if item["scale"] in SCALES and decidable(claim, item["scale"])}
     made = []
     for scale in sorted(scales, key=SCALES.index):
-        sides = [[runs.among(done) for runs in side_runs(claim, side, scale, load)] for side in claim.sides]
+        wanted = [side_runs(claim, side, scale, load) for side in claim.sides]
+        sides = [[runs.among(done) for runs in side] for side in wanted]
+        options = text_of(wanted[0][0].wanted[1])
         for kind, digest in sorted(set.intersection(*({data_of(item) for item in point} for side in sides for point in side))):
             chosen = _newest([[[item for item in point if data_of(item) == (kind, digest)] for point in side] for side in sides])
             where = f"{claim.task}, {kind} data, scale {scale}"
             old = {item["method"]["name"] for side in chosen for point in side for item in point
                    if item["method"]["digest"] != here.get(item["method"]["name"])}
             where += f", an earlier version of {' and '.join(sorted(old))}" if old else ""
-            made.append(Tested(name, claim, where, judge(claim, [by_seed(side) for side in chosen])))
+            made.append(Tested(name, claim, where, judge(claim, [by_seed(side) for side in chosen]),
+                               (claim.task, options, kind, digest, scale)))
     return made
 
 

@@ -48,12 +48,12 @@ def wait(ready, seconds=20):
 
 def column(browser, place):
     """The shown cells of a column of the first table."""
-    return script(browser, "return [...document.querySelector('table.sortable').tBodies[0].rows].filter((row) => !row.hidden)"
+    return script(browser, "return [...document.querySelector('main table.sortable').tBodies[0].rows].filter((row) => !row.hidden)"
                            ".map((row) => (row.cells[arguments[0]].querySelector('summary') ?? row.cells[arguments[0]]).textContent)", place)
 
 
 def head(browser, place):
-    return browser.find_elements("css selector", "table.sortable")[0].find_elements("css selector", "thead tr:last-child > th > button")[place]
+    return browser.find_elements("css selector", "main table.sortable")[0].find_elements("css selector", "thead tr:last-child > th > button")[place]
 
 
 def search(browser, words):
@@ -66,7 +66,7 @@ def search(browser, words):
 def test_five_hundred_records_load_quickly_and_quietly(browser):
     seconds = {item["name"]: item["value"] for item in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
     assert len(RECORDS) == 576 and 0 < seconds["TaskDuration"] < 2
-    assert script(browser, "return document.querySelectorAll('table.sortable > tbody > tr').length") == 96
+    assert script(browser, "return document.querySelectorAll('main table.sortable > tbody > tr').length") == 96
     assert script(browser, "return window.Plotly === undefined")
 
 
@@ -78,7 +78,7 @@ def test_a_heading_sorts_by_number_and_by_keyboard(browser):
     assert up == sorted(up) and up[0] < up[-1]
     head(browser, 1).send_keys(Keys.ENTER)
     assert [float(text.split()[0]) for text in column(browser, 1)] == up[::-1]
-    assert script(browser, "return document.querySelector('table.sortable th[aria-sort]').ariaSort") == "descending"
+    assert script(browser, "return document.querySelector('main table.sortable th[aria-sort]').ariaSort") == "descending"
     head(browser, 2).click()  # change against the reference, which the reference itself has not
     assert column(browser, 2)[-1] == "–"
 
@@ -94,8 +94,22 @@ def test_the_filter_and_the_choices_leave_what_fits(browser):
     assert search(browser, "nothing like it") == "0 of 96 rows" and search(browser, " ") == "96 of 96 rows"
 
 
+def wide(browser):
+    browser.find_element("id", "wide").click()
+
+
+def test_a_table_starts_with_eight_columns_and_shows_all_at_a_click(browser):
+    shown = ("return [...document.querySelector('main table.sortable').tHead.rows].at(-1)"
+             ".querySelectorAll('th').values().filter((head) => head.offsetParent !== null).map((head) => head.textContent).toArray()")
+    assert script(browser, shown) == ["method", "top1 (%)", "vs reference", "MACs ≠ 0", "sparse 1T (ms)", "gain 1T"]
+    wide(browser)
+    assert len(script(browser, shown)) == 21
+    wide(browser)
+    assert len(script(browser, shown)) == 6
+
+
 def test_details_open_with_command_and_links(browser):
-    summary = browser.find_elements("css selector", "table.sortable tbody summary")[4]
+    summary = browser.find_elements("css selector", "main table.sortable tbody summary")[4]
     summary.click()
     shown = browser.find_element("css selector", "details[open] .more").text
     assert "suite run cifar10" in shown and "Test CPU 2000" in shown and "A paper" in shown
@@ -104,12 +118,14 @@ def test_details_open_with_command_and_links(browser):
 
 
 def test_column_groups_can_be_put_away(browser):
+    wide(browser)
     box = browser.find_element("css selector", "input[name=cost]")
     count = "return [...document.querySelectorAll('td[data-kind=cost]')].filter((cell) => cell.offsetParent !== null).length"
     assert script(browser, count) > 0
     box.click()
     assert script(browser, count) == 0
     box.click()
+    wide(browser)
 
 
 def test_plots_are_drawn_when_opened(browser):
@@ -127,7 +143,7 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser):
     fits = "return document.documentElement.scrollWidth <= window.innerWidth"
     wait(lambda: script(browser, fits))  # plots follow the window a moment later
     assert script(browser, fits)
-    assert script(browser, "return document.querySelector('.scroll').scrollWidth > document.querySelector('.scroll').clientWidth")
+    assert script(browser, "return [...document.querySelectorAll('main .scroll')].some((table) => table.scrollWidth > table.clientWidth)")
     browser.set_window_size(1400, 900)
 
 

@@ -13,7 +13,7 @@ from records import profile, record
 from rich.console import Console
 
 from suite.cli.report import command
-from suite.reporting import columns, figures, html, notes, tables
+from suite.reporting import columns, figures, html, notes, paper, tables
 from suite.reporting.charts import charts
 from suite.reporting.content import gather, noise
 from suite.reporting.declare import Report
@@ -64,8 +64,8 @@ def test_every_view_marks_it():
     assert {key for key, item in flags.items() if item == "true"} == {"noisy_torch_one", "noisy_sparse_all"}
     assert all(other[key] == "false" for key in flags)
     output = io.StringIO()
-    run_table([timed("a", 0.7, "one.torch", "all.sparse")], Console(file=output, width=120))
-    assert "2.00~" in output.getvalue() and "0.700~" not in output.getvalue() and "~ noisy timing" in output.getvalue()
+    run_table([timed("a", 0.7, "one.dense", "all.sparse")], Console(file=output, width=120))
+    assert "1.43×~" in output.getvalue() and "0.700~" not in output.getvalue() and "~ noisy timing" in output.getvalue()
 
 
 def test_a_noisy_number_of_another_machine_does_not_mark_the_mean():
@@ -75,11 +75,11 @@ def test_a_noisy_number_of_another_machine_does_not_mark_the_mean():
 
 def test_the_best_is_never_noisy():
     group = only([timed("a", 0.5, "one.sparse"), timed("b", 0.7), timed("c", 0.8), timed("d", 0.9)])
-    found = {column.heading: columns.marks(group, column) for column in columns.columns(group, ["latency"])}
+    found = {column.heading: paper.marks(group, column) for column in columns.columns(group, ["latency"])}
     assert found["sparse 1T (ms)"] == {1: "best", 2: "second"} and found["gain 1T"] == {1: "best", 2: "second"}
     assert found["sparse 2T (ms)"] == {0: "best", 1: "second"}
     group = only([timed("a", 0.5, "one.sparse"), timed("b", 0.7)])
-    assert columns.marks(group, next(item for item in columns.columns(group) if item.heading == "sparse 1T (ms)")) == {}
+    assert paper.marks(group, next(item for item in columns.columns(group) if item.heading == "sparse 1T (ms)")) == {}
 
 
 def test_noisy_points_are_hollow_in_files_and_page():
@@ -167,7 +167,7 @@ def test_a_step_without_a_score_is_a_gap():
     made = record("a", steps=[{"top1": 70.0}, {"top1": None}, {"top1": 60.0}])
     group = only([made])
     assert group.rows[0].steps("top1") == [70.0, None, 60.0]
-    assert "| 70.0 – 60.0 |" in tables.markdown(group)
+    assert "| 70.0 – 60.0 |" in tables.markdown(group, columns.KINDS)
     (chart,) = charts(group, ["steps"])
     assert [point[:2] for point in chart.series[0].points] == [(1, 70.0), (3, 60.0)]
     assert next(csv.DictReader(io.StringIO(tables.comma_separated([group]))))["steps"] == "70  60"

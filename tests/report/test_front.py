@@ -210,7 +210,7 @@ def test_the_front_is_in_every_view_and_lists_of_unequal_costs_have_no_best():
     assert "| one\\_by\\_n n=4 | **77.20 ± 0.16** |" in page and "l1\\_filter macs=0.5 masked=false" in page and "| −49.5 % |" in page
     listed = page[order[-1]:]
     assert "**" not in listed and "Nothing is marked best here" in listed
-    assert made["table.tex"].count(r"\begin{table}") == 5 and r"\textbf{77.20 $\pm$ 0.16}" in made["table.tex"]
+    assert made["table.tex"].count(r"\begin{table}") == 6 and r"\textbf{77.20 $\pm$ 0.16}" in made["table.tex"]
     best, other, unread = csv.DictReader(io.StringIO(made["front.csv"]))
     assert (best["method"], best["seeds"], best["noisy"], other["latency_ms"]) == ("one_by_n n=4", "5", "false", "0.5")
     assert float(other["behind"]) == pytest.approx(0.1733333) and unread["score"] == "" and unread["not_read"].startswith("2 timed points")

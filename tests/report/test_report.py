@@ -15,7 +15,7 @@ from rich.console import Console
 
 from suite.errors import UserError
 from suite.record import fault, read_all
-from suite.reporting import columns, figures, notes, tables
+from suite.reporting import columns, figures, notes, paper, tables
 from suite.reporting.charts import CHARTS, charts, pareto
 from suite.reporting.content import gather
 from suite.reporting.declare import Report, load
@@ -59,9 +59,11 @@ def test_a_student_stands_beside_its_teacher_and_its_architecture_without_one():
     assert [(row.method, row.role, row.arch) for row in group.rows] == [
         ("plain", "teacher", "resnet56"), ("kd", "", "resnet20"), ("plain", "", "resnet20")]
     lines = tables.markdown(group, ["quality"]).splitlines()
-    assert lines[2:4] == ["| method | arch | top1 (%) | seeds | vs teacher |", "|---|---|---:|---:|---:|"]
-    assert lines[4] == "| plain (teacher) | resnet56 | 85.50 ± 0.71 | 2 | – |"  # the best, but it takes no part
-    assert lines[5] == "| kd | resnet20 | **83.00 ± 0.00** | 2 | −2.50 |" and "cifar10 (version 1), padding=4: embedded" in lines[0]
+    assert lines[2:4] == ["| method | arch | top1 (%) | vs teacher |", "|---|---|---:|---:|"]
+    assert lines[4] == "| plain (teacher) | resnet56 | 85.50 ± 0.71 (2) | – |"  # the best, but it takes no part
+    assert lines[5] == "| kd | resnet20 | **83.00 ± 0.00 (2)** | −2.50 |" and "cifar10 (version 1), padding=4: embedded" in lines[0]
+    lines = tables.markdown(group).splitlines()
+    assert lines[2].startswith("| method | top1 (%) | vs teacher | MACs ≠ 0 |") and lines[5].startswith("| kd resnet20 | **83.00 ±")
 
 
 @pytest.mark.parametrize("changes", [{"scale": "long"}, {"source": "subset"}, {"task__version": 2}])
@@ -105,10 +107,12 @@ def test_changes_follow_roles_and_stay_within_a_task():
 
 def test_no_table_on_paper_has_more_than_eight_columns_and_none_is_empty():
     for group in groups(flatten(read_all(ROOT / "results"))):
-        chosen = columns.shown(group)
-        assert len(chosen) <= columns.MOST and chosen[0].heading.startswith(("arch", group.facts["metric"]))
+        chosen = paper.shown(group)
+        assert len(chosen) < 8 and chosen[0].heading.startswith(group.facts["metric"])  # and the method
+        assert [column.part for column in chosen] == [part for part in columns.PARTS if part in {column.part for column in chosen}]
         assert all(any(column.text(row) not in ("", "–") for row in group.rows) for column in chosen)
-    assert len(columns.shown(only(RECORDS), ["latency", "cost"])) > columns.MOST  # a declaration's own choice
+    assert [column.heading for column in paper.shown(only(RECORDS))] == ["top1 (%)", "vs reference", "MACs ≠ 0", "sparse 1T (ms)", "gain 1T"]
+    assert len(paper.shown(only(RECORDS), ["latency", "cost"])) > 8  # a declaration's own choice
 
 
 def test_costs_that_are_no_macs_ledgers_and_steps_have_columns_where_some_row_has_them():
@@ -116,7 +120,8 @@ def test_costs_that_are_no_macs_ledgers_and_steps_have_columns_where_some_row_ha
     steps = [[{"top1": score + seed, "forgetting": 1.0} for score in (70.0, 58.0, 54.0)] for seed in (0, 1)]
     made = [record("adder", seed, profile=profile_, ledger={"queries": 1500.0}, steps=steps[seed]) for seed in (0, 1)]
     group = only([*made, record("plain")])
-    shown = {column.heading: [column.text(row) for row in group.rows] for column in columns.shown(group)}
+    shown = {column.heading: [column.text(row) for row in group.rows] for column in columns.columns(group)}
+    assert "by step" not in {column.heading for column in paper.shown(group)}
     assert shown["by step"] == ["70.5 58.5 54.5", "–"] and shown["queries spent"] == ["1.50k", "–"]
     assert shown["add ops"] == ["81.1M", "–"] and shown["xnor ops"] == ["5.00k", "–"]
     assert "mul ops" not in shown and "bytes" in {column.heading for column in columns.columns(group)}
@@ -210,8 +215,8 @@ def test_what_a_task_times_itself_has_columns_and_a_table_of_its_own():
     output = io.StringIO()
     run_table(made, Console(file=output, width=80))
     text = output.getvalue()
-    assert "cifar10,\n" not in text.replace(" ", "") and re.search(r"method +items +items +postprocess", text)
-    assert "Timed by the task, ms" in text and "1.50~" in text
+    assert "cifar10,\n" not in text.replace(" ", "") and re.search(r"method +\(%\) +items", text)
+    assert "times in ms" in " ".join(text.split()) and "4.00" in text and "1.50~" not in text  # that of the most items alone
 
 
 def test_how_a_timing_grows_with_the_items_is_drawn_where_two_numbers_of_items_were_timed():
@@ -254,7 +259,7 @@ def test_the_best_of_a_block_is_bold_the_second_underlined_and_the_reference_nei
 def test_equal_as_printed_shares_the_mark_and_all_equal_has_none():
     def marked(*scores):
         group = only([record(f"m{index}", top1=score) for index, score in enumerate(scores)])
-        return [columns.marks(group, columns.columns(group)[0]).get(place) for place in range(len(scores))]
+        return [paper.marks(group, columns.columns(group)[0]).get(place) for place in range(len(scores))]
 
     assert marked(70.0, 71.001, 71.0) == ["second", "best", "best"]
     assert marked(70.0, 70.0) == [None, None] and marked(70.0) == [None]
@@ -272,9 +277,9 @@ EVIL = "<script>alert('x')</script> a_b 100% & $x$ \\input{x} | `y`"
 
 def test_foreign_text_does_no_harm():
     evil = record("plain", method__standins=[EVIL])
-    group = only([evil])
-    assert "<script>" not in tables.markdown(group) and "\\|" in tables.markdown(group)
-    latex = tables.latex(group)
+    made = texts(gather(Report("x"), [evil]))
+    assert "<script>" not in made["table.md"] and "\\|" in made["table.md"]
+    latex = made["table.tex"]
     assert r"\textless{}script\textgreater{}" in latex and r"a\_b 100\% \& \$x\$ \textbackslash{}input\{x\}" in latex
     formula = record("plain", options={"note": "x"}, method__name="=cmd()")
     cells = list(csv.DictReader(io.StringIO(tables.comma_separated([only([formula])]))))
@@ -285,7 +290,7 @@ def test_latex_is_balanced():
     latex = tables.latex(only(RECORDS))
     assert latex.count(r"\begin{") == latex.count(r"\end{") == 2 and latex.count("{") == latex.count("}")
     over, heading, *body = latex.split(r"\toprule")[1].split(r"\bottomrule")[0].replace(r"\midrule", "").split("\n")[1:]
-    assert all(line.count(" & ") == heading.count(" & ") == columns.MOST for line in body if line)
+    assert all(line.count(" & ") == heading.count(" & ") == 5 for line in body if line)
     assert sum(map(int, re.findall(r"multicolumn\{(\d+)\}", over))) == heading.count(" & ")
 
 
@@ -324,12 +329,12 @@ def test_the_terminal_table_fits(width):
     run_table([*RECORDS, failed], Console(file=output, width=width))
     text = output.getvalue()
     assert all(len(line) <= width for line in text.splitlines() if not line.startswith(("failed", "Record")))
-    for part in ("one_by_n", "79.50 ± 0.50", "−1.00", "−1.60", "1.11×", "embedded data, scale short, seeds 0-2", "[bold]x"):
+    for part in ("one_by_n", "79.50 ± 0.50", "−1.00", "20.3M", "0.900", "1.11×", "embedded data, scale short, seeds 0-2", "[bold]x"):
         assert part in text
 
 
 def test_a_title_names_the_options_of_the_task_that_are_not_usual_at_its_scale():
     usual = {"label_share": 0.05, "label_choice": "balanced", "imbalance": 0.0}
-    assert notes._unusual("astar_har", "short", json.dumps(usual)) == []
-    assert notes._unusual("astar_har", "short", json.dumps(usual | {"imbalance": 10.0})) == [("imbalance", 10.0)]
-    assert notes._unusual("unknown", "short", json.dumps({"kept": 1})) == [("kept", 1)]
+    assert notes.unusual("astar_har", "short", json.dumps(usual)) == []
+    assert notes.unusual("astar_har", "short", json.dumps(usual | {"imbalance": 10.0})) == [("imbalance", 10.0)]
+    assert notes.unusual("unknown", "short", json.dumps({"kept": 1})) == [("kept", 1)]
