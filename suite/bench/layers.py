@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from suite.kernel import lower
+from suite.kernel.lower import lower
 from suite.kernel.plan import Native
 from suite.nn import fold
 
