@@ -30,7 +30,10 @@ def typed(text: str) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if "```console" in page.read_text(encoding="utf-8")], ids=lambda page: page.stem)
 def test_what_a_page_shows_runs(page, suite_home, tmp_path):
     """Files with a title are written, the commands of a page are typed one after the other into a shell."""
-    script = [f'suite() {{ {shlex.quote(sys.executable)} -m suite "$@"; }}', "set -euo pipefail"]
+    for name in re.findall(r"^(?:import|from) (onnxruntime)|(timm):", page.read_text(encoding="utf-8"), re.M):
+        pytest.importorskip("".join(name))
+    script = [f'{name}() {{ {shlex.quote(sys.executable)} {more} "$@"; }}' for name, more in (("suite", "-m suite"), ("python", ""))]
+    script.append("set -euo pipefail")
     for language, title, text in blocks(page):
         if title:
             path = tmp_path / title

@@ -200,7 +200,7 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="'mine' back-propagates when it is used"):
         export(item, tmp_path / "a.pt2")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"An .onnx file needs .*type: pip install 'suite\[peers\]'"):
+    with pytest.raises(UserError, match=r"An .onnx file needs .*type: pip install 'suite\[export\]'"):
         export(of_arch("resnet8"), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 

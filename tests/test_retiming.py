@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from records import MACHINE, profile, record, timed
 
-from suite import timing
+from suite import recorded, timing
 from suite.cli import profile as cli
 from suite.errors import UserError
 from suite.kernel import VERSION
@@ -51,7 +51,7 @@ def turns(known, monkeypatch):
             raise UserError("The network is not in the cache")
         return item["id"]
 
-    monkeypatch.setattr(cli, "_spec", spec)
+    monkeypatch.setattr(recorded, "spec_with_artifact", spec)
     monkeypatch.setattr(timing, "profile_again", again)
     return found
 

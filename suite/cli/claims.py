@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from suite.cli import words
+from suite.cli import _words as words
 from suite.cli.run import run, show_plan, training_options
 from suite.errors import UserError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from suite import paths, plugins
-from suite.cli import words
+from suite.cli import _words as words
 from suite.errors import UserError
 
 if TYPE_CHECKING:

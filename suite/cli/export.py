@@ -14,7 +14,7 @@ import click
 @click.argument("what", metavar="RECORD|NETWORK")
 @click.option("--to", "path", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Where to; its suffix says how: .onnx, .safetensors, .pt2 (torch.export) or .plan (the kernel's packed plan).")
-@click.option("--size", type=int, help="For a NETWORK: pixels (default 32 for CIFAR networks, else 224).")
+@click.option("--size", type=int, help="For a NETWORK: pixels (default 32 for CIFAR networks, else its own or 224).")
 @click.option("--classes", default=10, show_default=True, help="For a NETWORK: outputs.")
 @click.option("--data", type=click.Path(path_type=Path), help="For a RECORD: the data it was made on.")
 def command(what: str, path: Path, size: int | None, classes: int, data: Path | None) -> None:
@@ -26,15 +26,16 @@ def command(what: str, path: Path, size: int | None, classes: int, data: Path | 
     \b
     suite export cifar10/one_by_n/0d1a --to network.onnx
     suite export mobilenet_v2 --to network.pt2 --size 224 --classes 1000
+    suite export my.py:net --to network.plan
     """
-    from suite import record
+    from suite import networks, record
     from suite.errors import UserError, nearest
     from suite.export import export, of_arch, of_record
     from suite.export.files import format_of
     from suite.nn import ARCHS
 
     format_of(path)
-    if what in ARCHS:
+    if what in ARCHS or networks.is_named(what):
         return _show(export(of_arch(what, size, classes), path), path)
     try:
         found = record.find(what)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from suite.cli import words
+from suite.cli import _words as words
 from suite.errors import UserError
 from suite.facts.kinds import KINDS
 

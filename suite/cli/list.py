@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from suite import plugins
-from suite.cli import words
+from suite.cli import _words as words
 from suite.errors import UserError
 
 if TYPE_CHECKING:

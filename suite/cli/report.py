@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from suite.cli import words
+from suite.cli import _words as words
 from suite.cli.run import engine_option
 from suite.errors import UserError
 

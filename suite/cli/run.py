@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from suite.cli import words
+from suite.cli import _words as words
 from suite.errors import UserError
 
 engine_option = click.option(

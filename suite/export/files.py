@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import os
@@ -138,10 +139,10 @@ def _output_names(item: Deployed, outputs: Any) -> list[str]:
 
 
 def _write_onnx(item: Deployed, path: Path) -> Facts:
-    from suite.bench.peers import PEERS, quiet
+    from suite.bench.peers import quiet
 
-    if sentence := next(peer for peer in PEERS if peer.name == "onnxruntime").missing():
-        raise UserError(sentence.replace("onnxruntime needs", "An .onnx file needs", 1))
+    if absent := [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise UserError(f"An .onnx file needs {' and '.join(absent)}, which is missing; type: pip install 'suite[export]'")
     program, batch = _program(item, "ONNX")
     facts = item.facts | _ends(item, batch)
     try:

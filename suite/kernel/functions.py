@@ -38,7 +38,7 @@ def spelt_out(network: nn.Module, tracer: Tracer) -> fx.GraphModule:
             raise TypeError("it changes its own weights, buffers or numbers")
         fixed = _constants(graph.graph)
         found = {node: _module(node, graph) for node in graph.graph.nodes if _is_layer(node, fixed)}
-    taken = set[str]()
+    taken = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
     for node, module in found.items():
         owner = next(str(item.target).rpartition(".")[0] for item in _weights(node.all_input_nodes[1]))
         name = owner if owner and owner not in taken and _holds_weights_alone(graph, owner) else f"layer_{node.name}"

@@ -78,6 +78,7 @@ def settled(data, **options):
 
 
 def test_the_layout_is_the_one_that_lies_there_and_a_typed_one_wins(copies, monkeypatch):
+    monkeypatch.delenv("SUITE_DATA", raising=False)
     assert settled(copies / "pcd") == {"layout": "pcd"} and settled(copies / "street", fold=1) == {"layout": "street", "fold": 1}
     assert settled(copies / "pcd", layout="levir") == {"layout": "levir"}
     assert settled(source.EMBEDDED) == settled(None) == {}
