@@ -194,7 +194,7 @@ def test_a_shell_completes_names_without_importing_torch(line, number, wanted):
     code = ("import sys\nsys.argv = ['suite']\nfrom suite.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
             "assert not {'torch', 'numpy'} & set(sys.modules)\n")
     env = {**os.environ, "COMP_WORDS": line, "COMP_CWORD": str(number), "_SUITE_COMPLETE": "bash_complete"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert {item.partition(",")[2] for item in done.stdout.split()} == wanted
 

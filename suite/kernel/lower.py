@@ -238,7 +238,7 @@ class _Lowering:
         return self.slots.get(others[0])
 
     def _binary(self, node: fx.Node, first: fx.Node, combined: str | None) -> bool:
-        """Two values of one shape `combined`, or (None) a product of planes with one number for each."""
+        """Two values of one shape `combined`, or (None) a product of planes with one number for each: the second where both are."""
         second = node.args[1] if len(node.args) == 2 and not node.kwargs else None
         if not isinstance(second, fx.Node) or second not in self.slots:
             return False
@@ -248,10 +248,10 @@ class _Lowering:
                 self.slots[node] = self.emit.combine(self.slots[first], self.slots[second], combined)
             return shapes[0] == shapes[1]
         gates = [item for item in (first, second) if shape_of(item)[2:] == (1, 1)]
-        if len(gates) != 1 or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
+        if not gates or shapes[0][1] != shapes[1][1] or len(shapes[0]) != 4:
             return False
-        other = second if gates[0] is first else first
-        self.slots[node] = self.emit.scale(self.slots[other], self.slots[gates[0]])
+        other = second if gates[-1] is first else first
+        self.slots[node] = self.emit.scale(self.slots[other], self.slots[gates[-1]])
         return True
 
     def _average(self, node: fx.Node, first: fx.Node, size: tuple[int, ...]) -> bool:
